@@ -1,0 +1,105 @@
+"""The command line: `python -m lrtrain scheduler=inverse_time decay=0.01`."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from lrtrain import tasks
+from lrtrain.errors import DivergedError, RequestError
+from lrtrain.help import help_text
+from lrtrain.request import Request, check_config, check_request, config_dir, plain_config
+from lrtrain.runs import RunFolder
+
+FAILED, REFUSED = 1, 2
+log = logging.getLogger("lrtrain")
+
+
+def main() -> int:
+    """Run the command line.
+
+    Returns:
+        The exit code: 0 good, 1 the run failed, 2 the request was wrong.
+    """
+    args = get_args_parser().parse_args()
+    if args.help:
+        print(help_text())
+        return 0
+    # Hydra turns every error into a printed trace and exit code 1; with this it raises them instead.
+    wants_trace = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("0", "")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        if not (args.hydra_help or args.info or args.shell_completion or args.experimental_rerun):
+            check_request(Request(args.overrides, args.multirun, args.config_name or "config", args.config_dir))
+        _hand_to_hydra(job if args.multirun else None)
+    except RequestError as error:
+        return _say(error, REFUSED, wants_trace)
+    except DivergedError as error:
+        return _say(error, FAILED, wants_trace)
+    except Exception as error:
+        return _say(error, FAILED, with_trace=True)
+    return 0
+
+
+def _hand_to_hydra(task: Callable[[DictConfig], Any] | None) -> None:
+    """Let Hydra make the folders and call the job; a single run's error is raised here, without Hydra's comment."""
+    errors: list[Exception] = []
+
+    @functools.wraps(job)
+    def single(config: DictConfig) -> float | None:
+        try:
+            return job(config)
+        except Exception as error:
+            errors.append(error)
+            return None
+
+    hydra.main(config_path=str(config_dir()), config_name="config", version_base="1.3")(task or single)()
+    if errors:
+        raise errors[0]
+
+
+def job(config: DictConfig) -> float | None:
+    """One run: what Hydra calls once, or once for each job of a sweep."""
+    settings = HydraConfig.get()
+    folder = RunFolder(settings.runtime.output_dir)
+    try:
+        check_config(config)
+        return tasks.run(plain_config(config), folder)
+    except Exception as error:
+        if settings.mode == RunMode.MULTIRUN:
+            print(f"job {settings.job.num} failed: {error}", file=sys.stderr)
+        elif isinstance(error, RequestError):
+            _discard(folder.path)
+            raise
+        log.exception("%s", error)
+        raise
+
+
+def _discard(folder: Path) -> None:
+    """Remove the folder of a request that was refused after Hydra had made it."""
+    if not any((folder / name).exists() for name in ("metrics.csv", "summary.json", "checkpoints")):
+        shutil.rmtree(folder)
+
+
+def _say(error: Exception, code: int, with_trace: bool) -> int:
+    if with_trace:
+        traceback.print_exception(error)
+    print(f"lrtrain: {error}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

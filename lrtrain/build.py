@@ -1,0 +1,159 @@
+"""The only place where configuration becomes objects.
+
+What decides the learning rate is built without torch; the rest imports what it needs when it is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lrtrain.datasets import dataset
+from lrtrain.errors import RequestError
+from lrtrain.runs import RunFolder
+from lrtrain.schedules import Feedback, Horizon, Plan, Schedule, by_name, constant, floor, registered, updates, warmup
+from lrtrain.schedules.parameters import defaults
+from lrtrain.schedules.schedule import formula
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
+    from lrtrain.training.data import Data
+    from lrtrain.training.module import Classifier
+
+Config = Mapping[str, Any]
+
+
+def plan(config: Config, devices: int | None = None) -> Plan:
+    """Build everything that decides the learning rate; imports neither torch nor Lightning.
+
+    Args:
+        config: The composed configuration, as plain values.
+        devices: How many train together; None takes `trainer.devices`, and 1 where that is left to Lightning.
+
+    Raises:
+        RequestError: A parameter is not admitted, or the phases do not fit into the run.
+    """
+    try:
+        length = horizon(config, devices)
+        ramp = updates(config["warmup"], length.at(0))
+        if ramp > length.total_steps:
+            raise ValueError(f"warmup={config['warmup']} is {ramp:,} updates, but the run has {length.total_steps:,}")
+        strategy = config["scheduler"]
+        if config["feedback"] and strategy != config["feedback"]:
+            strategy = f"{strategy} x {config['feedback']}"
+        return Plan(strategy, float(config["lr"]), schedule(config), feedback(config), length, ramp)
+    except ValueError as error:
+        raise RequestError(str(error)) from error
+
+
+def schedule(config: Config) -> Schedule:
+    """The strategy's own curve, kept above `min_lr`, after the warm-up."""
+    name = config["scheduler"]
+    base = constant() if name == config["feedback"] else by_name(name, _own(config, registered(Schedule), name))
+    if config["min_lr"]:
+        base = floor(base, _least(config))
+    return warmup(base, config["warmup"]) if config["warmup"] else base
+
+
+def feedback(config: Config) -> Feedback | None:
+    """The rule that looks at the validation metric, or None."""
+    name = config["feedback"]
+    if not name:
+        return None
+    derived = {"mode": metric_mode(config), "min_scale": _least(config)}
+    return by_name(name, _own(config, registered(Feedback), name) | derived, Feedback)  # type: ignore[no-any-return]
+
+
+def horizon(config: Config, devices: int | None = None) -> Horizon:
+    """How many updates an epoch has and how many epochs there are, as Lightning will count them."""
+    if config.get("steps_per_epoch"):
+        return Horizon(config["steps_per_epoch"], config["epochs"])
+    if devices is None:
+        devices = config["trainer"]["devices"] if isinstance(config["trainer"]["devices"], int) else 1
+    name, parameters = named(config["dataset"])
+    samples = math.ceil(dataset(name).train_size(**parameters) / max(devices, 1))
+    batches = _limited(math.ceil(samples / config["batch_size"]), config["trainer"].get("limit_train_batches"))
+    return Horizon(math.ceil(batches / config["trainer"]["accumulate_grad_batches"]), config["epochs"])
+
+
+def metric_mode(config: Config) -> str:
+    """Whether a smaller (min) or a larger (max) monitored metric is better."""
+    return "max" if config["monitor"].endswith("_acc") else "min"
+
+
+def named(choice: Config) -> tuple[str, dict[str, Any]]:
+    """A choice's name and its parameters."""
+    return choice["name"], {key: value for key, value in choice.items() if key != "name"}
+
+
+def _own(config: Config, factories: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The strategy's short keys: those of its parameters that the configuration has."""
+    if name not in factories:
+        return {}
+    return {key: config[key] for key in defaults(formula(factories[name])) if key in config}
+
+
+def _least(config: Config) -> float:
+    """`min_lr` as a share of the base rate."""
+    if config["min_lr"] > config["lr"]:
+        raise ValueError(f"min_lr={config['min_lr']:g} is above lr={config['lr']:g}")
+    return float(config["min_lr"]) / float(config["lr"])
+
+
+def _limited(batches: int, limit: float | None) -> int:
+    """Lightning's `limit_train_batches`: a number of batches, or a share of them."""
+    if limit is None:
+        return batches
+    return max(1, min(batches, limit if isinstance(limit, int) else int(batches * limit)))
+
+
+def module(config: Config, plan: Plan, input_shape: tuple[int, ...], classes: int) -> Classifier:
+    """The LightningModule with its model, optimizer and scheduler."""
+    from lrtrain.models import model
+    from lrtrain.scheduler import Scheduler
+    from lrtrain.training.module import Classifier
+    from lrtrain.training.optimizers import optimizer
+
+    model_name, model_parameters = named(config["model"])
+    optimizer_name, settings = named(config["optimizer"])
+    return Classifier(
+        model(model_name, input_shape, classes, **model_parameters),
+        classes,
+        make_optimizer=lambda parameters: optimizer(optimizer_name, parameters, plan.lr, **settings),
+        make_scheduler=lambda optimizer: Scheduler(
+            optimizer,
+            plan.schedule,
+            total_steps=plan.horizon.total_steps,
+            steps_per_epoch=plan.horizon.steps_per_epoch,
+            feedback=plan.feedback,
+        ),
+        monitor=config["monitor"],
+    )
+
+
+def data(config: Config) -> Data:
+    """The data module."""
+    from lrtrain.training.data import Data
+
+    name, parameters = named(config["dataset"])
+    return Data(dataset(name).load(**parameters), config["batch_size"], config["seed"])
+
+
+def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Lightning's Trainer; every key under `trainer` is an argument of its own."""
+    import lightning.pytorch as pl
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    logs = config["logger"]["name"] == "tensorboard"
+    return pl.Trainer(
+        **config["trainer"],
+        max_epochs=config["epochs"],
+        logger=TensorBoardLogger(folder.path, name="", version="", default_hp_metric=False) if logs else False,
+        callbacks=callbacks,
+        default_root_dir=folder.path,
+        enable_checkpointing=True,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )

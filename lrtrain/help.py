@@ -1,0 +1,64 @@
+"""The --help page, made from the configurations and the schedules' own signatures and docstrings."""
+
+from __future__ import annotations
+
+from lrtrain.request import GROUPS, config_dir, strategies
+from lrtrain.schedules import Feedback, Schedule, formula, registered
+from lrtrain.schedules.parameters import meanings, rules
+
+HEAD = """\
+lrtrain trains a neural network under a learning-rate decay strategy.
+
+  python -m lrtrain scheduler=inverse_time decay=0.01       one run
+  python -m lrtrain -m scheduler=step,cosine seed=0,1,2     a sweep: one run for each combination
+  python -m lrtrain --cfg job scheduler=cosine              print the configuration, run nothing
+"""
+
+
+def help_text() -> str:
+    """The whole page."""
+    return "\n".join([HEAD, *_keys(), *_choices(), *_strategies()])
+
+
+def _keys() -> list[str]:
+    lines = [line for line in (config_dir() / "config.yaml").read_text().splitlines() if "#" in line and ":" in line]
+    return ["Keys:", *(f"  {_equals(line)}" for line in lines if not line.startswith("#")), ""]
+
+
+def _equals(line: str) -> str:
+    setting, _, meaning = line.partition("#")
+    key, _, value = setting.partition(":")
+    return f"{key + '=' + value.strip():18s}{meaning.strip()}"
+
+
+def _choices() -> list[str]:
+    lines = ["Choices:"]
+    for group in (group for group in GROUPS if group != "scheduler"):
+        names = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+        lines.append(f"  {group + '=':18s}{' | '.join(names)}")
+    return [*lines, ""]
+
+
+def _strategies() -> list[str]:
+    lines = ["Strategies, each with its own keys (an epoch in a formula is the number of completed epochs):"]
+    factories = {**registered(Schedule), **registered(Feedback)}
+    for name, keys in strategies().items():
+        function = formula(factories[name])
+        lines.append(f"\n  scheduler={name:16s} {_comment(name)}")
+        limits, said = rules(function), meanings(function)
+        for key, default in keys.items():
+            about = "; ".join(filter(None, (said.get(key, "").rstrip("."), str(limits.get(key) or ""))))
+            lines.append(f"    {key + '=' + _shown(default):24s} {about}")
+    return lines
+
+
+def _comment(name: str) -> str:
+    """The formula: the comment at the top of the strategy's configuration."""
+    lines = (config_dir() / "scheduler" / f"{name}.yaml").read_text().splitlines()
+    return next(line[2:] for line in lines if line.startswith("# ") and "@package" not in line)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,18 @@
+"""A multilayer perceptron."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+
+def mlp(input_shape: tuple[int, ...], classes: int, hidden: Sequence[int], dropout: float) -> nn.Module:
+    """Hidden layers of `hidden` units with ReLU and dropout, then an affine map to (n, classes)."""
+    widths = [math.prod(input_shape), *hidden]
+    layers = [
+        layer
+        for inputs, units in pairwise(widths)
+        for layer in (nn.Linear(inputs, units), nn.ReLU(), nn.Dropout(dropout))
+    ]
+    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], classes))

@@ -1,0 +1,44 @@
+"""Tables in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from lrtrain.runs import RunFolder
+
+METRICS = ("val_loss", "val_acc", "test_loss", "test_acc")
+
+
+def print_result(summary: Mapping[str, Any], folder: RunFolder) -> None:
+    """Print what came of a run, and how to look at its curves."""
+    console = Console(highlight=False)
+    table = Table(box=SIMPLE_HEAD)
+    for column in ("weights", "epoch", *METRICS):
+        table.add_column(column, justify="left" if column == "weights" else "right")
+    table.add_row("best", str(summary["best"]["epoch"] + 1), *_formatted(summary["best"]))
+    table.add_row("final", str(summary["epochs"]), *_formatted(summary["final"]))
+    console.print(table)
+    rates = f"learning rate {summary['lr']['first']:.4g} -> {summary['lr']['last']:.4g}"
+    console.print(
+        f"{summary['strategy']}: {rates}, {summary['steps']:,} updates in {summary['wall_s']:.1f} s", soft_wrap=True
+    )
+    console.print(f"{folder.path}\ntensorboard --logdir {folder.path}", soft_wrap=True)
+
+
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a plain table; the first column is on the left, numbers on the right."""
+    table = Table(box=SIMPLE_HEAD)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+
+
+def _formatted(values: Mapping[str, float]) -> list[str]:
+    return [f"{values[name]:.4f}" if values.get(name) is not None else "-" for name in METRICS]

@@ -1,0 +1,289 @@
+"""What was asked for on the command line: composed by Hydra, and checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lrtrain import build
+from lrtrain.errors import RequestError
+from lrtrain.schedules.parameters import Choice, Length, Number, Sequence
+
+_SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
+_POSITIVE_COUNT = Number(low=1, integer=True)
+_PROBABILITY = Number(low=0, high=1, open_high=True)
+
+RULES: dict[str, Any] = {
+    "lr": Number(low=0, open_low=True),
+    "epochs": _POSITIVE_COUNT,
+    "batch_size": _POSITIVE_COUNT,
+    "seed": Number(low=0, high=2**32 - 1, integer=True),
+    "monitor": Choice(("val_loss", "val_acc")),
+    "warmup": Length(),
+    "min_lr": Number(low=0),
+    "log_every": _POSITIVE_COUNT,
+    "model.hidden": Sequence(_POSITIVE_COUNT),
+    "model.channels": Sequence(_POSITIVE_COUNT, least=1),
+    "model.dropout": _PROBABILITY,
+    "optimizer.momentum": _PROBABILITY,
+    "optimizer.weight_decay": Number(low=0),
+    "optimizer.betas": Sequence(_PROBABILITY, least=2),
+    "optimizer.eps": Number(low=0, open_low=True),
+    "trainer.accumulate_grad_batches": _POSITIVE_COUNT,
+    "trainer.check_val_every_n_epoch": _POSITIVE_COUNT,
+}
+"""What a key may be where its default does not say enough; the schedules' own keys are checked by the schedules."""
+
+GROUPS = ("task", "dataset", "model", "optimizer", "feedback", "scheduler", "trainer", "logger")
+
+OTHER_NAMES = {
+    "learning_rate": "lr",
+    "max_epochs": "epochs",
+    "max_lr": "lr",
+    "bs": "batch_size",
+    "optim": "optimizer",
+    "data": "dataset",
+    "lr_scheduler": "scheduler",
+    "lr_decay": "decay",
+    "schedule": "scheduler",
+    "warmup_steps": "warmup",
+    "step_size": "every",
+}
+"""What other tools call our keys, where the spelling is too far off to be found as a near match."""
+
+
+def config_dir() -> Path:
+    """The folder of configurations: at the top level of a checkout, inside the package once installed."""
+    package = Path(__file__).parent
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+class Request(NamedTuple):
+    """A command line, as far as it decides what is composed.
+
+    Attributes:
+        overrides: `key=value` arguments.
+        multirun: The values may be lists of values to sweep.
+        config_name: Which root configuration.
+        config_dir: A folder of the user's own configurations, searched after ours.
+    """
+
+    overrides: list[str]
+    multirun: bool = False
+    config_name: str = "config"
+    config_dir: str | None = None
+
+
+def check_request(request: Request) -> None:
+    """Compose and check every job of a request.
+
+    In a sweep, a value that is wrong in some of the jobs only is left for those jobs to fail on.
+
+    Raises:
+        RequestError: A job cannot be composed, or no job would be accepted.
+    """
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        jobs = _jobs(request.overrides) if request.multirun else [request.overrides]
+        refusals = []
+        for overrides in jobs:
+            config = _compose(request, overrides)
+            try:
+                check_config(config, _reference(request, config))
+            except RequestError as error:
+                refusals.append(error)
+    if len(refusals) == len(jobs):
+        raise refusals[0]
+
+
+def check_config(config: DictConfig, reference: dict[str, Any] | None = None) -> None:
+    """Check the values of a composed job, and its keys and types against the same choices without overrides.
+
+    Raises:
+        RequestError: Says which key is wrong, and what to write.
+    """
+    plain = plain_config(_without_hydra(config))
+    if reference is not None:
+        _check_level(plain, reference, "", str(reference["scheduler"]))
+    for key, rule in RULES.items():
+        _check_rule(plain, key, rule)
+    build.plan(plain)
+
+
+def plain_config(config: DictConfig) -> dict[str, Any]:
+    """The job's configuration as plain values, interpolations resolved."""
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise RequestError(_first_line(error)) from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _compose(request: Request, overrides: list[str]) -> DictConfig:
+    search = [f"hydra.searchpath=[file://{Path(request.config_dir).resolve()}]"] if request.config_dir else []
+    try:
+        return compose(request.config_name, [*overrides, *search], return_hydra_config=True)
+    except Exception as error:  # Hydra raises whatever its parsing of the text runs into
+        raise RequestError(_explain(request, overrides) or _first_line(error)) from error
+
+
+def _reference(request: Request, config: DictConfig) -> dict[str, Any]:
+    """The configuration with the same choices and nothing else overridden: it says which keys and types there are."""
+    chosen = config.hydra.runtime.choices
+    choices = {group: chosen[group] for group in GROUPS if chosen.get(group)}
+    return plain_config(_compose_choices(request, choices))
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+
+def _jobs(overrides: list[str]) -> list[list[str]]:
+    """The overrides of each job of a sweep; what only a search can choose keeps its default here."""
+    parsed = [override for override in _parse(overrides) if not _is_search(override)]
+    return [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
+
+
+def _is_search(override: Override) -> bool:
+    return override.is_sweep_override() and not override.is_discrete_sweep()
+
+
+def _parse(overrides: list[str]) -> list[Override]:
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    try:
+        return parser.parse_overrides(overrides)
+    except HydraException as error:
+        raise RequestError(_first_line(error)) from error
+
+
+def _check_level(values: dict[str, Any], reference: dict[str, Any], prefix: str, scheduler: str) -> None:
+    for key in reference.keys() - values.keys():
+        raise RequestError(f"{prefix}{key} is missing; leave its default in place")
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if key not in reference:
+            if prefix == "trainer.":  # +trainer.NAME reaches every argument of Lightning's Trainer, which checks it
+                continue
+            raise RequestError(_unknown(path, reference, scheduler))
+        if isinstance(reference[key], dict) and isinstance(value, dict):
+            _check_level(value, reference[key], f"{path}.", scheduler)
+        elif prefix and prefix != "trainer." and not _same_type(value, reference[key]):
+            raise RequestError(f"{path} must be like {reference[key]!r}, got {value!r}")
+
+
+def _same_type(value: Any, default: Any) -> bool:
+    if default is None or value is None:
+        return default is None
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(default)
+
+
+def _check_rule(values: dict[str, Any], path: str, rule: Any) -> None:
+    for part in path.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return
+        values = values[part]
+    try:
+        rule.parse(values)
+    except ValueError as error:
+        raise RequestError(f"{path} {error}") from None
+
+
+def strategies(group: str = "scheduler") -> dict[str, dict[str, Any]]:
+    """Each strategy's own short keys with their defaults, by name."""
+    found = {}
+    for path in sorted((config_dir() / group).glob("*.yaml")):
+        values = OmegaConf.to_container(OmegaConf.load(path))
+        assert isinstance(values, dict)
+        if values.pop("defaults", None):
+            values |= strategies("feedback")[path.stem]
+        found[path.stem] = {str(key): value for key, value in values.items() if key not in GROUPS}
+    return found
+
+
+def _explain(request: Request, overrides: list[str]) -> str | None:
+    """What is wrong with overrides that Hydra cannot compose, or None where we know no better than Hydra."""
+    loader = GlobalHydra.instance().config_loader()
+    groups = loader.list_groups("")
+    chosen: dict[str, str] = {}
+    for override in _parse(overrides):
+        key = override.key_or_group
+        if override.is_sweep_override():
+            return f"{override.input_line} holds several values; add -m to run one job for each"
+        if key in groups and not override.is_delete():
+            value = override.get_value_element_as_str()
+            options = loader.get_group_options(key)
+            if value not in options:
+                return f"{key}={value}: there is no such {key}; {_hint(value, options)}"
+            chosen[key] = value
+    reference = plain_config(_without_hydra(_compose_choices(request, chosen)))
+    for override in _parse(overrides):
+        key = override.key_or_group
+        if key in groups or key.startswith("hydra") or override.type not in _SETTING:
+            continue
+        if not _has(reference, key) and (override.type is OverrideType.CHANGE or not key.startswith("trainer.")):
+            return _unknown(key, reference, chosen.get("scheduler", str(reference["scheduler"])))
+    return None
+
+
+def _compose_choices(request: Request, chosen: dict[str, str]) -> DictConfig:
+    try:
+        return compose(request.config_name, [f"{group}={choice}" for group, choice in chosen.items()])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RequestError(_first_line(error)) from error
+
+
+def _has(values: Any, path: str) -> bool:
+    for part in path.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True
+
+
+def _unknown(path: str, reference: dict[str, Any], scheduler: str) -> str:
+    """One line on a key that does not exist: whose it is, or which one was meant."""
+    name = path.rpartition(".")[2]
+    taken = strategies()
+    if path.startswith("scheduler.") and name in taken.get(scheduler, {}):
+        return f"there is no key {path}; write {name}=..."
+    owners = [strategy for strategy, keys in taken.items() if path in keys]
+    if owners:
+        own = ", ".join(taken.get(scheduler, {})) or "no keys of its own"
+        return f"{path} belongs to scheduler={' or '.join(owners)}; scheduler={scheduler} takes {own}"
+    if name in OTHER_NAMES:
+        return f"there is no key {path}; write {OTHER_NAMES[name]}=..."
+    elsewhere = {key: strategy for strategy, keys in reversed(taken.items()) for key in keys}
+    near = difflib.get_close_matches(path, elsewhere, n=1)
+    if near and not difflib.get_close_matches(path, reference, n=1, cutoff=0.8):
+        return f"there is no key {path}; did you mean {near[0]}, of scheduler={elsewhere[near[0]]}?"
+    return f"there is no key {path}; {_hint(path, _leaves(reference))}"
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> list[str]:
+    leaves = []
+    for key, value in values.items():
+        leaves += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+    return leaves
+
+
+def _hint(wrong: str, options: list[str]) -> str:
+    """The nearest option, by its whole path or its last part, else all of them."""
+    ends = {option.rpartition(".")[2]: option for option in reversed(options)} | {option: option for option in options}
+    near = difflib.get_close_matches(wrong, ends, n=1) or difflib.get_close_matches(wrong.rpartition(".")[2], ends, n=1)
+    return f"did you mean {ends[near[0]]}?" if near else f"there are {', '.join(options)}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

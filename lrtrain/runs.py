@@ -1,0 +1,119 @@
+"""The folder of a run: its names, written so that a crash leaves the last complete version."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+class RunFolder:
+    """Where a run keeps what it leaves behind.
+
+    Args:
+        path: The folder; made when the first file is written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def summary(self) -> Path:
+        """What was asked for and what came of it."""
+        return self.path / "summary.json"
+
+    @property
+    def metrics(self) -> Path:
+        """The log points, one a row."""
+        return self.path / "metrics.csv"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The newest weights and everything needed to go on from them."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """The weights with the best monitored metric."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def schedule_table(self) -> Path:
+        """The previewed rate of every update."""
+        return self.path / "schedule.csv"
+
+    @property
+    def schedule_picture(self) -> Path:
+        """The previewed curve."""
+        return self.path / "schedule.png"
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Replace the summary; `summary` holds plain values, and a number that is not finite becomes null."""
+        write_text(self.summary, json.dumps(_finite(summary), indent=2, allow_nan=False) + "\n")
+
+    def read_summary(self) -> dict[str, Any]:
+        """The summary as written; raises FileNotFoundError where there is none."""
+        return json.loads(self.summary.read_text())  # type: ignore[no-any-return]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's text in one step."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file in one step: a reader, or a crash, sees the old version or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with scratch.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            scratch.unlink()
+        raise
+
+
+class Table:
+    """A CSV file that grows by whole rows; numbers keep full precision, and what is missing stays empty."""
+
+    def __init__(self, path: Path, columns: Iterable[str]) -> None:
+        self.columns = list(columns)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("w", newline="")
+        self._writer = csv.DictWriter(self._file, self.columns, restval="")
+        self._writer.writeheader()
+        self._file.flush()
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a row; raises ValueError for a value whose column the table does not have."""
+        self._writer.writerow(row)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Release the file."""
+        self._file.close()
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file, as text."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _finite(value: Any) -> Any:
+    """Plain JSON: a float that is not finite is null, a path its text."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    return value if value is None or isinstance(value, str | int) else str(value)

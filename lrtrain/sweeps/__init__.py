@@ -1,0 +1,1 @@
+"""Multirun: what a sweep leaves behind besides its jobs."""

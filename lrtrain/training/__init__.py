@@ -1,0 +1,1 @@
+"""What turns a schedule into trained weights: module, data, optimizers, callbacks."""

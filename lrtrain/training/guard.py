@@ -1,0 +1,42 @@
+"""Stops a run that has diverged."""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+from torch import Tensor
+
+from lrtrain.errors import DivergedError
+from lrtrain.training.module import scheduler_of
+
+EXPLODED = 1e4
+
+
+class DivergenceGuard(pl.Callback):
+    """Raises `DivergedError` at the first loss that is not finite, or beyond `EXPLODED` times the first of the run.
+
+    The training loss is looked at before it reaches the weights, the validation loss before they are called the best.
+    """
+
+    def __init__(self) -> None:
+        self.first: float | None = None
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        """Look at the training loss."""
+        value = float(loss.detach())
+        if self.first is None:
+            self.first = abs(value)
+        self._check(trainer, "train_loss", value)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the validation loss."""
+        if "val_loss" in trainer.callback_metrics:
+            self._check(trainer, "val_loss", float(trainer.callback_metrics["val_loss"]))
+
+    def _check(self, trainer: pl.Trainer, name: str, value: float) -> None:
+        if abs(value) <= EXPLODED * max(self.first or 0.0, 1.0):  # false for NaN
+            return
+        scheduler = scheduler_of(trainer)
+        raise DivergedError(
+            f"{name} is {value:.4g} at update {scheduler.last_epoch} (epoch {trainer.current_epoch}), "
+            f"learning rate {scheduler.get_last_lr()[0]:.4g}: lower lr, or add a warmup"
+        )

@@ -1,0 +1,84 @@
+"""The LightningModule: a classifier under a learning-rate schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+from torchmetrics.classification import MulticlassAccuracy
+
+from lrtrain.scheduler import Scheduler
+from lrtrain.training.data import Batch
+
+
+class Classifier(pl.LightningModule):
+    """Trains a model on cross-entropy and measures its accuracy.
+
+    Args:
+        model: Maps inputs (n, ...) to logits (n, classes).
+        classes: Number of classes.
+        make_optimizer: Given the parameters, returns their optimizer.
+        make_scheduler: Given the optimizer, returns its scheduler.
+        monitor: The metric that the scheduler's feedback looks at.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        classes: int,
+        make_optimizer: Callable[[Any], Optimizer],
+        make_scheduler: Callable[[Optimizer], Scheduler],
+        monitor: str,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.make_optimizer = make_optimizer
+        self.make_scheduler = make_scheduler
+        self.monitor = monitor
+        self.val_acc = MulticlassAccuracy(classes, average="micro")
+        self.test_acc = MulticlassAccuracy(classes, average="micro")
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits of shape (n, classes)."""
+        return self.model(inputs)  # type: ignore[no-any-return]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The mean loss of a batch."""
+        inputs, labels = batch
+        return cross_entropy(self.model(inputs), labels)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure `val_loss` and `val_acc`."""
+        self._measure("val", self.val_acc, batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure `test_loss` and `test_acc`."""
+        self._measure("test", self.test_acc, batch)
+
+    def _measure(self, stage: str, accuracy: MulticlassAccuracy, batch: Batch) -> None:
+        inputs, labels = batch
+        logits = self.model(inputs)
+        accuracy.update(logits, labels)
+        self.log(f"{stage}_loss", cross_entropy(logits, labels), logger=False, sync_dist=True, batch_size=len(labels))
+        self.log(f"{stage}_acc", accuracy, logger=False, on_step=False, on_epoch=True)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer and its scheduler, which counts the updates itself."""
+        optimizer = self.make_optimizer(self.parameters())
+        scheduler = self.make_scheduler(optimizer)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "monitor": self.monitor},
+        }
+
+
+def scheduler_of(trainer: pl.Trainer) -> Scheduler:
+    """The scheduler that a trainer runs."""
+    scheduler = trainer.lr_scheduler_configs[0].scheduler
+    assert isinstance(scheduler, Scheduler)
+    return scheduler

@@ -1,0 +1,134 @@
+"""Records what happens at the log points; costs next to nothing between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.loggers import Logger
+from torch.nn.utils import get_total_norm, parameters_to_vector
+from torch.optim import Optimizer
+
+from lrtrain.runs import RunFolder, Table
+from lrtrain.training.module import scheduler_of
+
+TRAIN = ("train_loss", "grad_norm", "update_ratio")
+VALIDATION = ("val_loss", "val_acc")
+TEST = ("test_loss", "test_acc")
+
+
+class Record(pl.Callback):
+    """Writes every log point as a row of `metrics.csv` and as scalars of the logger.
+
+    A log point's step is the index of its optimizer update, from 0, and `lr` the rate of that update. There is one
+    every `every` updates, and one at the last update of each epoch, which the validation joins. `grad_norm` is the
+    norm of the whole gradient before clipping; `update_ratio` the norm of the change in the weights over the norm of
+    the weights.
+
+    Args:
+        folder: Where the table belongs.
+        every: Updates between log points.
+        group_names: Names of the parameter groups; where there are several, each has a column ``lr/<name>``.
+    """
+
+    def __init__(self, folder: RunFolder, every: int, group_names: tuple[str, ...] = ()) -> None:
+        self.folder = folder
+        self.every = every
+        self.rates = [f"lr/{name}" for name in group_names] if len(group_names) > 1 else ["lr"]
+        self.first_rate = self.last_rate = 0.0
+        self.last_metrics: dict[str, float] = {}
+        self.steps = 0
+        self._row: dict[str, Any] = {}
+        self._before: torch.Tensor | None = None
+        self._grad_norm = 0.0
+        self._table: Table | None = None
+        self._loggers: list[Logger] = []
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the table."""
+        if trainer.is_global_zero:
+            columns = ["step", "epoch", *self.rates, *TRAIN, *VALIDATION, *TEST]
+            self._table = Table(self.folder.metrics, columns)
+            self._loggers = trainer.loggers
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Keep the weights of a log point to measure its update."""
+        if not self._is_point(trainer, scheduler_of(trainer).last_epoch):
+            return
+        gradients = [weight.grad for weight in pl_module.parameters() if weight.grad is not None]
+        self._grad_norm = float(get_total_norm(gradients))
+        self._before = parameters_to_vector(pl_module.parameters()).detach().clone()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add the log point, once its update is done."""
+        if self._before is None:
+            return
+        scheduler = scheduler_of(trainer)
+        step, before, self._before = scheduler.last_epoch - 1, self._before, None
+        change = parameters_to_vector(pl_module.parameters()).detach() - before
+        rates = dict(zip(self.rates, scheduler.used_lrs, strict=True))
+        if step == 0:
+            self.first_rate = scheduler.used_lrs[0]
+        self.last_rate = scheduler.used_lrs[0]
+        self.steps = scheduler.last_epoch
+        self._add(
+            step,
+            {
+                "epoch": step // (scheduler.steps_per_epoch or 1),
+                **rates,
+                "train_loss": float(outputs["loss"]),
+                "grad_norm": self._grad_norm,
+                "update_ratio": float(change.norm() / before.norm()),
+            },
+        )
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the validation to the log point of the update before it."""
+        if not trainer.sanity_checking:
+            self._measured(trainer, VALIDATION)
+
+    def add_test(self, metrics: Mapping[str, float]) -> None:
+        """Add the test of the final weights to the last log point."""
+        self._add(self._row["step"], dict(metrics))
+        self.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Keep what was recorded so far."""
+        self.close()
+
+    def close(self) -> None:
+        """Write what is left and release the table."""
+        self._flush()
+        if self._table:
+            self._table.close()
+            self._table = None
+
+    def _is_point(self, trainer: pl.Trainer, step: int) -> bool:
+        steps_per_epoch = scheduler_of(trainer).steps_per_epoch
+        return step % self.every == 0 or (steps_per_epoch is not None and (step + 1) % steps_per_epoch == 0)
+
+    def _measured(self, trainer: pl.Trainer, names: tuple[str, ...]) -> None:
+        metrics = {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
+        scheduler = scheduler_of(trainer)
+        step = scheduler.last_epoch - 1
+        rates = dict(zip(self.rates, scheduler.used_lrs, strict=True))
+        self._add(step, {"epoch": step // (scheduler.steps_per_epoch or 1), **rates, **metrics})
+
+    def _add(self, step: int, values: dict[str, Any]) -> None:
+        if self._row and self._row["step"] != step:
+            self._flush()
+        self._row |= {"step": step, **values}
+        self.last_metrics |= {name: value for name, value in values.items() if name in (*TRAIN[:1], *VALIDATION, *TEST)}
+        for logger in self._loggers:
+            logger.log_metrics(values, step)
+
+    def _flush(self) -> None:
+        if self._table and self._row:
+            self._table.add(self._row)
+        self._row = {}
