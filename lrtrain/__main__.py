@@ -23,6 +23,7 @@ from lrtrain.errors import DivergedError, RequestError
 from lrtrain.help import help_text
 from lrtrain.request import Request, check_config, check_request, config_dir, plain_config
 from lrtrain.runs import RunFolder
+from lrtrain.sweeps.summary import SweepFolder, summarise
 
 FAILED, REFUSED = 1, 2
 log = logging.getLogger("lrtrain")
@@ -46,11 +47,14 @@ def main() -> int:
             check_request(Request(args.overrides, args.multirun, args.config_name or "config", args.config_dir))
         _hand_to_hydra(job if args.multirun else None)
     except RequestError as error:
-        return _say(error, REFUSED, wants_trace)
+        return _say(error, FAILED if SweepFolder.path else REFUSED, wants_trace)
     except DivergedError as error:
         return _say(error, FAILED, wants_trace)
     except Exception as error:
         return _say(error, FAILED, with_trace=True)
+    finally:
+        if SweepFolder.path:
+            summarise(SweepFolder.path)
     return 0
 
 

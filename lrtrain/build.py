@@ -144,13 +144,13 @@ def data(config: Config) -> Data:
 def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's Trainer; every key under `trainer` is an argument of its own."""
     import lightning.pytorch as pl
-    from lightning.pytorch.loggers import TensorBoardLogger
 
-    logs = config["logger"]["name"] == "tensorboard"
+    from lrtrain.training.loggers import EventFile
+
     return pl.Trainer(
         **config["trainer"],
         max_epochs=config["epochs"],
-        logger=TensorBoardLogger(folder.path, name="", version="", default_hp_metric=False) if logs else False,
+        logger=EventFile(folder) if config["logger"]["name"] == "tensorboard" else False,
         callbacks=callbacks,
         default_root_dir=folder.path,
         enable_checkpointing=True,

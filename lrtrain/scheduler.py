@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import torch
 from torch.optim import Optimizer
@@ -12,13 +11,16 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lrtrain.schedules import Feedback, Observed, Progress
 
+Curve: TypeAlias = Callable[[Progress], float]
+
 
 class Scheduler(LRScheduler):
     """Sets ``group["lr"] = base_lr * schedule(progress) * feedback.scale`` before every optimizer update.
 
     The position is the number of updates that the optimizer has really done: the scheduler counts them itself, so
     accumulated batches and updates that a `GradScaler` skips do not advance it, and `step()` may be called after
-    every update, once an epoch, or never. A group's base rate is its rate when the scheduler first sees it.
+    every update, once an epoch, or never. A group's base rate is its rate when the scheduler first sees it, which
+    may be in the middle of the run.
 
     The state holds the position and the feedback only: after `load_state_dict` the schedule and the base rates are
     still those this object was built with.
@@ -31,23 +33,26 @@ class Scheduler(LRScheduler):
 
     Args:
         optimizer: Any `torch.optim.Optimizer`; a rate that is a tensor is changed in place.
-        schedule: Maps `Progress` to a multiplier.
+        schedule: Maps `Progress` to a multiplier; or one for each group, by the group's ``name``.
         total_steps: Updates in the run; needed by schedules with an end and by lengths in percent.
         steps_per_epoch: Updates in an epoch; needed by schedules that count epochs.
         feedback: A rule such as ``plateau(factor=0.5)``; give it each validation's metric by `observe`.
+        hyperparameters: Schedules of other settings of the groups, by name; what they return is the value itself.
+            ``momentum`` is Adam's first beta.
 
     Raises:
-        ValueError: A length is not positive, or the schedule needs one that is not given.
+        ValueError: A length is not positive, a group has no schedule, or a schedule needs a length that is not given.
     """
 
     def __init__(
         self,
         optimizer: Optimizer,
-        schedule: Callable[[Progress], float],
+        schedule: Curve | Mapping[str, Curve],
         *,
         total_steps: int | None = None,
         steps_per_epoch: int | None = None,
         feedback: Feedback | None = None,
+        hyperparameters: Mapping[str, Curve] | None = None,
     ) -> None:
         # torch's own constructor patches optimizer.step to guess whether updates happen; the hook below knows.
         for name, value in {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch}.items():
@@ -56,12 +61,14 @@ class Scheduler(LRScheduler):
         self.optimizer = optimizer
         self.schedule = schedule
         self.feedback = feedback
+        self.hyperparameters = dict(hyperparameters or {})
         self.total_steps = total_steps
         self.steps_per_epoch = steps_per_epoch
         self.base_lrs: list[Any] = []
         self.used_lrs: list[float] = []
         self.last_epoch = 0
         self.state = Observed()
+        self._curves: list[Curve] = []
         self._write()
         optimizer.register_step_post_hook(self._updated)
         optimizer.register_load_state_dict_post_hook(lambda _: self._write())
@@ -90,18 +97,12 @@ class Scheduler(LRScheduler):
 
     def get_lr(self) -> list[Any]:
         """The rate of each group for the next update."""
-        factor = self.factor
-        return [float(base) * factor for base in self.base_lrs]
-
-    @property
-    def factor(self) -> float:
-        """What the base rates are multiplied by for the next update."""
-        factor = self.schedule(Progress(self.last_epoch, self.steps_per_epoch, self.total_steps))
-        if not math.isfinite(factor) or factor < 0:
-            raise ValueError(
-                f"{self.schedule!r} gives {factor} at update {self.last_epoch}: it must be finite and >= 0"
-            )
-        return factor * self.state.scale
+        progress = Progress(self.last_epoch, self.steps_per_epoch, self.total_steps)
+        scale = self.state.scale
+        if not isinstance(self.schedule, Mapping):  # one curve for all groups is evaluated once
+            factor = self.schedule(progress) * scale
+            return [base * factor for base in self.base_lrs]
+        return [base * (curve(progress) * scale) for base, curve in zip(self.base_lrs, self._curves, strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
         """The position and the feedback's state, as plain numbers."""
@@ -121,11 +122,43 @@ class Scheduler(LRScheduler):
 
     def _write(self) -> None:
         groups = self.optimizer.param_groups
-        for group in groups[len(self.base_lrs) :]:
-            self.base_lrs.append(group.setdefault("initial_lr", float(group["lr"])))
+        if len(groups) != len(self.base_lrs):
+            self._adopt(groups)
         self._last_lr: list[Any] = self.get_lr()
         for group, rate in zip(groups, self._last_lr, strict=True):
-            if isinstance(group["lr"], torch.Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
+            if not 0 <= rate < _INFINITY:
+                raise ValueError(f"the rate of update {self.last_epoch} is {rate}: it must be finite and >= 0")
+            _assign(group, "lr", rate)
+        if self.hyperparameters:
+            self._write_hyperparameters(groups)
+
+    def _write_hyperparameters(self, groups: list[dict[str, Any]]) -> None:
+        progress = Progress(self.last_epoch, self.steps_per_epoch, self.total_steps)
+        for name, curve in self.hyperparameters.items():
+            value = curve(progress)
+            for group in groups:
+                if name == "momentum" and "betas" in group:
+                    group["betas"] = (value, *group["betas"][1:])
+                else:
+                    _assign(group, name, value)
+
+    def _adopt(self, groups: list[dict[str, Any]]) -> None:
+        """Take the base rate, and find the curve, of groups that are new."""
+        for group in groups[len(self.base_lrs) :]:
+            if isinstance(self.schedule, Mapping):
+                name = group.get("name", "")
+                if name not in self.schedule:
+                    raise ValueError(f"no schedule for the group {name!r}; there are {', '.join(self.schedule)}")
+                self._curves.append(self.schedule[name])
+            self.base_lrs.append(group.setdefault("initial_lr", float(group["lr"])))
+
+
+_INFINITY = float("inf")
+
+
+def _assign(group: dict[str, Any], name: str, value: float) -> None:
+    """Set a group's value; a tensor keeps its identity, so that compiled code sees the change."""
+    if isinstance(group.get(name), torch.Tensor):
+        group[name].fill_(value)
+    else:
+        group[name] = value

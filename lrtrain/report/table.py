@@ -31,10 +31,11 @@ def print_result(summary: Mapping[str, Any], folder: RunFolder) -> None:
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a plain table; the first column is on the left, numbers on the right."""
+    """Print a plain table; only the last column, of text, may be folded."""
     table = Table(box=SIMPLE_HEAD)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left")
+        last = index == len(columns) - 1
+        table.add_column(column, justify="left" if last else "right", no_wrap=not last, overflow="fold")
     for row in rows:
         table.add_row(*row)
     Console(highlight=False).print(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -20,31 +20,38 @@ COLUMNS = (
     "seed",
     "steps",
     "wall_s",
+    "monitor",
     *(f"best_{m}" for m in METRICS),
     *(f"final_{m}" for m in METRICS),
 )
 
 
-class SweepSummary(Callback):
-    """Writes `summary.csv` into the sweep's folder after the last job, and prints the ranking.
+class SweepFolder(Callback):
+    """Remembers where Hydra runs a sweep, so that it can be summarised also when jobs failed."""
 
-    A job that failed is a row too. Called by Hydra.
-    """
+    path: ClassVar[Path | None] = None
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Collect the jobs."""
-        folder = Path(config.hydra.sweep.dir)
-        jobs = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
-        rows = ranked([job_row(job) for job in jobs], config.get("monitor", "val_loss"))
-        table = Table(folder / "summary.csv", COLUMNS)
-        for row in rows:
-            table.add(row)
-        table.close()
-        shown = ("job", "overrides", "best_val_loss", "best_val_acc", "final_test_acc", "status")
-        print_rows(
-            [name.replace("_", " ", 1) for name in shown], [[_text(row.get(name)) for name in shown] for row in rows]
-        )
-        print(f"{folder / 'summary.csv'}\ntensorboard --logdir {folder}")
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called by Hydra before the first job."""
+        SweepFolder.path = Path(config.hydra.sweep.dir)
+
+
+def summarise(folder: Path) -> None:
+    """Write `summary.csv` into a sweep's folder, and print the ranking; a job that failed is a row too."""
+    jobs = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    rows = ranked([job_row(job) for job in jobs])
+    table = Table(folder / "summary.csv", COLUMNS)
+    for row in rows:
+        table.add(row)
+    table.close()
+    common = set.intersection(*(set(row["overrides"].split()) for row in rows))
+    shown = [{**row, "overrides": " ".join(o for o in row["overrides"].split() if o not in common)} for row in rows]
+    names = ("job", "status", "best_val_loss", "best_val_acc", "final_test_acc", "overrides")
+    print_rows(
+        [name.replace("_", " ", 1) for name in names], [[_text(row.get(name)) for name in names] for row in shown]
+    )
+    failed = sum(row["status"] != "finished" for row in rows)
+    print(f"{len(rows)} jobs, failed: {failed}\n{folder / 'summary.csv'}\ntensorboard --logdir {folder}")
 
 
 def job_row(folder: Path) -> dict[str, Any]:
@@ -55,20 +62,21 @@ def job_row(folder: Path) -> dict[str, Any]:
         summary = RunFolder(folder).read_summary()
     except FileNotFoundError:
         return row
-    row |= {name: summary[name] for name in ("status", "strategy", "seed", "steps", "wall_s")}
+    row |= {name: summary[name] for name in ("status", "strategy", "seed", "steps", "wall_s", "monitor")}
     for which in ("best", "final"):
         row |= {f"{which}_{metric}": summary[which].get(metric) for metric in METRICS}
     return row
 
 
-def ranked(rows: list[dict[str, Any]], monitor: str) -> list[dict[str, Any]]:
-    """The best of the monitored metric first; jobs that did not finish last."""
-    sign = -1 if monitor.endswith("_acc") else 1
+def ranked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The best of each job's monitored metric first; jobs that did not finish last."""
 
     def key(row: dict[str, Any]) -> tuple[bool, float]:
+        monitor = row.get("monitor", "val_loss")
         value = row.get(f"best_{monitor}")
-        unfinished = row["status"] != "finished" or value is None
-        return unfinished, 0.0 if unfinished or value is None else sign * value
+        if row["status"] != "finished" or value is None:
+            return True, 0.0
+        return False, -value if monitor.endswith("_acc") else value
 
     return sorted(rows, key=key)
 

@@ -20,6 +20,7 @@ from lrtrain.schedules import Plan
 from lrtrain.training.checkpoints import LastAndBest
 from lrtrain.training.feedback import ValidationFeedback
 from lrtrain.training.guard import DivergenceGuard
+from lrtrain.training.loggers import EventFile
 from lrtrain.training.module import Classifier
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.record import TEST, Record
@@ -41,13 +42,14 @@ def run(config: Config, folder: RunFolder) -> float:
     pl.seed_everything(config["seed"], verbose=False)
     checkpoints = LastAndBest(folder, config["monitor"], build.metric_mode(config))
     record = Record(folder, config["log_every"])
-    callbacks = [
+    callbacks: list[pl.Callback] = [
         DivergenceGuard(),
         ValidationFeedback(config["monitor"]),
         record,
-        RunBar(config["log_every"]),
         checkpoints,
     ]
+    if config["trainer"]["enable_progress_bar"]:
+        callbacks.append(RunBar(config["log_every"]))
     try:
         trainer = build.trainer(config, folder, callbacks)
         plan = build.plan(config, trainer.num_devices * trainer.num_nodes)
@@ -71,7 +73,10 @@ def run(config: Config, folder: RunFolder) -> float:
         raise
     if trainer.is_global_zero:
         record.add_test({name: final[name] for name in TEST})
-        _log_hyperparameters(trainer, config, best)
+        if isinstance(trainer.logger, EventFile):
+            trainer.logger.log_result(
+                config, {f"best/{name}": best[name] for name in ("val_loss", "val_acc", "test_acc")}
+            )
         print_result(summary.write("finished", best, final), folder)
     return float(checkpoints.best[config["monitor"]])
 
@@ -130,13 +135,6 @@ def _test(
     """Test the module's own weights, or those of a checkpoint."""
     trainer.test(module, data, ckpt_path=checkpoint, weights_only=True, verbose=False)
     return {name: float(trainer.callback_metrics[name]) for name in TEST}
-
-
-def _log_hyperparameters(trainer: pl.Trainer, config: Config, best: Mapping[str, float]) -> None:
-    for logger in trainer.loggers:
-        metrics = {f"best/{name}": best[name] for name in ("val_loss", "val_acc", "test_acc")}
-        logger.log_hyperparams(dict(config), metrics)
-        logger.finalize("success")
 
 
 def _quiet() -> None:
