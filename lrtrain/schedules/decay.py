@@ -85,3 +85,50 @@ def inverse_time(
     """
     periods = _elapsed(progress, every, per)
     return 1 / (1 + decay * (periods // 1 if staircase else periods))
+
+
+@schedule
+def inverse_sqrt(progress: Progress, /, timescale: Period = "1ep") -> float:
+    """Hold, then decay with the square root of time: ``sqrt(timescale / max(t, timescale))``, t the updates done.
+
+    After a warm-up of the same length it is the usual rule of sequence models, of which `noam` is another form.
+
+    Source: Transformers get_inverse_sqrt_schedule; fairseq inverse_sqrt; Raffel et al. 2020, "T5", arXiv:1910.10683.
+
+    Args:
+        timescale: the rate is the base rate until then, and half of it at four times that.
+    """
+    scale = updates(timescale, progress) or 1
+    return math.sqrt(scale / max(progress.step, scale))
+
+
+@schedule
+def noam(progress: Progress, /, peak_at: Period = "1ep") -> float:
+    """Rise linearly, then decay as of the Transformer: ``min(s / W, sqrt(W / s))``, s = t + 1 and W = peak_at.
+
+    This is ``min(s ** -0.5, s * W ** -1.5)`` over its largest value, so the base rate is the peak, reached by the
+    W-th update. It has its own ramp and needs no warm-up.
+
+    Source: Vaswani et al. 2017, "Attention is all you need", arXiv:1706.03762, eq. 3.
+
+    Args:
+        peak_at: W, when the rate is largest.
+    """
+    peak, count = updates(peak_at, progress) or 1, progress.step + 1
+    return min(count / peak, math.sqrt(peak / count))
+
+
+@schedule
+def power(progress: Progress, /, timescale: Period = "1ep", exponent: Positive = 0.51) -> float:
+    """Hold, then decay with a power of time: ``min(1, (t / timescale) ** -exponent)``, t the updates done.
+
+    The default exponent is the one that Shen et al. fitted to language models; 0.5 is `inverse_sqrt`.
+
+    Source: Shen et al. 2024, "Power Scheduler", arXiv:2408.13359; Robbins & Monro 1951 for exponents in (0.5, 1].
+
+    Args:
+        timescale: the rate is the base rate until then.
+        exponent: how steep; 0.5 divides the rate by 2 when time is multiplied by 4.
+    """
+    scale = updates(timescale, progress) or 1
+    return math.pow(scale / max(progress.step, scale), exponent)
