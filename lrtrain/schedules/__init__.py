@@ -5,11 +5,33 @@ Every schedule is a function that returns a value, which maps a `Progress` to a 
     inverse_time(decay=0.01)(Progress(step=50, steps_per_epoch=1, total_steps=100))
 """
 
-from lrtrain.schedules.annealing import cosine, linear
+from lrtrain.schedules.annealing import (
+    cosine,
+    geometric,
+    knee,
+    linear,
+    polynomial,
+    power_cool,
+    rex,
+    sqrt,
+    tanh,
+    trapezoid,
+    wsd,
+)
 from lrtrain.schedules.combinators import floor, warmup
 from lrtrain.schedules.curve import Plan
-from lrtrain.schedules.decay import constant, exponential, inverse_time, multistep, step
-from lrtrain.schedules.feedback import Feedback, Observed, plateau, validation_drop
+from lrtrain.schedules.cyclic import (
+    chebyshev,
+    cosine_restarts,
+    cosine_waves,
+    cyclic,
+    one_cycle,
+    polynomial_restarts,
+)
+from lrtrain.schedules.decay import constant, exponential, inverse_sqrt, inverse_time, multistep, noam, power, step
+from lrtrain.schedules.feedback import Feedback, Observed, greedy, plateau, validation_drop
+from lrtrain.schedules.noise import noise
+from lrtrain.schedules.piecewise import piecewise
 from lrtrain.schedules.progress import Horizon, Progress, Span, updates
 from lrtrain.schedules.schedule import Schedule, by_name, formula, registered, schedule
 
@@ -22,19 +44,40 @@ __all__ = [
     "Schedule",
     "Span",
     "by_name",
+    "chebyshev",
     "constant",
     "cosine",
+    "cosine_restarts",
+    "cosine_waves",
+    "cyclic",
     "exponential",
     "floor",
     "formula",
+    "geometric",
+    "greedy",
+    "inverse_sqrt",
     "inverse_time",
+    "knee",
     "linear",
     "multistep",
+    "noam",
+    "noise",
+    "one_cycle",
+    "piecewise",
     "plateau",
+    "polynomial",
+    "polynomial_restarts",
+    "power",
+    "power_cool",
     "registered",
+    "rex",
     "schedule",
+    "sqrt",
     "step",
+    "tanh",
+    "trapezoid",
     "updates",
     "validation_drop",
     "warmup",
+    "wsd",
 ]

@@ -23,6 +23,7 @@ class Observed(NamedTuple):
         bad: Validations since then without an improvement.
         cooling: Validations left in which bad ones are not counted.
         average: Moving average of the metric, None before the first.
+        good: Improvements in a row since the last change of the scale.
     """
 
     scale: float = 1.0
@@ -30,6 +31,7 @@ class Observed(NamedTuple):
     bad: int = 0
     cooling: int = 0
     average: float | None = None
+    good: int = 0
 
 
 class Feedback(Bound):
@@ -52,6 +54,11 @@ def _improves(metric: float, best: float | None, mode: str, margin: float = 0.0)
     if best is None or not math.isfinite(metric):
         return math.isfinite(metric)
     return metric < best - margin if mode == "min" else metric > best + margin
+
+
+def _smoothed(average: float | None, metric: float, smooth: float) -> float:
+    """The moving average with one more metric; a non-finite one is seen as it is."""
+    return metric if average is None or not math.isfinite(metric) else smooth * average + (1 - smooth) * metric
 
 
 @feedback
@@ -85,8 +92,8 @@ def plateau(
         smooth: weight of the past in a moving average of the metric; 0 looks at each value alone.
         min_scale: the scale never falls below.
     """
-    scale, best, bad, cooling, average = state
-    average = metric if average is None or not math.isfinite(metric) else smooth * average + (1 - smooth) * metric
+    scale, best, bad, cooling, _, _ = state
+    average = _smoothed(state.average, metric, smooth)
     margin = threshold * abs(best or 0.0) if threshold_mode == "rel" else threshold
     if _improves(average, best, mode, margin):
         best, bad = average, 0
@@ -117,3 +124,56 @@ def validation_drop(
         return state
     scale = state.scale if state.best is None else max(state.scale * factor, min_scale)
     return Observed(scale, best=metric)
+
+
+@feedback
+def greedy(
+    state: Observed,
+    metric: float,
+    /,
+    factor: Factor = 0.9,
+    patience: Count = 2,
+    threshold: NonNegative = 1e-4,
+    threshold_mode: Literal["rel", "abs"] = "rel",
+    cooldown: Count = 0,
+    mode: Mode = "min",
+    smooth: Smoothing = 0.0,
+    min_scale: Fraction = 0.0,
+    max_scale: Annotated[float, Number(low=1)] = 10.0,
+) -> Observed:
+    """Raise the rate while the validation metric keeps improving, reduce it while it does not.
+
+    A validation is good when it beats the best by more than the threshold, as the first one does, and bad otherwise.
+    After more than `patience` good ones in a row the scale is divided by `factor`, after more than `patience` bad
+    ones it is multiplied by it, and both counts start again. Validations of a cool-down do not count, nor do they
+    set the best.
+
+    Source: Subramanian & Ganapathiraman 2023, "Zeroth Order GreedyLR"; Transformers GreedyLR, whose waiting times
+    after a rise (its warmup) and after a reduction are one here, and which starts anew after long at its least rate.
+
+    Args:
+        factor: of the reduction; a rise divides by it.
+        patience: good or bad validations in a row that change nothing.
+        threshold: least improvement that counts.
+        threshold_mode: the threshold is a share of the best (rel), or in the metric's unit (abs).
+        cooldown: validations after a change that are not counted.
+        mode: the metric is better when it is smaller (min) or larger (max).
+        smooth: weight of the past in a moving average of the metric; 0 looks at each value alone.
+        min_scale: the scale never falls below.
+        max_scale: the scale never rises above.
+    """
+    scale, best, bad, cooling, _, good = state
+    average = _smoothed(state.average, metric, smooth)
+    kept = average if math.isfinite(average) else state.average
+    if cooling:
+        return Observed(scale, best, 0, cooling - 1, kept, 0)
+    margin = threshold * abs(best or 0.0) if threshold_mode == "rel" else threshold
+    if _improves(average, best, mode, margin):
+        best, bad, good = average, 0, good + 1
+    else:
+        bad, good = bad + 1, 0
+    if good > patience:
+        return Observed(min(scale / factor, max_scale), best, 0, cooldown, kept, 0)
+    if bad > patience:
+        return Observed(max(scale * factor, min_scale), best, 0, cooldown, kept, 0)
+    return Observed(scale, best, bad, 0, kept, good)
