@@ -1,0 +1,116 @@
+"""Equality with torch.optim.lr_scheduler at every update where both follow the same definition."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.optim import lr_scheduler as theirs
+
+from lrtrain import schedules as ours
+from lrtrain.schedules import Progress, Schedule
+
+BASE = 0.3
+
+
+def torch_rates(build: Callable[[torch.optim.Optimizer], Any], steps: int) -> list[float]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=BASE, momentum=0.9)
+    scheduler = build(optimizer)
+    rates = []
+    for _ in range(steps):
+        rates.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            scheduler.step()
+    return rates
+
+
+def check(build: Callable[[torch.optim.Optimizer], Any], schedule: Schedule, steps: int, total: int) -> None:
+    rates = [BASE * schedule(Progress(step, 1, total)) for step in range(steps)]
+    assert rates == pytest.approx(torch_rates(build, steps), rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("every", [1, 3, 7])
+def test_step(every: int) -> None:
+    check(lambda o: theirs.StepLR(o, every, gamma=0.7), ours.step(gamma=0.7, every=every), 200, 50)
+
+
+def test_multistep() -> None:
+    marks = (3, 10, 41)
+    check(lambda o: theirs.MultiStepLR(o, marks, gamma=0.2), ours.multistep(gamma=0.2, milestones=marks), 200, 50)
+
+
+def test_exponential() -> None:
+    check(lambda o: theirs.ExponentialLR(o, 0.93), ours.exponential(gamma=0.93), 200, 50)
+
+
+@pytest.mark.parametrize("end", [0.0, 0.2])
+def test_linear(end: float) -> None:
+    check(lambda o: theirs.LinearLR(o, 1.0, end, total_iters=50), ours.linear(end=end), 200, 50)
+
+
+@pytest.mark.parametrize("end", [0.0, 0.2])
+def test_cosine_up_to_its_end(end: float) -> None:
+    # After T_max torch's cosine rises again, and ours does not.
+    check(lambda o: theirs.CosineAnnealingLR(o, 50, eta_min=end * BASE), ours.cosine(end=end), 51, 50)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_polynomial(power: float) -> None:
+    check(lambda o: theirs.PolynomialLR(o, 50, power=power), ours.polynomial(power=power), 200, 50)
+
+
+@pytest.mark.parametrize("total", [3, 10, 47, 100])
+@pytest.mark.parametrize("three_phase", [False, True])
+@pytest.mark.parametrize("shape", ["cosine", "linear"])
+@pytest.mark.parametrize("pct_start", [0.3, 0.47])
+def test_one_cycle(total: int, three_phase: bool, shape: Any, pct_start: float) -> None:
+    def build(optimizer: torch.optim.Optimizer) -> theirs.OneCycleLR:
+        return theirs.OneCycleLR(
+            optimizer,
+            max_lr=BASE,
+            total_steps=total + 1,
+            pct_start=pct_start,
+            anneal_strategy="cos" if shape == "cosine" else "linear",
+            div_factor=20,
+            final_div_factor=300,
+            three_phase=three_phase,
+        )
+
+    schedule = ours.one_cycle(
+        pct_start=pct_start, div_factor=20, final_div_factor=300, shape=shape, three_phase=three_phase
+    )
+    # torch cannot step past its end.
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=BASE, momentum=0.9)
+    scheduler = build(optimizer)
+    rates = [scheduler.get_last_lr()[0]]
+    for _ in range(total):
+        optimizer.step()
+        scheduler.step()
+        rates.append(float(scheduler.get_last_lr()[0]))
+    assert [BASE * schedule(Progress(step, 1, total)) for step in range(total + 1)] == pytest.approx(
+        rates, rel=1e-12, abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("shape", ["triangular", "triangular2", "exp_range"])
+@pytest.mark.parametrize(("up", "down"), [(5, 5), (8, 24), (16, 4)])
+def test_cyclic(shape: Any, up: int, down: int) -> None:
+    def build(optimizer: torch.optim.Optimizer) -> theirs.CyclicLR:
+        return theirs.CyclicLR(
+            optimizer, 0.1 * BASE, BASE, step_size_up=up, step_size_down=down, mode=shape, gamma=0.99
+        )
+
+    check(build, ours.cyclic(low=0.1, up=f"{up}st", down=f"{down}st", shape=shape, gamma=0.99), 200, 50)
+
+
+@pytest.mark.parametrize(("period", "growth"), [(10, 1), (7, 2), (5, 3)])
+def test_cosine_restarts(period: int, growth: int) -> None:
+    def build(optimizer: torch.optim.Optimizer) -> theirs.CosineAnnealingWarmRestarts:
+        return theirs.CosineAnnealingWarmRestarts(optimizer, period, T_mult=growth, eta_min=0.1 * BASE)
+
+    check(build, ours.cosine_restarts(period=f"{period}st", growth=growth, end=0.1), 200, 50)

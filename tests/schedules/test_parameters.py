@@ -1,0 +1,93 @@
+"""What schedules refuse, and that the message says what is wrong with which parameter."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lrtrain import schedules as s
+
+REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
+    (s.exponential, {"gamma": 0}, "exponential: gamma must be a number > 0, got 0"),
+    (s.exponential, {"gamma": "0.9"}, "exponential: gamma must be a number > 0, got '0.9'"),
+    (s.exponential, {"gamma": math.nan}, "gamma must be a number > 0, got nan"),
+    (s.exponential, {"per": "batch"}, "per must be epoch or step, got 'batch'"),
+    (s.step, {"every": 0}, "step: every must be longer than 0, got 0"),
+    (s.step, {"every": "5 epochs"}, "every must be a length such as 5ep, 300st or 10%"),
+    (s.step, {"every": True}, "every must be a length"),
+    (s.step, {"gama": 0.5}, "step: got an unexpected keyword argument 'gama' (it takes gamma, every)"),
+    (s.multistep, {"milestones": []}, "milestones must have 1 entries or more"),
+    (s.multistep, {"milestones": [4, 2]}, "milestones must be in rising order, got ['4ep', '2ep']"),
+    (s.multistep, {"milestones": 4}, "milestones must be a list"),
+    (s.inverse_time, {"decay": -0.1}, "decay must be a number >= 0, got -0.1"),
+    (s.inverse_time, {"staircase": "yes"}, "staircase must be True or False, got 'yes'"),
+    (s.inverse_sqrt, {"timescale": 0}, "timescale must be longer than 0"),
+    (s.noam, {"peak_at": "0st"}, "peak_at must be longer than 0"),
+    (s.power, {"exponent": 0}, "exponent must be a number > 0"),
+    (s.linear, {"end": 1.1}, "end must be a number in [0, 1], got 1.1"),
+    (s.cosine, {"end": -0.1}, "end must be a number in [0, 1]"),
+    (s.polynomial, {"power": 0}, "power must be a number > 0"),
+    (s.polynomial, {"k_decay": math.inf}, "k_decay must be a number > 0, got inf"),
+    (s.tanh, {"lb": 1}, "lb must be a number in [-20, 0), got 1"),
+    (s.tanh, {"ub": 0}, "ub must be a number in (0, 20], got 0"),
+    (s.rex, {"d": 1}, "d must be a number in [0, 1), got 1"),
+    (s.sqrt, {"end": 2}, "end must be a number in [0, 1]"),
+    (s.geometric, {"end": 0}, "end must be a number in (0, 1], got 0"),
+    (s.wsd, {"decay_length": -1}, "decay_length must be a length"),
+    (s.wsd, {"shape": "sqrt"}, "shape must be linear or cosine or 1-sqrt or exponential or square or mirror_cosine"),
+    (s.power_cool, {"power": -1}, "power must be a number > 0"),
+    (s.knee, {"explore": "half"}, "explore must be a length"),
+    (s.trapezoid, {"up": None}, "up must be a length"),
+    (s.one_cycle, {"pct_start": 30}, "pct_start must be a number in [0, 1], got 30"),
+    (s.one_cycle, {"div_factor": 0.5}, "div_factor must be a number >= 1"),
+    (s.one_cycle, {"final_div_factor": 0}, "final_div_factor must be a number >= 1"),
+    (s.one_cycle, {"three_phase": 3}, "three_phase must be True or False"),
+    (s.cyclic, {"low": 1.5}, "low must be a number in [0, 1]"),
+    (s.cyclic, {"up": 0}, "up must be longer than 0"),
+    (s.cyclic, {"gamma": 1.1}, "gamma must be a number in (0, 1]"),
+    (s.cosine_restarts, {"growth": 0.5}, "growth must be a number in [1, 100]"),
+    (s.cosine_restarts, {"decay": 0}, "decay must be a number in (0, 1]"),
+    (s.polynomial_restarts, {"period": 0}, "period must be longer than 0"),
+    (s.cosine_waves, {"waves": 0}, "waves must be a whole number >= 1"),
+    (s.cosine_waves, {"waves": 1.5}, "waves must be a whole number >= 1"),
+    (s.chebyshev, {"levels": 21}, "levels must be a whole number in [0, 20]"),
+    (s.chebyshev, {"low": 0}, "low must be a number in (0, 1]"),
+    (s.piecewise, {"points": []}, "points must have 1 entries or more"),
+    (s.piecewise, {"points": [5, 0.1]}, "points must be a pair [length, multiplier] such as [5ep, 0.1], got 5"),
+    (s.piecewise, {"points": [[5, -0.1]]}, "points must be a number >= 0, got -0.1"),
+    (s.piecewise, {"points": [["50%", 0.1], ["50%", 0.2]]}, "points must be in rising order, got ['50%', '50%']"),
+    (s.noise, {"amount": 1.5}, "amount must be a number in [0, 1]"),
+    (s.noise, {"noise_seed": 0.5}, "noise_seed must be a whole number >= 0"),
+    (s.greedy, {"factor": 1}, "factor must be a number in (0, 1)"),
+    (s.greedy, {"max_scale": 0.5}, "max_scale must be a number >= 1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("build", "parameters", "message"), REFUSED, ids=[f"{row[0].__name__}-{row[1]}" for row in REFUSED]
+)
+def test_refusals(build: Callable[..., Any], parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)) as refusal:
+        build(**parameters)
+    assert str(refusal.value).startswith(f"{build.__name__}: ")
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean cosine_restarts"):
+        s.by_name("cosine_restart", {})
+
+
+@pytest.mark.parametrize("build", [s.linear, s.wsd, s.knee, s.trapezoid, s.one_cycle])
+def test_a_schedule_with_an_end_asks_for_the_total(build: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match="needs total_steps"):
+        build()(s.Progress(3, 10))
+
+
+@pytest.mark.parametrize("build", [s.inverse_sqrt, s.cyclic, s.cosine_restarts, s.chebyshev, s.noise])
+def test_a_schedule_that_counts_epochs_asks_for_their_length(build: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match="needs steps_per_epoch"):
+        build()(s.Progress(3, total_steps=10))
