@@ -42,10 +42,10 @@ def one_cycle(
     step, _, total, start = progress
     first = 1 / div_factor
     last = first / final_div_factor
-    length = (total or needs("total_steps")) - start
-    count = max(step - start, 0)
-    if step - start >= length:
+    total = total or needs("total_steps")
+    if step >= total:
         return last
+    count, length = max(step - start, 0), max(total - start, 1)
     rise = max(pct_start * (length + 1) - 1, 0.0)
     if count < rise:
         left, right, u = first, 1.0, count / rise
