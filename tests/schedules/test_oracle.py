@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,10 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lrtrain.schedules import Progress, by_name, registered
-from lrtrain.schedules.combinators import AnySchedule
-from lrtrain.schedules.parameters import rules
-from lrtrain.schedules.schedule import formula
+from lrtrain.schedules import Progress, by_name, formula, registered
+from lrtrain.schedules.parameters import defaults
 
 Array = npt.NDArray[np.float64]
 TOLERANCE = 1e-12
@@ -335,9 +334,6 @@ def test_against_numpy(name: str) -> None:
 
 
 def test_covers_every_family() -> None:
-    families = {
-        name
-        for name, factory in registered().items()
-        if not any(isinstance(getattr(rule, "each", rule), AnySchedule) for rule in rules(formula(factory)).values())
-    }
+    required = inspect.Parameter.empty
+    families = {name for name, factory in registered().items() if required not in defaults(formula(factory)).values()}
     assert families == set(ORACLES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import pickle
 from collections.abc import Callable
@@ -14,11 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lrtrain.schedules
-from lrtrain.schedules import Observed, Progress, Schedule, greedy, registered
-from lrtrain.schedules.combinators import AnySchedule
-from lrtrain.schedules.parameters import Choice, Length, Number, Sequence, rules
+from lrtrain.schedules import Observed, Progress, Schedule, formula, greedy, registered
+from lrtrain.schedules.parameters import Choice, Length, Number, Sequence, defaults, rules
 from lrtrain.schedules.piecewise import Curve
-from lrtrain.schedules.schedule import formula
 
 # The families with an end, and the value they end at.
 ENDS: dict[str, Callable[[dict[str, Any]], float]] = {
@@ -32,9 +31,7 @@ ENDS: dict[str, Callable[[dict[str, Any]], float]] = {
 }
 RISING = {"one_cycle", "trapezoid", "cosine_waves"}
 FAMILIES = [
-    name
-    for name, factory in registered().items()
-    if not any(isinstance(getattr(rule, "each", rule), AnySchedule) for rule in rules(formula(factory)).values())
+    name for name, factory in registered().items() if inspect.Parameter.empty not in defaults(formula(factory)).values()
 ]
 
 SPANS = st.one_of(
