@@ -6,14 +6,33 @@ What decides the learning rate is built without torch; the rest imports what it 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrtrain.datasets import dataset
 from lrtrain.errors import RequestError
 from lrtrain.runs import RunFolder
-from lrtrain.schedules import Feedback, Horizon, Plan, Schedule, by_name, constant, floor, registered, updates, warmup
-from lrtrain.schedules.parameters import defaults
+from lrtrain.schedules import (
+    Feedback,
+    Horizon,
+    Plan,
+    Progress,
+    Schedule,
+    between,
+    by_name,
+    constant,
+    cooldown,
+    floor,
+    frozen,
+    hold,
+    registered,
+    stretch,
+    until,
+    updates,
+    warmup,
+)
+from lrtrain.schedules.combinators import AnySchedule
+from lrtrain.schedules.parameters import Number, defaults
 from lrtrain.schedules.schedule import formula
 
 if TYPE_CHECKING:
@@ -23,6 +42,7 @@ if TYPE_CHECKING:
     from lrtrain.training.module import Classifier
 
 Config = Mapping[str, Any]
+Curve = Callable[[Progress], float]
 
 
 def plan(config: Config, devices: int | None = None) -> Plan:
@@ -38,8 +58,8 @@ def plan(config: Config, devices: int | None = None) -> Plan:
     try:
         length = horizon(config, devices)
         ramp = updates(config["warmup"], length.at(0))
-        if ramp > length.total_steps:
-            raise ValueError(f"warmup={config['warmup']} is {ramp:,} updates, but the run has {length.total_steps:,}")
+        _check_phases(config, length, ramp)
+        groups(config), hyperparameters(config)
         strategy = config["scheduler"]
         if config["feedback"] and strategy != config["feedback"]:
             strategy = f"{strategy} x {config['feedback']}"
@@ -48,13 +68,69 @@ def plan(config: Config, devices: int | None = None) -> Plan:
         raise RequestError(str(error)) from error
 
 
-def schedule(config: Config) -> Schedule:
-    """The strategy's own curve, kept above `min_lr`, after the warm-up."""
+def schedule(config: Config) -> Curve:
+    """The strategy's own curve, and all that it is combined with."""
     name = config["scheduler"]
-    base = constant() if name == config["feedback"] else by_name(name, _own(config, registered(Schedule), name))
+    own = constant() if name == config["feedback"] else by_name(name, _own(config, registered(Schedule), name))
+    return combined(config, own)
+
+
+def combined(config: Config, base: Curve) -> Curve:
+    """A curve with what the configuration combines any curve with; the warm-up is outermost."""
+    if config["horizon"] is not None:
+        base = until(base, config["horizon"])
+    if config["stretch"] is not None:
+        base = stretch(base, config["stretch"])
+    if config["hold"] is not None:
+        base = hold(base, config["hold"])
+    if config["final_cooldown"]:
+        base = cooldown(base, config["final_cooldown"], config["final_cooldown_shape"])
     if config["min_lr"]:
         base = floor(base, _least(config))
-    return warmup(base, config["warmup"]) if config["warmup"] else base
+    if config["warmup"]:
+        base = warmup(base, config["warmup"], config["warmup_shape"], config["warmup_start"])
+    return base
+
+
+class Group(NamedTuple):
+    """What the configuration says of the parameters whose names match a pattern.
+
+    Attributes:
+        lr_mult: Multiplies the base rate.
+        schedule: Their own curve.
+    """
+
+    lr_mult: float
+    schedule: Curve
+
+
+def groups(config: Config) -> dict[str, Group]:
+    """The parameter groups by pattern; what no pattern matches follows the run's own schedule."""
+    return {str(pattern): _group(config, pattern, spec) for pattern, spec in (config["groups"] or {}).items()}
+
+
+def _group(config: Config, pattern: str, spec: Any) -> Group:
+    settings = dict(spec) if isinstance(spec, Mapping) else {"lr_mult": spec}
+    try:
+        lr_mult = Number(low=0).parse(settings.pop("lr_mult", 1.0))
+        held = settings.pop("frozen", None)
+        own = combined(config, AnySchedule().parse(settings)) if settings else schedule(config)
+        return Group(lr_mult, own if held is None else frozen(own, held))
+    except ValueError as error:
+        raise ValueError(f"groups: {pattern!r}: {error}; write a number, or lr_mult, frozen, scheduler=...") from None
+
+
+def hyperparameters(config: Config) -> dict[str, Curve]:
+    """The schedules of other settings; each runs between two values."""
+    found: dict[str, Curve] = {}
+    for name, spec in (config["hyperparameters"] or {}).items():
+        settings = dict(spec) if isinstance(spec, Mapping) else {}
+        ends = {end: settings.pop(end) for end in ("high", "low") if end in settings}
+        try:
+            found[str(name)] = between(AnySchedule().parse(settings), **ends)
+        except ValueError as error:
+            raise ValueError(f"hyperparameters: {name}: {error}") from None
+    return found
 
 
 def feedback(config: Config) -> Feedback | None:
@@ -102,6 +178,19 @@ def _least(config: Config) -> float:
     return float(config["min_lr"]) / float(config["lr"])
 
 
+def _check_phases(config: Config, horizon: Horizon, ramp: int) -> None:
+    """Refuse phases that do not fit into the run."""
+    total = horizon.total_steps
+    if ramp > total:
+        raise ValueError(f"warmup={config['warmup']} is {ramp:,} updates, but the run has {total:,}")
+    end = updates(config["final_cooldown"], horizon.at(0))
+    if ramp + end > total:
+        raise ValueError(
+            f"warmup={config['warmup']} and final_cooldown={config['final_cooldown']} are {ramp + end:,} updates, "
+            f"but the run has {total:,}"
+        )
+
+
 def _limited(batches: int, limit: float | None) -> int:
     """Lightning's `limit_train_batches`: a number of batches, or a share of them."""
     if limit is None:
@@ -113,21 +202,35 @@ def module(config: Config, plan: Plan, input_shape: tuple[int, ...], classes: in
     """The LightningModule with its model, optimizer and scheduler."""
     from lrtrain.models import model
     from lrtrain.scheduler import Scheduler
+    from lrtrain.training.groups import parameter_groups
     from lrtrain.training.module import Classifier
     from lrtrain.training.optimizers import optimizer
 
     model_name, model_parameters = named(config["model"])
     optimizer_name, settings = named(config["optimizer"])
+    network = model(model_name, input_shape, classes, **model_parameters)
+    chosen = groups(config)
+    parameters = parameter_groups(
+        network,
+        plan.lr,
+        {pattern: group.lr_mult for pattern, group in chosen.items()},
+        no_decay=config["no_decay"],
+        layer_decay=config["layer_decay"],
+    )
+    curves = {
+        group["name"]: chosen[group["pattern"]].schedule if group["pattern"] else plan.schedule for group in parameters
+    }
     return Classifier(
-        model(model_name, input_shape, classes, **model_parameters),
+        network,
         classes,
-        make_optimizer=lambda parameters: optimizer(optimizer_name, parameters, plan.lr, **settings),
+        make_optimizer=lambda: optimizer(optimizer_name, parameters, plan.lr, **settings),
         make_scheduler=lambda optimizer: Scheduler(
             optimizer,
-            plan.schedule,
+            curves if chosen else plan.schedule,
             total_steps=plan.horizon.total_steps,
             steps_per_epoch=plan.horizon.steps_per_epoch,
             feedback=plan.feedback,
+            hyperparameters=hyperparameters(config),
         ),
         monitor=config["monitor"],
     )

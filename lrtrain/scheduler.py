@@ -38,7 +38,7 @@ class Scheduler(LRScheduler):
         steps_per_epoch: Updates in an epoch; needed by schedules that count epochs.
         feedback: A rule such as ``plateau(factor=0.5)``; give it each validation's metric by `observe`.
         hyperparameters: Schedules of other settings of the groups, by name; what they return is the value itself.
-            ``momentum`` is Adam's first beta.
+            ``momentum`` is Adam's first beta. A group may name settings that are not to be touched in its ``fixed``.
 
     Raises:
         ValueError: A length is not positive, a group has no schedule, or a schedule needs a length that is not given.
@@ -68,6 +68,7 @@ class Scheduler(LRScheduler):
         self.used_lrs: list[float] = []
         self.last_epoch = 0
         self.state = Observed()
+        self._common = None if isinstance(schedule, Mapping) else schedule
         self._curves: list[Curve] = []
         self._write()
         optimizer.register_step_post_hook(self._updated)
@@ -99,8 +100,8 @@ class Scheduler(LRScheduler):
         """The rate of each group for the next update."""
         progress = Progress(self.last_epoch, self.steps_per_epoch, self.total_steps)
         scale = self.state.scale
-        if not isinstance(self.schedule, Mapping):  # one curve for all groups is evaluated once
-            factor = self.schedule(progress) * scale
+        if self._common is not None:  # one curve for all groups is evaluated once
+            factor = self._common(progress) * scale
             return [base * factor for base in self.base_lrs]
         return [base * (curve(progress) * scale) for base, curve in zip(self.base_lrs, self._curves, strict=True)]
 
@@ -126,9 +127,12 @@ class Scheduler(LRScheduler):
             self._adopt(groups)
         self._last_lr: list[Any] = self.get_lr()
         for group, rate in zip(groups, self._last_lr, strict=True):
-            if not 0 <= rate < _INFINITY:
+            if not 0.0 <= rate < _INFINITY:
                 raise ValueError(f"the rate of update {self.last_epoch} is {rate}: it must be finite and >= 0")
-            _assign(group, "lr", rate)
+            if type(group["lr"]) is float:
+                group["lr"] = rate
+            else:
+                _assign(group, "lr", rate)
         if self.hyperparameters:
             self._write_hyperparameters(groups)
 
@@ -137,10 +141,14 @@ class Scheduler(LRScheduler):
         for name, curve in self.hyperparameters.items():
             value = curve(progress)
             for group in groups:
+                if name in group.get("fixed", ()):
+                    continue
                 if name == "momentum" and "betas" in group:
                     group["betas"] = (value, *group["betas"][1:])
-                else:
+                elif name in group:
                     _assign(group, name, value)
+                else:
+                    raise ValueError(f"the optimizer has no setting {name!r}; there are {', '.join(_settings(group))}")
 
     def _adopt(self, groups: list[dict[str, Any]]) -> None:
         """Take the base rate, and find the curve, of groups that are new."""
@@ -154,6 +162,16 @@ class Scheduler(LRScheduler):
 
 
 _INFINITY = float("inf")
+
+
+def setting(group: Mapping[str, Any], name: str) -> float:
+    """A group's present value of a hyperparameter; ``momentum`` is Adam's first beta."""
+    return float(group["betas"][0] if name == "momentum" and "betas" in group else group[name])
+
+
+def _settings(group: Mapping[str, Any]) -> list[str]:
+    numbers = (name for name, value in group.items() if isinstance(value, float) and name not in ("lr", "initial_lr"))
+    return [*numbers, *(["momentum"] if "betas" in group else [])]
 
 
 def _assign(group: dict[str, Any], name: str, value: float) -> None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal, TypeAlias
 
-from lrtrain.schedules.parameters import Duration, Fraction
-from lrtrain.schedules.progress import Progress, updates
-from lrtrain.schedules.schedule import schedule
+from lrtrain.schedules.parameters import Duration, Fraction, Length, Number, Period, Sequence
+from lrtrain.schedules.progress import Progress, SpanLike, needs, updates
+from lrtrain.schedules.schedule import by_name, schedule
 
 
 class AnySchedule:
-    """The rule of a parameter that is itself a schedule: any callable from `Progress` to a multiplier."""
+    """The rule of a parameter that is itself a schedule.
+
+    Any callable from `Progress` to a multiplier, or what a configuration can hold: ``{scheduler: cosine, end: 0.1}``.
+    """
 
     def parse(self, value: object) -> Callable[[Progress], float]:
-        """Return the value if it can be called, else raise ValueError."""
+        """Return the schedule, or raise ValueError."""
+        if isinstance(value, Mapping) and "scheduler" in value:
+            parameters = {str(key): item for key, item in value.items() if key != "scheduler"}
+            return by_name(value["scheduler"], parameters)  # type: ignore[no-any-return]
         if not callable(value):
-            raise ValueError(f"must be a schedule such as cosine(), got {value!r}")
+            raise ValueError(f"must be a schedule such as cosine() or {{scheduler: cosine}}, got {value!r}")
         return value
 
     def __str__(self) -> str:
@@ -25,6 +31,9 @@ class AnySchedule:
 
 
 Inner: TypeAlias = Annotated[Callable[[Progress], float], AnySchedule()]
+Parts: TypeAlias = Annotated[tuple[Callable[[Progress], float], ...], Sequence(AnySchedule(), least=1)]
+Lengths: TypeAlias = Annotated[tuple[SpanLike, ...], Sequence(Length(positive=True))]
+Value: TypeAlias = Annotated[float, Number()]
 
 _RAMPS: dict[str, Callable[[float], float]] = {
     "linear": lambda u: u,
@@ -47,7 +56,7 @@ def warmup(
     No update is wasted at rate 0, and update W - 1 has the full rate. Schedules with an end run over what
     remains; those that count epochs or updates keep their clock.
 
-    Source: Goyal et al. 2017, arXiv:1706.02677, sec. 2.2.
+    Source: Goyal et al. 2017, arXiv:1706.02677, sec. 2.2; shapes as in Transformers' get_wsd_schedule.
 
     Args:
         inner: the schedule that follows.
@@ -62,6 +71,8 @@ def warmup(
         return value
     u = (step - begin + 1) / ramp
     if shape == "exponential":
+        if not start:
+            raise ValueError("warmup: an exponential ramp needs a start above 0")
         return value * math.pow(start, 1 - u)
     return value * (start + (1 - start) * _RAMPS[shape](u))
 
@@ -75,3 +86,144 @@ def floor(progress: Progress, /, inner: Inner, least: Fraction = 0.0) -> float:
         least: share of the base rate.
     """
     return max(inner(progress), least)
+
+
+@schedule
+def hold(progress: Progress, /, inner: Inner, every: Period = "1ep") -> float:
+    """Change only at the start of each period: ``inner(floor(t / every) every)``.
+
+    Args:
+        inner: the schedule.
+        every: the period, from the start of the run.
+    """
+    step, steps_per_epoch, total_steps, start = progress
+    period = updates(every, progress) or 1
+    return inner(Progress(step // period * period, steps_per_epoch, total_steps, start))
+
+
+@schedule
+def cooldown(
+    progress: Progress,
+    /,
+    inner: Inner,
+    length: Duration = "20%",
+    shape: Literal["linear", "cosine", "1-sqrt"] = "linear",
+    end: Fraction = 0.0,
+) -> float:
+    """Anneal any schedule over the last part of the run, from the rate that it has there.
+
+    From update T - C on, with u the fraction done of the cooldown: ``inner(T - C) (1 - (1 - end) shape(u))``.
+
+    Source: Haegele et al. 2024, arXiv:2405.18392, sec. 3, where the inner schedule is constant.
+
+    Args:
+        inner: the schedule before.
+        length: C; 0 is no cooldown.
+        shape: of the descent, down from 1: linear ``1 - u``, cosine ``(1 + cos(pi u)) / 2``, or ``1 - sqrt(u)``.
+        end: last value, as a share of the rate that the cooldown starts from.
+    """
+    step, steps_per_epoch, total_steps, start = progress
+    total = total_steps or needs("total_steps")
+    long = updates(length, progress)
+    if step <= total - long:
+        return inner(progress)
+    u = min(1.0, (step - total + long) / long) if long else 0.0
+    value = inner(Progress(total - long, steps_per_epoch, total_steps, start))
+    weight = 1 - math.sqrt(u) if shape == "1-sqrt" else 1 - _RAMPS[shape](u)
+    return value * (weight + (1 - weight) * end)
+
+
+@schedule
+def stretch(progress: Progress, /, inner: Inner, planned: Period) -> float:
+    """Run a schedule that was written for a run of another length: its whole clock is scaled to this one.
+
+    A milestone at epoch 30 of 90 planned comes at epoch 3 of a run of 9.
+
+    Source: Composer's scale_schedule_ratio.
+
+    Args:
+        inner: the schedule.
+        planned: the length that it was written for.
+    """
+    step, steps_per_epoch, total_steps, start = progress
+    total = total_steps or needs("total_steps")
+    long = updates(planned, progress) or 1
+    # Products before quotients: a place that scales to a whole update is met exactly.
+    return inner(Progress(step * long / total, steps_per_epoch, long, start * long / total))  # type: ignore[arg-type]
+
+
+@schedule
+def until(progress: Progress, /, inner: Inner, end: Period) -> float:
+    """End a schedule before or after the run does; percentages in it are of this length.
+
+    Args:
+        inner: the schedule.
+        end: where it ends.
+    """
+    step, steps_per_epoch, _, start = progress
+    return inner(Progress(step, steps_per_epoch, updates(end, progress) or 1, start))
+
+
+@schedule
+def join(
+    progress: Progress, /, parts: Parts, lengths: Lengths, at: Literal["continue", "restart"] = "continue"
+) -> float:
+    """Run schedules one after another; each sees its own part as a run of its own.
+
+    Source: optax join_schedules.
+
+    Args:
+        parts: the schedules, in order.
+        lengths: of every part but the last, which takes the rest of the run.
+        at: a boundary, the next part continues from the rate that was reached, or restarts from the base rate.
+    """
+    if len(lengths) != len(parts) - 1:
+        raise ValueError(f"join: {len(parts)} parts need {len(parts) - 1} lengths, got {len(lengths)}")
+    step, steps_per_epoch, total_steps, start = progress
+    scale, begin = 1.0, 0
+    for part, length in zip(parts, lengths, strict=False):
+        end = begin + updates(length, progress)
+        if step < end:
+            return scale * part(Progress(step - begin, steps_per_epoch, end - begin, max(0, start - begin)))
+        if at == "continue":
+            scale *= part(Progress(end - begin, steps_per_epoch, end - begin, max(0, start - begin)))
+        begin = end
+    rest = None if total_steps is None else max(1, total_steps - begin)
+    return scale * parts[-1](Progress(step - begin, steps_per_epoch, rest, max(0, start - begin)))
+
+
+@schedule
+def product(progress: Progress, /, parts: Parts) -> float:
+    """Multiply schedules.
+
+    Args:
+        parts: the factors.
+    """
+    return math.prod(part(progress) for part in parts)
+
+
+@schedule
+def frozen(progress: Progress, /, inner: Inner, length: Duration = "1ep") -> float:
+    """Rate 0 at first, then another schedule at its place: for parameter groups that are unfrozen in mid-run.
+
+    Args:
+        inner: the schedule.
+        length: how long.
+    """
+    return inner(progress) if progress.step >= updates(length, progress) else 0.0
+
+
+@schedule
+def between(progress: Progress, /, inner: Inner, high: Value, low: Value) -> float:
+    """Take a schedule's shape to another scale: `high` where it is 1, `low` where it is 0, both exactly.
+
+    For other hyperparameters: ``between(cosine(), 0.04, 0.4)`` lets weight decay grow as the rate falls;
+    ``between(one_cycle(), 0.85, 0.95)`` moves momentum opposite to the rate (Smith 2018, arXiv:1803.09820).
+
+    Args:
+        inner: the schedule.
+        high: value where the schedule is 1; may be the smaller number.
+        low: value where the schedule is 0.
+    """
+    weight = inner(progress)
+    return weight * high + (1 - weight) * low

@@ -18,12 +18,12 @@ from lrtrain.report.table import print_result
 from lrtrain.runs import RunFolder
 from lrtrain.schedules import Plan
 from lrtrain.training.checkpoints import LastAndBest
-from lrtrain.training.feedback import ValidationFeedback
 from lrtrain.training.guard import DivergenceGuard
 from lrtrain.training.loggers import EventFile
 from lrtrain.training.module import Classifier
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.record import TEST, Record
+from lrtrain.training.scheduling import ValidationFeedback
 
 Config = Mapping[str, Any]
 
@@ -56,7 +56,7 @@ def run(config: Config, folder: RunFolder) -> float:
         data = build.data(config)
         inputs = data.splits.train[0]
         module = build.module(config, plan, inputs.shape[1:], data.splits.classes)
-        module.make_optimizer(module.parameters())
+        module.make_scheduler(module.make_optimizer())
     except (ValueError, TypeError, MisconfigurationException) as error:
         raise RequestError(str(error).strip().splitlines()[0]) from error
 
@@ -68,6 +68,8 @@ def run(config: Config, folder: RunFolder) -> float:
             raise RuntimeError("the run ended before its first validation: nothing was measured")
         final = {**record.last_metrics, **_test(trainer, module, data)}
         best = {**checkpoints.best, **_test(trainer, module, data, str(folder.best_checkpoint))}
+    except RequestError:
+        raise
     except BaseException as error:
         summary.write("diverged" if isinstance(error, DivergedError) else "failed", error=str(error))
         raise

@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
 from lrtrain.runs import RunFolder
-from lrtrain.training.module import scheduler_of
+from lrtrain.training.scheduling import scheduler_of
 
 
 class LastAndBest(Checkpoint):

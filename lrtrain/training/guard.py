@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 from lrtrain.errors import DivergedError
-from lrtrain.training.module import scheduler_of
+from lrtrain.training.scheduling import scheduler_of
 
 EXPLODED = 1e4
 

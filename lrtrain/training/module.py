@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -12,8 +11,10 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torchmetrics.classification import MulticlassAccuracy
 
+from lrtrain.errors import RequestError
 from lrtrain.scheduler import Scheduler
 from lrtrain.training.data import Batch
+from lrtrain.training.scheduling import planned_updates
 
 
 class Classifier(pl.LightningModule):
@@ -22,7 +23,7 @@ class Classifier(pl.LightningModule):
     Args:
         model: Maps inputs (n, ...) to logits (n, classes).
         classes: Number of classes.
-        make_optimizer: Given the parameters, returns their optimizer.
+        make_optimizer: Returns the optimizer of the model's parameters.
         make_scheduler: Given the optimizer, returns its scheduler.
         monitor: The metric that the scheduler's feedback looks at.
     """
@@ -31,7 +32,7 @@ class Classifier(pl.LightningModule):
         self,
         model: nn.Module,
         classes: int,
-        make_optimizer: Callable[[Any], Optimizer],
+        make_optimizer: Callable[[], Optimizer],
         make_scheduler: Callable[[Optimizer], Scheduler],
         monitor: str,
     ) -> None:
@@ -69,16 +70,15 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and its scheduler, which counts the updates itself."""
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.make_optimizer()
         scheduler = self.make_scheduler(optimizer)
+        planned = planned_updates(self.trainer)
+        if planned != scheduler.total_steps:
+            raise RequestError(
+                f"the schedule is planned for {scheduler.total_steps:,} updates, but Lightning will do {planned:,}: "
+                "set the length of the run by epochs and trainer.limit_train_batches only"
+            )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step", "monitor": self.monitor},
         }
-
-
-def scheduler_of(trainer: pl.Trainer) -> Scheduler:
-    """The scheduler that a trainer runs."""
-    scheduler = trainer.lr_scheduler_configs[0].scheduler
-    assert isinstance(scheduler, Scheduler)
-    return scheduler

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lrtrain.training.module import scheduler_of
+from lrtrain.training.scheduling import scheduler_of
 
 
 class RunBar(ProgressBar):

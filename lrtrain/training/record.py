@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,8 @@ from torch.nn.utils import get_total_norm, parameters_to_vector
 from torch.optim import Optimizer
 
 from lrtrain.runs import RunFolder, Table
-from lrtrain.training.module import scheduler_of
+from lrtrain.scheduler import Scheduler, setting
+from lrtrain.training.scheduling import scheduler_of
 
 TRAIN = ("train_loss", "grad_norm", "update_ratio")
 VALIDATION = ("val_loss", "val_acc")
@@ -25,31 +27,32 @@ class Record(pl.Callback):
     A log point's step is the index of its optimizer update, from 0, and `lr` the rate of that update. There is one
     every `every` updates, and one at the last update of each epoch, which the validation joins. `grad_norm` is the
     norm of the whole gradient before clipping; `update_ratio` the norm of the change in the weights over the norm of
-    the weights.
+    the weights. Where there are several parameter groups, each has its rate as ``lr/<name>``; other hyperparameters
+    on a schedule are recorded by their names.
 
     Args:
         folder: Where the table belongs.
         every: Updates between log points.
-        group_names: Names of the parameter groups; where there are several, each has a column ``lr/<name>``.
     """
 
-    def __init__(self, folder: RunFolder, every: int, group_names: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: RunFolder, every: int) -> None:
         self.folder = folder
         self.every = every
-        self.rates = [f"lr/{name}" for name in group_names] if len(group_names) > 1 else ["lr"]
         self.first_rate = self.last_rate = 0.0
         self.last_metrics: dict[str, float] = {}
         self.steps = 0
         self._row: dict[str, Any] = {}
         self._before: torch.Tensor | None = None
         self._grad_norm = 0.0
+        self._settings: dict[str, float] = {}
         self._table: Table | None = None
         self._loggers: list[Logger] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the table."""
         if trainer.is_global_zero:
-            columns = ["step", "epoch", *self.rates, *TRAIN, *VALIDATION, *TEST]
+            scheduler = scheduler_of(trainer)
+            columns = ["step", "epoch", *_rates(scheduler), *scheduler.hyperparameters, *TRAIN, *VALIDATION, *TEST]
             self._table = Table(self.folder.metrics, columns)
             self._loggers = trainer.loggers
 
@@ -59,6 +62,8 @@ class Record(pl.Callback):
         """Keep the weights of a log point to measure its update."""
         if not self._is_point(trainer, scheduler_of(trainer).last_epoch):
             return
+        names = scheduler_of(trainer).hyperparameters
+        self._settings = {name: setting(optimizer.param_groups[0], name) for name in names}
         gradients = [weight.grad for weight in pl_module.parameters() if weight.grad is not None]
         self._grad_norm = float(get_total_norm(gradients))
         self._before = parameters_to_vector(pl_module.parameters()).detach().clone()
@@ -72,7 +77,6 @@ class Record(pl.Callback):
         scheduler = scheduler_of(trainer)
         step, before, self._before = scheduler.last_epoch - 1, self._before, None
         change = parameters_to_vector(pl_module.parameters()).detach() - before
-        rates = dict(zip(self.rates, scheduler.used_lrs, strict=True))
         if step == 0:
             self.first_rate = scheduler.used_lrs[0]
         self.last_rate = scheduler.used_lrs[0]
@@ -81,7 +85,8 @@ class Record(pl.Callback):
             step,
             {
                 "epoch": step // (scheduler.steps_per_epoch or 1),
-                **rates,
+                **_rates(scheduler),
+                **self._settings,
                 "train_loss": float(outputs["loss"]),
                 "grad_norm": self._grad_norm,
                 "update_ratio": float(change.norm() / before.norm()),
@@ -117,8 +122,7 @@ class Record(pl.Callback):
         metrics = {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
         scheduler = scheduler_of(trainer)
         step = scheduler.last_epoch - 1
-        rates = dict(zip(self.rates, scheduler.used_lrs, strict=True))
-        self._add(step, {"epoch": step // (scheduler.steps_per_epoch or 1), **rates, **metrics})
+        self._add(step, {"epoch": step // (scheduler.steps_per_epoch or 1), **_rates(scheduler), **metrics})
 
     def _add(self, step: int, values: dict[str, Any]) -> None:
         if self._row and self._row["step"] != step:
@@ -132,3 +136,10 @@ class Record(pl.Callback):
         if self._table and self._row:
             self._table.add(self._row)
         self._row = {}
+
+
+def _rates(scheduler: Scheduler) -> dict[str, float]:
+    """The rates of the last update by their names in the record; NaN before the first."""
+    groups = scheduler.optimizer.param_groups
+    names = [f"lr/{group.get('name', index)}" for index, group in enumerate(groups)] if len(groups) > 1 else ["lr"]
+    return dict(zip(names, scheduler.used_lrs or [math.nan] * len(names), strict=True))

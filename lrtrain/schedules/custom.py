@@ -1,0 +1,44 @@
+"""A user's own schedule, by the place of its function."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Annotated, Any, TypeAlias
+
+from lrtrain.schedules.progress import Progress
+from lrtrain.schedules.schedule import schedule
+
+
+class Place:
+    """The rule of a parameter that names a function as ``module:function``; nothing is evaluated, only imported."""
+
+    def parse(self, value: object) -> Callable[..., float]:
+        """Import the function, or raise ValueError."""
+        if callable(value):
+            return value
+        module, colon, name = str(value).partition(":")
+        if not (module and colon and name):
+            raise ValueError(f"must be {self}, got {value!r}")
+        try:
+            function = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(f"names {value!r}, which cannot be imported: {error}") from error
+        return getattr(function, "__wrapped__", function)  # type: ignore[no-any-return]
+
+    def __str__(self) -> str:
+        return "a place such as my_module:my_schedule"
+
+
+Function: TypeAlias = Annotated[Callable[..., float], Place()]
+
+
+@schedule
+def custom(progress: Progress, /, function: Function, parameters: dict[str, Any] | None = None) -> float:
+    """Your own schedule: ``function(progress, **parameters)``.
+
+    Args:
+        function: takes `Progress` and returns the multiplier.
+        parameters: the function's other arguments, by name.
+    """
+    return function(progress, **(parameters or {}))

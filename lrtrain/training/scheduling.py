@@ -1,0 +1,94 @@
+"""A schedule in anybody's LightningModule: what `configure_optimizers` returns, and the callback for feedback."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch.optim import Optimizer
+
+from lrtrain.errors import RequestError
+from lrtrain.scheduler import Scheduler
+from lrtrain.schedules import Feedback, Progress
+
+
+def with_schedule(
+    optimizer: Optimizer,
+    schedule: Callable[[Progress], float],
+    trainer: pl.Trainer,
+    feedback: Feedback | None = None,
+    monitor: str = "val_loss",
+) -> OptimizerLRScheduler:
+    """An optimizer under a schedule, as `configure_optimizers` returns it; the run's length is asked of the trainer.
+
+    Example:
+        >>> def configure_optimizers(self):
+        ...     return with_schedule(SGD(self.parameters(), lr=0.1), warmup(cosine(), "5%"), self.trainer)
+
+    Args:
+        optimizer: Of the module's parameters.
+        schedule: Maps `Progress` to a multiplier.
+        trainer: The module's trainer.
+        feedback: A rule such as ``plateau()``; the trainer then needs `ValidationFeedback` among its callbacks.
+        monitor: The metric that the feedback looks at.
+
+    Raises:
+        RequestError: The trainer does not know how long the run is.
+    """
+    total = planned_updates(trainer)
+    batches = trainer.num_training_batches
+    steps_per_epoch = None if math.isinf(batches) else math.ceil(batches / trainer.accumulate_grad_batches)
+    scheduler = Scheduler(
+        optimizer, schedule, total_steps=total, steps_per_epoch=steps_per_epoch or None, feedback=feedback
+    )
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "monitor": monitor}}
+
+
+def planned_updates(trainer: pl.Trainer) -> int:
+    """How many optimizer updates the trainer will do.
+
+    Raises:
+        RequestError: It does not know, as with iterable data or unlimited epochs.
+    """
+    total = trainer.estimated_stepping_batches
+    if math.isinf(total) or total < 0:
+        raise RequestError("the length of the run is not known: give the Trainer max_steps")
+    return int(total)
+
+
+def scheduler_of(trainer: pl.Trainer) -> Scheduler:
+    """The scheduler that a trainer runs."""
+    scheduler = trainer.lr_scheduler_configs[0].scheduler
+    assert isinstance(scheduler, Scheduler)
+    return scheduler
+
+
+class ValidationFeedback(pl.Callback):
+    """Gives every validation's metric to the feedback rule: one decision each, before any checkpoint of it is written.
+
+    Lightning averages a metric that is logged with ``sync_dist=True`` over the ranks, so all of them decide alike.
+
+    Args:
+        monitor: Name of a metric that the validation logs.
+    """
+
+    def __init__(self, monitor: str = "val_loss") -> None:
+        self.monitor = monitor
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Observe the metric, and say so when the rate changes."""
+        scheduler = scheduler_of(trainer)
+        if trainer.sanity_checking or scheduler.feedback is None:
+            return
+        if self.monitor not in trainer.callback_metrics:
+            known = ", ".join(sorted(trainer.callback_metrics))
+            raise RequestError(f"monitor={self.monitor} is not logged by the validation; there are {known}")
+        metric = float(trainer.callback_metrics[self.monitor])
+        before = scheduler.get_last_lr()[0]
+        if scheduler.observe(metric) != 1:
+            trainer.print(
+                f"epoch {trainer.current_epoch}, update {scheduler.last_epoch}: learning rate {before:.4g} -> "
+                f"{scheduler.get_last_lr()[0]:.4g} ({scheduler.feedback.name}, {self.monitor} {metric:.4g})"
+            )
