@@ -99,11 +99,11 @@ class Scheduler(LRScheduler):
     def get_lr(self) -> list[Any]:
         """The rate of each group for the next update."""
         progress = Progress(self.last_epoch, self.steps_per_epoch, self.total_steps)
-        scale = self.state.scale
-        if self._common is not None:  # one curve for all groups is evaluated once
-            factor = self._common(progress) * scale
-            return [base * factor for base in self.base_lrs]
-        return [base * (curve(progress) * scale) for base, curve in zip(self.base_lrs, self._curves, strict=True)]
+        scale, base_lrs = self.state.scale, self.base_lrs
+        if self._common is None:
+            return [base * (curve(progress) * scale) for base, curve in zip(base_lrs, self._curves, strict=True)]
+        factor = self._common(progress) * scale
+        return [base_lrs[0] * factor] if len(base_lrs) == 1 else [base * factor for base in base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
         """The position and the feedback's state, as plain numbers."""
@@ -126,7 +126,8 @@ class Scheduler(LRScheduler):
         if len(groups) != len(self.base_lrs):
             self._adopt(groups)
         self._last_lr: list[Any] = self.get_lr()
-        for group, rate in zip(groups, self._last_lr, strict=True):
+        for index, rate in enumerate(self._last_lr):
+            group = groups[index]
             if not 0.0 <= rate < _INFINITY:
                 raise ValueError(f"the rate of update {self.last_epoch} is {rate}: it must be finite and >= 0")
             if type(group["lr"]) is float:

@@ -107,8 +107,8 @@ def updates(length: SpanLike, progress: Progress) -> int:
         ValueError: The length's unit needs what `progress` does not know.
     """
     value, unit = length if type(length) is Span else Span.parse(length)
-    if unit == "st":
-        return round(value)
     if unit == "ep":
         return round(value * (progress.steps_per_epoch or needs("steps_per_epoch")))
+    if unit == "st":
+        return round(value)
     return round(value * (progress.total_steps or needs("total_steps")) / 100)
