@@ -103,9 +103,7 @@ def _cycle(progress: Progress, period: SpanLike, growth: float) -> tuple[int, fl
         return round(first * (growth**cycle - 1) / (growth - 1))
 
     # The logarithm may be off by a rounding error, and a restart missed by it is a wrong rate for one update.
-    cycle = int(math.log1p(step * (growth - 1) / first) / math.log(growth))
-    while begin(cycle) > step:
-        cycle -= 1
+    cycle = max(int(math.log1p(step * (growth - 1) / first) / math.log(growth)) - 1, 0)
     while begin(cycle + 1) <= step:
         cycle += 1
     since = begin(cycle)

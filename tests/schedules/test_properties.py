@@ -190,3 +190,13 @@ def test_greedy(parameters: dict[str, Any], metrics: list[float], scales: list[f
         state = rule(state, metric)
         seen.append(state.scale)
     assert seen == scales
+
+
+def test_cycles_that_hardly_grow_are_cycles() -> None:
+    for growth in (1 + 1e-15, 1 + 1e-13, 1 + 1e-9):
+        value = lrtrain.schedules.polynomial_restarts(period="3st", growth=growth)
+        assert {round(value(Progress(step)), 12) for step in range(3000)} <= {1, round(2 / 3, 12), round(1 / 3, 12)}
+
+
+def test_many_waves_end_exactly() -> None:
+    assert lrtrain.schedules.cosine_waves(waves=10**10)(Progress(30, 1, 30)) == 0
