@@ -16,7 +16,7 @@ METRICS = ("val_loss", "val_acc", "test_loss", "test_acc")
 
 def print_result(summary: Mapping[str, Any], folder: RunFolder) -> None:
     """Print what came of a run, and how to look at its curves."""
-    console = Console(highlight=False)
+    console = _console()
     table = Table(box=SIMPLE_HEAD)
     for column in ("weights", "epoch", *METRICS):
         table.add_column(column, justify="left" if column == "weights" else "right")
@@ -38,7 +38,13 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(column, justify="left" if last else "right", no_wrap=not last, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """A terminal's own width; in a file or a pipe, wide enough to fold nothing."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
 
 
 def _formatted(values: Mapping[str, float]) -> list[str]:

@@ -76,9 +76,8 @@ def run(config: Config, folder: RunFolder) -> float:
     if trainer.is_global_zero:
         record.add_test({name: final[name] for name in TEST})
         if isinstance(trainer.logger, EventFile):
-            trainer.logger.log_result(
-                config, {f"best/{name}": best[name] for name in ("val_loss", "val_acc", "test_acc")}
-            )
+            metrics = {f"best/{name}": best[name] for name in ("val_loss", "val_acc", "test_acc")}
+            trainer.logger.log_result(config, metrics, record.steps - 1)
         print_result(summary.write("finished", best, final), folder)
     return float(checkpoints.best[config["monitor"]])
 

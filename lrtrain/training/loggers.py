@@ -31,7 +31,7 @@ class EventFile(TensorBoardLogger):
         self.finalize("")
 
     @rank_zero_only
-    def log_result(self, config: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Fill the HParams tab with the run's configuration and its measured result, and close the file."""
-        self.log_hyperparams(dict(config), dict(metrics))
+    def log_result(self, config: Mapping[str, Any], metrics: Mapping[str, float], step: int) -> None:
+        """Fill the HParams tab with what the run's configuration says and what was measured, and close the file."""
+        self.log_hyperparams({key: value for key, value in config.items() if value is not None}, dict(metrics), step)
         self.experiment.close()
