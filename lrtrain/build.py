@@ -6,7 +6,7 @@ What decides the learning rate is built without torch; the rest imports what it 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrtrain.datasets import dataset
@@ -57,15 +57,29 @@ def plan(config: Config, devices: int | None = None) -> Plan:
     """
     try:
         length = horizon(config, devices)
-        ramp = updates(config["warmup"], length.at(0))
-        _check_phases(config, length, ramp)
-        groups(config), hyperparameters(config)
+        _check_phases(config, length)
         strategy = config["scheduler"]
         if config["feedback"] and strategy != config["feedback"]:
             strategy = f"{strategy} x {config['feedback']}"
-        return Plan(strategy, float(config["lr"]), schedule(config), feedback(config), length, ramp)
+        ramp = updates(config["warmup"], length.at(0))
+        found = Plan(strategy, float(config["lr"]), schedule(config), feedback(config), length, ramp)
+        _check_ends([found.schedule, *(group.schedule for group in groups(config).values())], length)
+        _check_ends(hyperparameters(config).values(), length)
+        return found
     except ValueError as error:
         raise RequestError(str(error)) from error
+
+
+def _check_ends(curves: Iterable[Curve], horizon: Horizon) -> None:
+    """Refuse what only shows when a curve is evaluated, at both ends of the run."""
+    for curve in curves:
+        for step in (0, horizon.total_steps):
+            try:
+                value = curve(horizon.at(step))
+            except OverflowError:
+                value = math.inf
+            if not math.isfinite(value):
+                raise ValueError(f"{curve!r} is not finite at update {step:,}")
 
 
 def schedule(config: Config) -> Curve:
@@ -178,16 +192,14 @@ def _least(config: Config) -> float:
     return float(config["min_lr"]) / float(config["lr"])
 
 
-def _check_phases(config: Config, horizon: Horizon, ramp: int) -> None:
-    """Refuse phases that do not fit into the run."""
-    total = horizon.total_steps
-    if ramp > total:
-        raise ValueError(f"warmup={config['warmup']} is {ramp:,} updates, but the run has {total:,}")
-    end = updates(config["final_cooldown"], horizon.at(0))
-    if ramp + end > total:
+def _check_phases(config: Config, horizon: Horizon) -> None:
+    """Refuse phases that do not fit into the run one after another."""
+    phases = {key: config[key] for key in ("warmup", "decay_length", "final_cooldown") if config.get(key)}
+    needed, total = sum(updates(length, horizon.at(0)) for length in phases.values()), horizon.total_steps
+    if needed > total:
+        said = " and ".join(f"{key}={length}" for key, length in phases.items())
         raise ValueError(
-            f"warmup={config['warmup']} and final_cooldown={config['final_cooldown']} are {ramp + end:,} updates, "
-            f"but the run has {total:,}"
+            f"{said} {'take' if len(phases) > 1 else 'takes'} {needed:,} updates, but the run has {total:,}"
         )
 
 

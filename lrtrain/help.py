@@ -44,11 +44,11 @@ def _strategies() -> list[str]:
     factories = {**registered(Schedule), **registered(Feedback)}
     for name, keys in strategies().items():
         function = formula(factories[name])
-        lines.append(f"\n  scheduler={name:16s} {_comment(name)}")
+        lines.append(f"\n  scheduler={name:20s} {_comment(name)}")
         limits, said = rules(function), meanings(function)
         for key, default in keys.items():
             about = "; ".join(filter(None, (said.get(key, "").rstrip("."), str(limits.get(key) or ""))))
-            lines.append(f"    {key + '=' + _shown(default):24s} {about}")
+            lines.append(f"    {key + '=' + _shown(default):26s} {about}")
     return lines
 
 
@@ -59,6 +59,8 @@ def _comment(name: str) -> str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_shown(item)}' for key, item in value.items())}}}"
     if isinstance(value, list):
-        return f"[{','.join(map(str, value))}]"
+        return f"[{','.join(map(_shown, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)

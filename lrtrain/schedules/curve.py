@@ -1,12 +1,33 @@
-"""A schedule over a whole run: its rates, and a sentence about them."""
+"""A schedule over a whole run: its rates, a sentence about them, and what is wrong with them."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from itertools import repeat
+from typing import Any, NamedTuple
 
 from lrtrain.schedules.feedback import Feedback
-from lrtrain.schedules.progress import Horizon, Progress
+from lrtrain.schedules.progress import Horizon, Progress, Span, updates
+from lrtrain.schedules.schedule import Bound
+
+
+class Resolved(NamedTuple):
+    """A length of time among a schedule's parameters, and what it is in this run.
+
+    Attributes:
+        owner: Name of the schedule that has it.
+        key: Name of the parameter.
+        span: As it was written.
+        updates: In optimizer updates.
+        listed: It is one of several, such as a milestone.
+    """
+
+    owner: str
+    key: str
+    span: Span
+    updates: int
+    listed: bool
 
 
 class Plan(NamedTuple):
@@ -32,9 +53,13 @@ class Plan(NamedTuple):
         """The rate of the update `step`, as the scheduler computes it."""
         return self.lr * self.schedule(self.horizon.at(step))
 
-    def rates(self) -> Iterator[float]:
-        """The rate of every update 0..total-1, and the one that holds after the last."""
-        return map(self.rate, range(self.horizon.total_steps + 1))
+    def rates(self, start: int = 0, stop: int | None = None) -> Iterator[float]:
+        """The rate of every update 0..total-1, and the one that holds after the last; or of a part of them."""
+        steps = range(start, self.horizon.total_steps + 1 if stop is None else stop)
+        # A million times: the positions are made and the product is taken without a Python frame each.
+        position = functools.partial(tuple.__new__, Progress)
+        positions = map(position, zip(steps, *map(repeat, self.horizon.at(0)[1:])))  # noqa: B905
+        return map(float(self.lr).__mul__, map(self.schedule, positions))
 
     @property
     def per_epoch(self) -> bool:
@@ -61,3 +86,88 @@ class Plan(NamedTuple):
         if self.feedback:
             text += f", and times {self.feedback.parameters['factor']:g} whenever {self.feedback.name} says so"
         return text
+
+    def spans(self) -> list[Resolved]:
+        """Every length of time that the schedule was given, resolved in this run."""
+        start = self.horizon.at(0)
+        return [
+            Resolved(part.name, key, span, updates(span, start), value is not span)
+            for part in _parts(self.schedule)
+            for key, value in part.parameters.items()
+            for span in _spans(value)
+        ]
+
+    def warnings(self) -> list[str]:
+        """What a user would not expect of this run, one line each; nothing where all is well."""
+        return [*self._not_reached(), *self._not_finished()]
+
+    def _not_reached(self) -> Iterator[str]:
+        """Milestones after the last update, and periods that are longer than the run."""
+        total, epochs = self.horizon.total_steps, self.horizon.epochs
+        idle = {part.name for part in _parts(self.schedule) if not _inner(part) and self._is_idle(part)}
+        # A point at the very end is where a curve arrives; a drop there is one that no update sees.
+        unseen = self.rate(max(0, total - 2)) == self.rate(total - 1) != self.rate(total)
+        for owner, key, span, length, listed in self.spans():
+            late = length > total or (length == total and unseen)
+            if (late and listed) or (length >= total and owner in idle):
+                what = f"{key.removesuffix('s')} {span}" if listed else f"{key}={span}"
+                yield f"{owner}: {what} is never reached: the run ends at epoch {epochs}"
+
+    def _not_finished(self) -> Iterator[str]:
+        """A schedule that comes to its end, or to the end of its cycle, only after the run."""
+        base, total = _base(self.schedule), self.horizon.total_steps
+        if not isinstance(base, Bound) or any(length > total for *_, length, _ in self.spans()):
+            return
+        now, then, later = (base(self.horizon.at(step)) for step in (total, 10 * total, 24 * total - total // 3))
+        sampled = [base(self.horizon.at(step)) for step in range(0, total, max(1, total // 1000))]
+        last = base(self.horizon.at(total - 1))
+        lowest = min(sampled[sampled.index(max(sampled)) :])
+        if then == later and abs(now - then) > 1e-6:
+            yield (
+                f"{base.name}: does not finish within the run: it has come to {self.lr * now:.4g} when the run ends at "
+                f"epoch {self.horizon.epochs}, on its way to {self.lr * then:.4g}"
+            )
+        elif then != later and last > lowest + 0.1 * max(sampled):
+            yield (
+                f"{base.name}: the run ends in the middle of a cycle, at {self.lr * last:.4g}; the lowest rate before "
+                f"was {self.lr * lowest:.4g}"
+            )
+
+    def _is_idle(self, part: Bound) -> bool:
+        """Whether the schedule is still where it began when the run ends."""
+        total = self.horizon.total_steps
+        values = {part(self.horizon.at(step)) for step in range(0, total, max(1, total // 64))}
+        return len(values | {part(self.horizon.at(total - 1))}) == 1
+
+
+def _parts(schedule: object) -> Iterator[Bound]:
+    """A schedule and those that it is made of, the outermost first."""
+    if isinstance(schedule, Bound):
+        yield schedule
+        for inner in _inner(schedule):
+            yield from _parts(inner)
+
+
+def _inner(schedule: Bound) -> list[object]:
+    values: list[Any] = []
+    for value in schedule.parameters.values():
+        values += value if isinstance(value, tuple) and not isinstance(value, Span) else [value]
+    return [value for value in values if isinstance(value, Bound)]
+
+
+def _base(schedule: object) -> object:
+    """What is under the combinators that leave the clock alone: warm-up, floor, hold."""
+    while isinstance(schedule, Bound) and (inner := _inner(schedule)):
+        if len(inner) > 1:
+            return None
+        schedule = inner[0]
+    return schedule
+
+
+def _spans(value: object) -> Iterator[Span]:
+    """The lengths in a parameter: itself, or those in a list, also of pairs."""
+    if isinstance(value, Span):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _spans(item)

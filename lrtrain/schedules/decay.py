@@ -61,7 +61,11 @@ def multistep(progress: Progress, /, gamma: Positive = 0.1, milestones: Mileston
         gamma: factor a milestone.
         milestones: when; from the milestone on the new rate holds.
     """
-    return gamma ** sum(progress.step >= updates(milestone, progress) for milestone in milestones)
+    reached = 0
+    for milestone in milestones:
+        if progress.step >= updates(milestone, progress):
+            reached += 1
+    return gamma**reached
 
 
 @schedule

@@ -68,12 +68,14 @@ class Choice:
 
     def parse(self, value: object) -> object:
         """Return the value if it is one of the options, else raise ValueError."""
-        if value not in self.options:
-            raise ValueError(f"must be {self}, got {value!r}")
-        return value
+        for option in self.options:
+            if value == option and type(value) is type(option):
+                return option
+        raise ValueError(f"must be {self}, got {value!r}")
 
     def __str__(self) -> str:
-        return " or ".join(map(str, self.options))
+        words = [str(option).lower() if isinstance(option, bool) else str(option) for option in self.options]
+        return " or ".join(words)
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class Span(NamedTuple):
         return cls(int(value) if value.is_integer() else value, (match[2] or "ep").lower())
 
     def __str__(self) -> str:
-        return f"{self.value:g}{self.unit}"
+        return f"{self.value!r}{self.unit}"
 
     def __repr__(self) -> str:
         return repr(str(self))
