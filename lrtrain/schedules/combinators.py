@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Literal, TypeAlias
@@ -31,8 +32,8 @@ class AnySchedule:
 
 
 Inner: TypeAlias = Annotated[Callable[[Progress], float], AnySchedule()]
-Parts: TypeAlias = Annotated[tuple[Callable[[Progress], float], ...], Sequence(AnySchedule(), least=1)]
-Lengths: TypeAlias = Annotated[tuple[SpanLike, ...], Sequence(Length(positive=True))]
+Parts: TypeAlias = Annotated[collections.abc.Sequence[Callable[[Progress], float]], Sequence(AnySchedule(), least=1)]
+Lengths: TypeAlias = Annotated[collections.abc.Sequence[SpanLike], Sequence(Length(positive=True))]
 Value: TypeAlias = Annotated[float, Number()]
 
 _RAMPS: dict[str, Callable[[float], float]] = {
@@ -69,7 +70,7 @@ def warmup(
     value = inner(Progress(step, steps_per_epoch, total_steps, begin + ramp))
     if step >= begin + ramp:
         return value
-    u = (step - begin + 1) / ramp
+    u = (max(step - begin, 0) + 1) / ramp
     if shape == "exponential":
         if not start:
             raise ValueError("warmup: an exponential ramp needs a start above 0")
@@ -149,7 +150,8 @@ def stretch(progress: Progress, /, inner: Inner, planned: Period) -> float:
     total = total_steps or needs("total_steps")
     long = updates(planned, progress) or 1
     # Products before quotients: a place that scales to a whole update is met exactly.
-    return inner(Progress(step * long / total, steps_per_epoch, long, start * long / total))  # type: ignore[arg-type]
+    position = step * long // total if step * long % total == 0 else step * long / total
+    return inner(Progress(position, steps_per_epoch, long, start * long / total))  # type: ignore[arg-type]
 
 
 @schedule

@@ -30,7 +30,7 @@ class Place:
         return "a place such as my_module:my_schedule"
 
 
-Function: TypeAlias = Annotated[Callable[..., float], Place()]
+Function: TypeAlias = Annotated[Callable[..., float] | str, Place()]
 
 
 @schedule
@@ -41,4 +41,5 @@ def custom(progress: Progress, /, function: Function, parameters: dict[str, Any]
         function: takes `Progress` and returns the multiplier.
         parameters: the function's other arguments, by name.
     """
+    assert callable(function)
     return function(progress, **(parameters or {}))

@@ -196,7 +196,7 @@ def chebyshev(
         low: least curvature over the largest, about the smallest step over the largest.
         every: the period that a step lasts: 1ep for one an epoch, 1st for one an update.
     """
-    position = progress.step // (updates(every, progress) or 1)
+    position = int(progress.step // (updates(every, progress) or 1))  # a stretched clock has fractions
     index = 0
     for level in range(levels, 0, -1):
         # Each doubling of the sequence follows every entry with its mirror image: all its bits the other way.

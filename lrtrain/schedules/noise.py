@@ -24,7 +24,7 @@ def noise(progress: Progress, /, amount: Fraction = 0.1, noise_seed: Count = 0, 
         noise_seed: another number, another noise.
         per: a new draw for each epoch, or for each update.
     """
-    position = progress.step if per == "step" else progress.epoch
+    position = int(progress.step if per == "step" else progress.epoch)  # a stretched clock has fractions
     word = (noise_seed * 0xD1342543DE82EF95 + (position + 1) * 0x9E3779B97F4A7C15) & _WORD
     word = (word ^ word >> 30) * 0xBF58476D1CE4E5B9 & _WORD
     word = (word ^ word >> 27) * 0x94D049BB133111EB & _WORD

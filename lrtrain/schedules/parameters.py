@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import inspect
 import math
 import re
@@ -114,7 +115,9 @@ Count: TypeAlias = Annotated[int, Number(low=0, integer=True)]
 PositiveCount: TypeAlias = Annotated[int, Number(low=1, integer=True)]
 Duration: TypeAlias = Annotated[SpanLike, Length()]
 Period: TypeAlias = Annotated[SpanLike, Length(positive=True)]
-Milestones: TypeAlias = Annotated[tuple[SpanLike, ...], Sequence(Length(positive=True), least=1, rising=True)]
+Milestones: TypeAlias = Annotated[
+    collections.abc.Sequence[SpanLike], Sequence(Length(positive=True), least=1, rising=True)
+]
 
 
 @cache
