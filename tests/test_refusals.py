@@ -1,0 +1,88 @@
+"""A wrong request ends at once, with one line that says what to write, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import python
+
+REFUSED = 2
+
+WATCHED = """
+import json, sys
+from lrtrain.__main__ import main
+code = main()
+print(json.dumps(sorted({"torch", "lightning", "torchmetrics", "sklearn", "matplotlib"} & set(sys.modules))))
+sys.exit(code)
+"""
+"""The command line, which tells at its end what heavy things it has imported."""
+
+WRONG = {
+    "decay below 0": ("scheduler=inverse_time decay=-1", "decay must be a number >= 0, got -1"),
+    "decay of another strategy": ("decay=-1", "decay belongs to scheduler=...inverse_time"),
+    "short key of another strategy": ("scheduler=step decay=0.1", "decay belongs to scheduler=...inverse_time"),
+    "keys of the strategy in use": ("scheduler=step decay=0.1", "takes gamma, every"),
+    "gamma 0": ("scheduler=step gamma=0", "gamma must be a number > 0, got 0"),
+    "gamma text": ("scheduler=exponential gamma=fast", "gamma must be a number > 0, got 'fast'"),
+    "factor 1": ("scheduler=plateau factor=1", "factor must be a number in (0, 1), got 1"),
+    "patience below 0": ("scheduler=plateau patience=-1", "patience must be a whole number >= 0, got -1"),
+    "clock": ("scheduler=inverse_time per=minute", "per must be epoch or step, got 'minute'"),
+    "milestones falling": ("scheduler=multistep milestones=[4ep,2ep]", "rising order"),
+    "epochs 0": ("epochs=0", "epochs must be a whole number >= 1, got 0"),
+    "epochs a fraction": ("epochs=1.5", "epochs must be a whole number >= 1, got 1.5"),
+    "lr text": ("lr=abc", "lr must be a number > 0, got 'abc'"),
+    "lr not a number": ("lr=nan", "lr must be a number > 0, got nan"),
+    "lr infinite": ("lr=inf", "lr must be a number > 0, got inf"),
+    "lr empty": ("lr=", "lr must be a number > 0"),
+    "seed below 0": ("seed=-1", "seed must be a whole number"),
+    "monitor": ("monitor=val_los", "monitor must be val_loss or val_acc, got 'val_los'"),
+    "unit": ("warmup=5parsec", "5ep, 300st or 10%"),
+    "warm-up longer than the run": ("warmup=30ep epochs=20", "warmup=30ep"),
+    "min_lr above lr": ("min_lr=1", "min_lr=1 is above lr=0.1"),
+    "near match": ("decy=0.01", "did you mean decay"),
+    "near match in a group": ("optimizer.momentu=0.5", "did you mean optimizer.momentum?"),
+    "momentum 1": ("optimizer.momentum=1", "optimizer.momentum must be a number in [0, 1)"),
+    "type in a group": ("optimizer.nesterov=7", "optimizer.nesterov must be like False, got 7"),
+    "name of a strategy": ("scheduler=cosin", "did you mean cosine?"),
+    "name of a model": ("model=mpl", "did you mean mlp?"),
+    "another tool's name": ("max_epochs=3", "write epochs="),
+    "another tool's place": ("scheduler.gamma=0.5", "write gamma="),
+    "new key": ("+foo=1", "there is no key foo"),
+    "key taken away": ("~lr", "lr is missing"),
+    "several values without -m": ("scheduler=step,cosine", "add -m"),
+    "no key": ("=3", "key"),
+    "no value": ("foo", "foo"),
+    "sweep, all jobs": ("-m lr=-1,-2", "lr must be a number > 0, got -1"),
+    "sweep, one job": ("-m scheduler=cosine gamma=0.5", "gamma belongs to scheduler="),
+}
+
+
+@pytest.mark.parametrize(("arguments", "fragment"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_request(arguments: str, fragment: str, tmp_path: Path) -> None:
+    code, out, err = python("-c", WATCHED, *arguments.split(), cwd=tmp_path)
+    assert code == REFUSED
+    lines = err.splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("lrtrain: ")
+    assert all(part in lines[0] for part in fragment.split("...")), lines[0]
+    assert json.loads(out) == [], "imported before the request was known to be good"
+    assert list(tmp_path.iterdir()) == [], "left behind"
+
+
+def test_trainer_argument_that_lightning_does_not_have(tmp_path: Path) -> None:
+    code, _, err = python("-m", "lrtrain", "+trainer.limit_trian_batches=2", cwd=tmp_path)
+    assert code == REFUSED
+    assert "limit_trian_batches" in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("wrong", ["lr=abc", "scheduler=cosin"])
+def test_traceback_when_asked_for(wrong: str, tmp_path: Path) -> None:
+    script = "import os; os.environ['HYDRA_FULL_ERROR'] = '1';" + WATCHED
+    code, _, err = python("-c", script, wrong, cwd=tmp_path)
+    assert code == REFUSED
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("lrtrain: ")
