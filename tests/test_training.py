@@ -1,0 +1,212 @@
+"""Training: what is trained, on what, how it ends, and that it is the same each time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, Train
+from hydra import compose, initialize_config_dir
+from sklearn.datasets import load_digits
+from torch.optim import Optimizer
+
+from lrtrain import build
+from lrtrain.datasets import dataset
+from lrtrain.models import model
+from lrtrain.request import config_dir, plain_config
+from lrtrain.runs import RunFolder
+from lrtrain.training.record import Record
+
+
+def test_defaults_are_good(train: Train) -> None:
+    run = train()
+    assert run.summary["final"]["test_acc"] >= 0.96
+    assert run.summary["best"]["test_acc"] >= 0.96
+    assert run.summary["seed"] == 0
+
+
+def test_same_seed_is_the_same_run(train: Train) -> None:
+    runs = [train(f"seed={seed}", "model.dropout=0.2", *SMALL[1:], "epochs=2") for seed in (1, 1, 2)]
+    first, again, other = [(run.folder / "metrics.csv").read_bytes() for run in runs]
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("choice", ["model=cnn", "optimizer=adam", "optimizer=adamw", "dropout", "clipped", "no log"])
+def test_choices_train(choice: str, train: Train) -> None:
+    arguments = {
+        "dropout": ("model.dropout=0.5",),
+        "clipped": ("trainer.gradient_clip_val=0.5",),
+        "no log": ("logger=none",),
+    }.get(choice, (choice,))
+    run = train(*arguments, "lr=0.003", "trainer=cpu", "epochs=2")
+    losses = list(run.series("train_loss").values())
+    assert losses[-1] < losses[0]
+    assert bool(list(run.folder.glob("*tfevents*"))) == (choice != "no log")
+
+
+def test_divergence(train: Train) -> None:
+    run = train("lr=1e6", *SMALL, "epochs=2", code=1)
+    assert run.summary["status"] == "diverged"
+    assert run.summary["steps"] < 4
+    assert len(run.result.err.splitlines()) == 1, "one line, no traceback"
+    assert run.result.err.startswith("lrtrain: ")
+    assert "learning rate 1e+06" in run.result.err
+    assert "update 1 " in run.result.err
+    assert run.summary["error"] in run.result.err
+
+
+def test_divergence_leaves_the_best_alone(train: Train) -> None:
+    run = train("scheduler=exponential", "gamma=1e8", *SMALL, "epochs=3", code=1)
+    assert run.summary["status"] == "diverged"
+    assert "epoch 1" in run.result.err
+    assert "learning rate 1e+07" in run.result.err
+    checkpoint = torch.load(run.folder / run.summary["checkpoints"]["best"], weights_only=True)
+    assert checkpoint["lr_schedulers"][0]["step"] == 4
+    assert all(torch.isfinite(value).all() for value in checkpoint["state_dict"].values())
+    assert run.summary["best"]["val_loss"] == run.series("val_loss")[3]
+
+
+def test_run_that_measures_nothing_failed(train: Train) -> None:
+    run = train(*SMALL, "epochs=1", "trainer.check_val_every_n_epoch=2", code=1)
+    assert run.summary["status"] == "failed"
+    assert "before its first validation" in run.result.err
+
+
+def test_best_is_of_the_best_epoch(train: Train) -> None:
+    run = train(*SMALL, "epochs=5", "lr=3")
+    losses = run.series("val_loss")
+    step = min(losses, key=lambda t: losses[t])
+    assert step != max(losses), "the best of this run is not its last"
+    best = run.summary["best"]
+    assert (best["step"], best["epoch"], best["val_loss"]) == (step + 1, step // 4, losses[step])
+    assert best["test_loss"] != run.summary["final"]["test_loss"]
+    checkpoint = torch.load(run.folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["lr_schedulers"][0]["step"] == step + 1
+
+
+def test_log_points(train: Train) -> None:
+    run = train(*(argument for argument in SMALL if "log_every" not in argument), "log_every=3", "epochs=3")
+    # Every third update, and the last one of each epoch of four.
+    assert list(run.series("lr")) == list(run.series("train_loss")) == [0, 3, 6, 7, 9, 11]
+    assert list(run.series("val_loss")) == [3, 7, 11]
+
+
+class Norms(pl.Callback):
+    """The norms of the weights and the gradient before each update."""
+
+    def __init__(self) -> None:
+        self.weights: list[float] = []
+        self.gradients: list[float] = []
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        for norms, values in (
+            (self.weights, [w.detach().flatten() for w in pl_module.parameters()]),
+            (self.gradients, [w.grad.flatten() for w in pl_module.parameters() if w.grad is not None]),
+        ):
+            norms.append(float(torch.cat(values).double().norm()))
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return plain_config(compose("config", list(overrides)))
+
+
+def test_update_ratio_is_rate_times_gradient_over_weights(tmp_path: Path) -> None:
+    config = composed("scheduler=inverse_time", "decay=0.5", "optimizer.momentum=0", "epochs=2", *SMALL)
+    plan, norms = build.plan(config), Norms()
+    record = Record(RunFolder(tmp_path), every=1)
+    module = build.module(config, plan, (1, 8, 8), 10)
+    trainer = pl.Trainer(
+        max_epochs=2,
+        limit_train_batches=4,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[record, norms],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, build.data(config))
+    record.close()
+    rows = np.genfromtxt(tmp_path / "metrics.csv", delimiter=",", names=True)
+    rates = [0.1] * 4 + [0.1 / 1.5] * 4
+    assert rows["grad_norm"] == pytest.approx(norms.gradients, rel=1e-5)
+    expected = [r * g / w for r, g, w in zip(rates, norms.gradients, norms.weights, strict=True)]
+    assert rows["update_ratio"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_digits_are_split_once_and_for_all() -> None:
+    module = dataset("digits")
+    splits, again = module.load(), module.load()
+    parts = splits[:3]
+    for part, same in zip(parts, again[:3], strict=True):
+        assert np.array_equal(part[0], same[0])
+        assert np.array_equal(part[1], same[1])
+    assert [len(labels) for _, labels in parts] == [1257, 180, 360]
+    assert module.train_size() == 1257
+
+
+def test_digits_are_whole_and_disjoint() -> None:
+    splits = dataset("digits").load()
+
+    def count(images: Any, labels: Any) -> Counter[bytes]:
+        rows = np.column_stack([np.round(images.reshape(len(images), -1) * 16), labels]).astype(np.uint8)
+        return Counter(row.tobytes() for row in rows)
+
+    images, labels = load_digits(return_X_y=True)
+    whole = count(np.asarray(images) / 16, labels)
+    parts = [count(*part) for part in splits[:3]]
+    # Each image is in one part, as often as the original has it.
+    assert parts[0] + parts[1] + parts[2] == whole
+    for inputs, _ in splits[:3]:
+        assert inputs.dtype == np.float32
+        assert inputs.min() == 0
+        assert inputs.max() == 1
+
+
+def test_digits_are_stratified() -> None:
+    splits = dataset("digits").load()
+    share = np.bincount(load_digits().target) / 1797
+    for _, labels in splits[:3]:
+        assert np.bincount(labels, minlength=10) == pytest.approx(share * len(labels), abs=1.0)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 12)])
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("linear", {}),
+        ("mlp", {"hidden": [], "dropout": 0.0}),
+        ("mlp", {"hidden": [7, 5], "dropout": 0.5}),
+        ("cnn", {"channels": [2], "dropout": 0.0}),
+        ("cnn", {"channels": [2, 3, 4], "dropout": 0.5}),
+    ],
+)
+def test_model_maps_inputs_to_logits(name: str, parameters: dict[str, Any], shape: tuple[int, ...]) -> None:
+    network = model(name, shape, 6, **parameters)
+    assert network(torch.zeros(4, *shape)).shape == (4, 6)
+
+
+def test_size_of_the_linear_model() -> None:
+    assert sum(weight.numel() for weight in model("linear", (1, 8, 8), 10).parameters()) == 64 * 10 + 10
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((64,), [8]), ((1, 8, 8), [8, 8, 8, 8])])
+def test_cnn_refuses_what_it_cannot_take(shape: tuple[int, ...], channels: list[int]) -> None:
+    with pytest.raises(ValueError, match="model"):
+        model("cnn", shape, 10, channels=channels, dropout=0.0)
+
+
+def test_network_that_cannot_be_built_is_a_wrong_request(train: Train, tmp_path: Path) -> None:
+    run = train("model=cnn", "model.channels=[8,8,8,8]", "trainer=cpu", code=2)
+    assert "too often" in run.result.err
+    assert len(run.result.err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
