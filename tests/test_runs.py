@@ -1,0 +1,86 @@
+"""What a run leaves behind is always a complete version."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+from conftest import read_csv
+
+from lrtrain.runs import RunFolder, Table, read_table, write_bytes, write_text
+
+
+def test_text_is_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "file.txt"
+    write_text(file, "old")
+    write_text(file, "nëw\n")
+    assert file.read_bytes() == "nëw\n".encode()
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
+def test_failing_write_keeps_the_old_version(broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file.txt"
+    file.write_text("old")
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(*{"fsync": (os, "fsync"), "replace": (Path, "replace")}[broken], fail)
+    with pytest.raises(OSError, match="no space left"):
+        write_bytes(file, b"new and longer")
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file], "scratch file left"
+
+
+def test_interrupted_write_keeps_the_old_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file.txt"
+    file.write_text("old")
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(file, "new")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_summary_is_strict_json(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_summary({"a": math.nan, "b": [1, math.inf, (2.5, -math.inf)], "c": {"d": Path("x"), "e": True}})
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    plain = {"a": None, "b": [1, None, [2.5, None]], "c": {"d": "x", "e": True}}
+    assert json.loads(folder.summary.read_text(), parse_constant=refuse) == plain
+    assert folder.read_summary() == plain
+
+
+def test_no_summary(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        RunFolder(tmp_path).read_summary()
+
+
+def test_table_grows_by_whole_rows_of_full_precision(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "table.csv"
+    table = Table(path, ("step", "lr", "val_loss"))
+    table.add({"step": 0, "lr": 0.1 / 3})
+    written_before_closing = read_csv(path)
+    table.add({"step": 1, "lr": 5e-324, "val_loss": 1.5})
+    table.close()
+    assert written_before_closing == [{"step": "0", "lr": repr(0.1 / 3), "val_loss": ""}]
+    assert read_table(path) == read_csv(path)
+    assert [float(row["lr"]) for row in read_csv(path)] == [0.1 / 3, 5e-324]
+
+
+def test_table_refuses_unknown_columns(tmp_path: Path) -> None:
+    table = Table(tmp_path / "table.csv", ("step",))
+    with pytest.raises(ValueError, match="val_los"):
+        table.add({"step": 0, "val_los": 1.0})
+    table.close()
+    assert read_csv(tmp_path / "table.csv") == []
