@@ -82,6 +82,20 @@ def _check_ends(curves: Iterable[Curve], horizon: Horizon) -> None:
                 raise ValueError(f"{curve!r} is not finite at update {step:,}")
 
 
+def warnings(config: Config, plan: Plan) -> list[str]:
+    """What a user would not expect of this run, one line each."""
+    found, stop = plan.warnings(), config["early_stop"]
+    if stop and plan.feedback and stop <= plan.feedback.parameters.get("patience", -1):
+        patience = plan.feedback.parameters["patience"]
+        found.append(f"early_stop={stop} ends the run before {plan.feedback.name} with patience={patience} can act")
+    total = plan.horizon.total_steps
+    sampled = {step: plan.rate(step) for step in range(0, total, max(1, total // 1000))}
+    risen = max(sampled, key=lambda step: sampled[step]) / plan.horizon.steps_per_epoch
+    if stop and risen > stop:
+        found.append(f"early_stop={stop} can end the run while the rate still rises, until epoch {risen:.3g}")
+    return found
+
+
 def schedule(config: Config) -> Curve:
     """The strategy's own curve, and all that it is combined with."""
     name = config["scheduler"]
@@ -164,7 +178,11 @@ def horizon(config: Config, devices: int | None = None) -> Horizon:
         devices = config["trainer"]["devices"] if isinstance(config["trainer"]["devices"], int) else 1
     name, parameters = named(config["dataset"])
     samples = math.ceil(dataset(name).train_size(**parameters) / max(devices, 1))
-    batches = _limited(math.ceil(samples / config["batch_size"]), config["trainer"].get("limit_train_batches"))
+    batches = samples / config["batch_size"]
+    batches = math.floor(batches) if config["drop_last"] else math.ceil(batches)
+    if not batches:
+        raise ValueError(f"batch_size={config['batch_size']} with drop_last leaves no batch of {samples:,} samples")
+    batches = _limited(batches, config["trainer"].get("limit_train_batches"))
     return Horizon(math.ceil(batches / config["trainer"]["accumulate_grad_batches"]), config["epochs"])
 
 
@@ -253,7 +271,7 @@ def data(config: Config) -> Data:
     from lrtrain.training.data import Data
 
     name, parameters = named(config["dataset"])
-    return Data(dataset(name).load(**parameters), config["batch_size"], config["seed"])
+    return Data(dataset(name).load(**parameters), config["batch_size"], config["seed"], drop_last=config["drop_last"])
 
 
 def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> pl.Trainer:

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lrtrain import build
 from lrtrain.errors import RequestError
-from lrtrain.schedules.parameters import Choice, Length, Number, Sequence
+from lrtrain.schedules.parameters import Choice, Length, Number, Optional, Sequence
 
 _SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
 _POSITIVE_COUNT = Number(low=1, integer=True)
@@ -27,6 +27,8 @@ RULES: dict[str, Any] = {
     "lr": Number(low=0, open_low=True),
     "epochs": _POSITIVE_COUNT,
     "batch_size": _POSITIVE_COUNT,
+    "drop_last": Choice((True, False)),
+    "early_stop": Optional(_POSITIVE_COUNT),
     "seed": Number(low=0, high=2**32 - 1, integer=True),
     "monitor": Choice(("val_loss", "val_acc")),
     "warmup": Length(),

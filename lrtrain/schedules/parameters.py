@@ -80,6 +80,20 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Optional:
+    """None, or what another rule admits."""
+
+    rule: Any
+
+    def parse(self, value: object) -> object:
+        """Return the value if it is None or the rule admits it, else raise ValueError."""
+        return None if value is None else self.rule.parse(value)
+
+    def __str__(self) -> str:
+        return f"null or {self.rule}"
+
+
+@dataclass(frozen=True)
 class Sequence:
     """A list of at least `least` values that follow one rule; `rising` refuses numbers that do not grow."""
 

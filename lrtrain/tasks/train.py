@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import EarlyStopping
 
 from lrtrain import build
 from lrtrain.errors import DivergedError, RequestError
@@ -48,6 +49,9 @@ def run(config: Config, folder: RunFolder) -> float:
         record,
         checkpoints,
     ]
+    if config["early_stop"]:
+        mode = build.metric_mode(config)
+        callbacks.append(EarlyStopping(config["monitor"], patience=config["early_stop"], mode=mode))
     if config["trainer"]["enable_progress_bar"]:
         callbacks.append(RunBar(config["log_every"]))
     try:
@@ -60,7 +64,7 @@ def run(config: Config, folder: RunFolder) -> float:
     except (ValueError, TypeError, MisconfigurationException) as error:
         raise RequestError(str(error).strip().splitlines()[0]) from error
 
-    trainer.print(plan.sentence())
+    trainer.print("\n".join([plan.sentence(), *(f"warning: {line}" for line in build.warnings(config, plan))]))
     summary = _Summary(config, folder, plan, record, checkpoints, trainer)
     try:
         trainer.fit(module, data)

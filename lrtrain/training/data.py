@@ -18,18 +18,26 @@ class Data(pl.LightningDataModule):
         splits: The three parts.
         batch_size: Samples a training batch.
         seed: Of the order of the training samples, which are shuffled anew every epoch.
+        drop_last: Leave out an epoch's last batch when it is smaller.
     """
 
-    def __init__(self, splits: Splits, batch_size: int, seed: int) -> None:
+    def __init__(self, splits: Splits, batch_size: int, seed: int, drop_last: bool = False) -> None:
         super().__init__()
         self.splits = splits
         self.batch_size = batch_size
         self.seed = seed
+        self.drop_last = drop_last
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled batches; the last of an epoch may be smaller."""
+        """Shuffled batches."""
         order = torch.Generator().manual_seed(self.seed)
-        return DataLoader(_tensors(self.splits.train), batch_size=self.batch_size, shuffle=True, generator=order)
+        return DataLoader(
+            _tensors(self.splits.train),
+            batch_size=self.batch_size,
+            shuffle=True,
+            generator=order,
+            drop_last=self.drop_last,
+        )
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Large batches in a fixed order."""
