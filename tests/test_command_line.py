@@ -227,7 +227,7 @@ def test_summary_has_the_numbers_of_the_table(finished: Run) -> None:
 def test_scalars(finished: Run) -> None:
     scalars = events(finished.folder).scalars
     assert set(scalars) >= SCALARS
-    for name in SCALARS:
+    for name in sorted(SCALARS):
         logged = finished.series(name)
         assert scalars[name] == [(step, float(np.float32(value))) for step, value in logged.items()], name
 
