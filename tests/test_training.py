@@ -62,7 +62,7 @@ def test_divergence(train: Train) -> None:
 
 
 def test_divergence_leaves_the_best_alone(train: Train) -> None:
-    run = train("scheduler=exponential", "gamma=1e8", *SMALL, "epochs=3", code=1)
+    run = train("scheduler=multistep", "gamma=1e8", "milestones=[1ep]", *SMALL, "epochs=3", code=1)
     assert run.summary["status"] == "diverged"
     assert "epoch 1" in run.result.err
     assert "learning rate 1e+07" in run.result.err
@@ -72,6 +72,12 @@ def test_divergence_leaves_the_best_alone(train: Train) -> None:
     assert run.summary["best"]["val_loss"] == run.series("val_loss")[3]
 
 
+def test_only_the_rates_of_the_run_matter(train: Train) -> None:
+    """Far beyond the end of this run, its curve is above what a float can hold."""
+    run = train("scheduler=exponential", "gamma=1e8", "lr=1e-9", *SMALL, "epochs=2")
+    assert list(run.series("lr").values()) == pytest.approx([1e-9] * 4 + [0.1] * 4, rel=1e-15)
+
+
 def test_run_that_measures_nothing_failed(train: Train) -> None:
     run = train(*SMALL, "epochs=1", "trainer.check_val_every_n_epoch=2", code=1)
     assert run.summary["status"] == "failed"
@@ -79,7 +85,7 @@ def test_run_that_measures_nothing_failed(train: Train) -> None:
 
 
 def test_best_is_of_the_best_epoch(train: Train) -> None:
-    run = train(*SMALL, "epochs=5", "lr=3")
+    run = train("scheduler=exponential", "gamma=20", "lr=0.05", *SMALL, "epochs=3")  # it ends at 20, far too high
     losses = run.series("val_loss")
     step = min(losses, key=lambda t: losses[t])
     assert step != max(losses), "the best of this run is not its last"
