@@ -40,8 +40,10 @@ def main() -> int:
         print(help_text())
         return 0
     # Hydra turns every error into a printed trace and exit code 1; with this it raises them instead.
-    wants_trace = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("0", "")
+    asked = os.environ.get("HYDRA_FULL_ERROR", "")
+    wants_trace = asked not in ("0", "")
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    SweepFolder.path = None
     try:
         if not (args.hydra_help or args.info or args.shell_completion or args.experimental_rerun):
             check_request(Request(args.overrides, args.multirun, args.config_name or "config", args.config_dir))
@@ -53,6 +55,7 @@ def main() -> int:
     except Exception as error:
         return _say(error, FAILED, with_trace=True)
     finally:
+        os.environ["HYDRA_FULL_ERROR"] = asked
         if SweepFolder.path:
             summarise(SweepFolder.path)
     return 0

@@ -271,7 +271,8 @@ def data(config: Config) -> Data:
     from lrtrain.training.data import Data
 
     name, parameters = named(config["dataset"])
-    return Data(dataset(name).load(**parameters), config["batch_size"], config["seed"], drop_last=config["drop_last"])
+    order = {key: config[key] for key in ("batch_size", "seed", "drop_last", "workers")}
+    return Data(dataset(name).load(**parameters), **order)
 
 
 def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> pl.Trainer:

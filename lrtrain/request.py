@@ -28,6 +28,7 @@ RULES: dict[str, Any] = {
     "epochs": _POSITIVE_COUNT,
     "batch_size": _POSITIVE_COUNT,
     "drop_last": Choice((True, False)),
+    "workers": Number(low=0, integer=True),
     "early_stop": Optional(_POSITIVE_COUNT),
     "seed": Number(low=0, high=2**32 - 1, integer=True),
     "monitor": Choice(("val_loss", "val_acc")),

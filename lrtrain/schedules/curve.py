@@ -118,7 +118,10 @@ class Plan(NamedTuple):
         base, total = _base(self.schedule), self.horizon.total_steps
         if not isinstance(base, Bound) or any(length > total for *_, length, _ in self.spans()):
             return
-        now, then, later = (base(self.horizon.at(step)) for step in (total, 10 * total, 24 * total - total // 3))
+        try:
+            now, then, later = (base(self.horizon.at(step)) for step in (total, 10 * total, 24 * total - total // 3))
+        except OverflowError:  # a curve that grows without end has none to finish at
+            return
         sampled = [base(self.horizon.at(step)) for step in range(0, total, max(1, total // 1000))]
         last = base(self.horizon.at(total - 1))
         lowest = min(sampled[sampled.index(max(sampled)) :])

@@ -112,23 +112,23 @@ def _cycle(progress: Progress, period: SpanLike, growth: float) -> tuple[int, fl
 
 @schedule
 def cosine_restarts(
-    progress: Progress, /, period: Period = "5ep", growth: Growth = 1.0, decay: Share = 1.0, end: Fraction = 0.0
+    progress: Progress, /, period: Period = "5ep", growth: Growth = 1.0, gamma: Share = 1.0, end: Fraction = 0.0
 ) -> float:
-    """Half a cosine, again and again: ``end + (1 - end) decay ** n (1 + cos(pi u)) / 2``, u the share done of cycle n.
+    """Half a cosine, again and again: ``end + (1 - end) gamma ** n (1 + cos(pi u)) / 2``, u the share done of cycle n.
 
     The clock counts from the start of the run, and cycle n is ``growth ** n`` periods long.
 
     Source: Loshchilov & Hutter 2017, "SGDR", arXiv:1608.03983; torch CosineAnnealingWarmRestarts; Keras
-    CosineDecayRestarts, whose t_mul is growth and m_mul decay.
+    CosineDecayRestarts, whose t_mul is growth and m_mul gamma.
 
     Args:
         period: length of the first cycle.
         growth: length of a cycle over that of the one before.
-        decay: height of a cycle over that of the one before.
+        gamma: height of a cycle over that of the one before.
         end: value at the end of a cycle, as a share of the base rate.
     """
     cycle, u = _cycle(progress, period, growth)
-    return _between(math.pow(decay, cycle) * (1 + math.cos(math.pi * u)) / 2, end)
+    return _between(math.pow(gamma, cycle) * (1 + math.cos(math.pi * u)) / 2, end)
 
 
 @schedule
@@ -138,10 +138,10 @@ def polynomial_restarts(
     period: Period = "5ep",
     power: Positive = 1.0,
     growth: Growth = 1.0,
-    decay: Share = 1.0,
+    gamma: Share = 1.0,
     end: Fraction = 0.0,
 ) -> float:
-    """A power curve, again and again: ``end + (1 - end) decay ** n (1 - u) ** power``, u the share done of cycle n.
+    """A power curve, again and again: ``end + (1 - end) gamma ** n (1 - u) ** power``, u the share done of cycle n.
 
     The clock counts from the start of the run, and cycle n is ``growth ** n`` periods long. Power 1 is a sawtooth.
 
@@ -151,11 +151,11 @@ def polynomial_restarts(
         period: length of the first cycle.
         power: above 1 the rate falls early in a cycle, below 1 late.
         growth: length of a cycle over that of the one before.
-        decay: height of a cycle over that of the one before.
+        gamma: height of a cycle over that of the one before.
         end: value at the end of a cycle, as a share of the base rate.
     """
     cycle, u = _cycle(progress, period, growth)
-    return _between(math.pow(decay, cycle) * math.pow(1 - u, power), end)
+    return _between(math.pow(gamma, cycle) * math.pow(1 - u, power), end)
 
 
 @schedule

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning.pytorch as pl
 import torch
-from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lrtrain.datasets import Arrays, Splits
-
-Batch = tuple[torch.Tensor, torch.Tensor]
+from lrtrain.training.loader import Loader
 
 
 class Data(pl.LightningDataModule):
@@ -17,36 +17,35 @@ class Data(pl.LightningDataModule):
     Args:
         splits: The three parts.
         batch_size: Samples a training batch.
-        seed: Of the order of the training samples, which are shuffled anew every epoch.
+        seed: Of the order of the training samples.
         drop_last: Leave out an epoch's last batch when it is smaller.
+        workers: Processes that gather the training batches.
     """
 
-    def __init__(self, splits: Splits, batch_size: int, seed: int, drop_last: bool = False) -> None:
+    def __init__(
+        self, splits: Splits, batch_size: int, seed: int = 0, drop_last: bool = False, workers: int = 0
+    ) -> None:
         super().__init__()
         self.splits = splits
         self.batch_size = batch_size
         self.seed = seed
         self.drop_last = drop_last
+        self.workers = workers
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Loader:
         """Shuffled batches."""
-        order = torch.Generator().manual_seed(self.seed)
-        return DataLoader(
-            _tensors(self.splits.train),
-            batch_size=self.batch_size,
-            shuffle=True,
-            generator=order,
-            drop_last=self.drop_last,
-        )
+        order = {"shuffle": True, "seed": self.seed, "drop_last": self.drop_last, "workers": self.workers}
+        return self._loader(self.splits.train, self.batch_size, **order)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> Loader:
         """Large batches in a fixed order."""
-        return DataLoader(_tensors(self.splits.validation), batch_size=max(self.batch_size, 512))
+        return self._loader(self.splits.validation, max(self.batch_size, 512))
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> Loader:
         """Large batches in a fixed order."""
-        return DataLoader(_tensors(self.splits.test), batch_size=max(self.batch_size, 512))
+        return self._loader(self.splits.test, max(self.batch_size, 512))
 
-
-def _tensors(arrays: Arrays) -> Dataset[Batch]:
-    return TensorDataset(*(torch.from_numpy(array) for array in arrays))  # type: ignore[return-value]
+    def _loader(self, arrays: Arrays, batch_size: int, **order: Any) -> Loader:
+        tensors = tuple(torch.from_numpy(array) for array in arrays)
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return Loader(tensors, batch_size, rank=rank, world=world, **order)

@@ -9,11 +9,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from lrtrain.errors import RequestError
 from lrtrain.scheduler import Scheduler
-from lrtrain.training.data import Batch
+from lrtrain.training.loader import Batch
 from lrtrain.training.scheduling import planned_updates
 
 
@@ -41,6 +42,8 @@ class Classifier(pl.LightningModule):
         self.make_optimizer = make_optimizer
         self.make_scheduler = make_scheduler
         self.monitor = monitor
+        # Metrics, not logged means: over several ranks they add up what each has seen, however unequal.
+        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
         self.val_acc = MulticlassAccuracy(classes, average="micro")
         self.test_acc = MulticlassAccuracy(classes, average="micro")
 
@@ -55,18 +58,19 @@ class Classifier(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure `val_loss` and `val_acc`."""
-        self._measure("val", self.val_acc, batch)
+        self._measure("val", self.val_loss, self.val_acc, batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure `test_loss` and `test_acc`."""
-        self._measure("test", self.test_acc, batch)
+        self._measure("test", self.test_loss, self.test_acc, batch)
 
-    def _measure(self, stage: str, accuracy: MulticlassAccuracy, batch: Batch) -> None:
+    def _measure(self, stage: str, loss: MeanMetric, accuracy: MulticlassAccuracy, batch: Batch) -> None:
         inputs, labels = batch
         logits = self.model(inputs)
+        loss.update(cross_entropy(logits, labels, reduction="none"))
         accuracy.update(logits, labels)
-        self.log(f"{stage}_loss", cross_entropy(logits, labels), logger=False, sync_dist=True, batch_size=len(labels))
-        self.log(f"{stage}_acc", accuracy, logger=False, on_step=False, on_epoch=True)
+        for name, metric in (("loss", loss), ("acc", accuracy)):
+            self.log(f"{stage}_{name}", metric, logger=False, on_step=False, on_epoch=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and its scheduler, which counts the updates itself."""

@@ -122,7 +122,10 @@ class Record(pl.Callback):
         metrics = {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
         scheduler = scheduler_of(trainer)
         step = scheduler.last_epoch - 1
-        self._add(step, {"epoch": step // (scheduler.steps_per_epoch or 1), **_rates(scheduler), **metrics})
+        if self._row.get("step") == step:
+            self._add(step, metrics)
+        else:
+            self._add(step, {"epoch": step // (scheduler.steps_per_epoch or 1), **_rates(scheduler), **metrics})
 
     def _add(self, step: int, values: dict[str, Any]) -> None:
         if self._row and self._row["step"] != step:

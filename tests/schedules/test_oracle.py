@@ -249,13 +249,13 @@ def cycles(run: Run, draw: Draw) -> tuple[dict[str, Any], Array, Array]:
 def cosine_restarts(run: Run, draw: Draw) -> Case:
     values, cycle, u = cycles(run, draw)
     decay, end = draw.number(0.3, 1), draw.number(0, 1)
-    return {**values, "decay": decay, "end": end}, fade(decay**cycle * (1 + np.cos(np.pi * u)) / 2, end)
+    return {**values, "gamma": decay, "end": end}, fade(decay**cycle * (1 + np.cos(np.pi * u)) / 2, end)
 
 
 def polynomial_restarts(run: Run, draw: Draw) -> Case:
     values, cycle, u = cycles(run, draw)
     decay, end, n = draw.number(0.3, 1), draw.number(0, 1), draw.number(0.3, 3)
-    return {**values, "power": n, "decay": decay, "end": end}, fade(decay**cycle * (1 - u) ** n, end)
+    return {**values, "power": n, "gamma": decay, "end": end}, fade(decay**cycle * (1 - u) ** n, end)
 
 
 def cosine_waves(run: Run, draw: Draw) -> Case:

@@ -50,7 +50,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (s.cyclic, {"up": 0}, "up must be longer than 0"),
     (s.cyclic, {"gamma": 1.1}, "gamma must be a number in (0, 1]"),
     (s.cosine_restarts, {"growth": 0.5}, "growth must be a number in [1, 100]"),
-    (s.cosine_restarts, {"decay": 0}, "decay must be a number in (0, 1]"),
+    (s.cosine_restarts, {"gamma": 0}, "gamma must be a number in (0, 1]"),
     (s.polynomial_restarts, {"period": 0}, "period must be longer than 0"),
     (s.cosine_waves, {"waves": 0}, "waves must be a whole number >= 1"),
     (s.cosine_waves, {"waves": 1.5}, "waves must be a whole number >= 1"),

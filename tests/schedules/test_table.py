@@ -121,7 +121,7 @@ TABLE: list[Row] = [
     ("cosine_restarts", {"period": "10st"}, (None, None, 0), {0: 1, 5: 0.5, 10: 1, 15: 0.5, 20: 1, 1000: 1}),
     (
         "cosine_restarts",
-        {"period": "10st", "growth": 2, "decay": 0.5, "end": 0.1},
+        {"period": "10st", "growth": 2, "gamma": 0.5, "end": 0.1},
         (None, None, 0),
         {0: 1, 5: 0.55, 10: 0.1 + 0.45, 20: 0.1 + 0.225, 30: 0.1 + 0.225, 50: 0.1 + 0.1125, 70: 0.1 + 0.1125},
     ),
@@ -131,7 +131,7 @@ TABLE: list[Row] = [
     ("polynomial_restarts", {"period": 2}, (5, None, 0), {0: 1, 5: 0.5, 9: 0.1, 10: 1, 19: 0.1, 20: 1}),
     (
         "polynomial_restarts",
-        {"period": "10st", "power": 2, "growth": 2, "decay": 0.5, "end": 0.2},
+        {"period": "10st", "power": 2, "growth": 2, "gamma": 0.5, "end": 0.2},
         (None, None, 0),
         {0: 1, 5: 0.2 + 0.8 / 4, 10: 0.2 + 0.4, 20: 0.2 + 0.4 / 4, 30: 0.2 + 0.2},
     ),

@@ -1,0 +1,105 @@
+"""Batches of arrays held in memory, in an order that can be continued."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+Batch = tuple[Tensor, ...]
+
+
+class Loader:
+    """Iterates over batches; each iteration is an epoch with an order of its own, which depends on the seed only.
+
+    Its state is the epoch and the batches handed out, so that a run which stopped in mid-epoch goes on with the next
+    batch. In a distributed run each rank takes every n-th sample; when shuffling, the ranks are made equally long by
+    repeating a few samples.
+
+    Args:
+        tensors: Of equal length; a batch has the same samples of each.
+        batch_size: Samples a batch.
+        shuffle: Draw a new order every epoch.
+        seed: Of the orders.
+        drop_last: Leave out the last batch when it is smaller.
+        workers: Processes that gather the batches; 0 gathers them here, which is faster for arrays in memory.
+        rank: Which share of the samples.
+        world: How many shares.
+    """
+
+    def __init__(
+        self,
+        tensors: Batch,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        drop_last: bool = False,
+        workers: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.tensors = tensors
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.drop_last = drop_last
+        self.workers = workers
+        self.rank = rank
+        self.world = world
+        self.epoch = -1
+        self.batch = 0
+        self._continues = False
+
+    def __len__(self) -> int:
+        batches = self._samples / self.batch_size
+        return math.floor(batches) if self.drop_last else math.ceil(batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A trainer that knows our length never asks for more than that, so an epoch ends where the next begins.
+        if not self._continues or self.batch >= len(self):
+            self.epoch, self.batch = self.epoch + 1, 0
+        self._continues = False
+        order, size = self._order(), self.batch_size
+        rest = (order[index * size : (index + 1) * size] for index in range(self.batch, len(self)))
+        batches = (
+            self._by_workers(rest) if self.workers else (tuple(t[chosen] for t in self.tensors) for chosen in rest)
+        )
+        for batch in batches:
+            self.batch += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch, and the batches of it that were handed out."""
+        return {"epoch": self.epoch, "batch": self.batch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let the next iteration go on from there."""
+        self.epoch, self.batch, self._continues = state_dict["epoch"], state_dict["batch"], True
+
+    @property
+    def _samples(self) -> int:
+        share = len(self.tensors[0]) / self.world
+        return math.ceil(share) if self.shuffle else math.ceil(share - self.rank / self.world)
+
+    def _order(self) -> Tensor:
+        count = len(self.tensors[0])
+        if not self.shuffle:
+            return torch.arange(self.rank, count, self.world)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch))
+        return torch.cat([order, order[: -count % self.world]])[self.rank :: self.world]
+
+    def _gather(self, chosen: Tensor) -> Batch:
+        return tuple(tensor[chosen] for tensor in self.tensors)
+
+    def _by_workers(self, rest: Iterator[Tensor]) -> Iterator[Batch]:
+        sampler = [chosen.tolist() for chosen in rest]
+        # Its own generator: the loader must not draw from the one that the model draws from.
+        loader = DataLoader(
+            TensorDataset(*self.tensors), batch_sampler=sampler, num_workers=self.workers, generator=torch.Generator()
+        )
+        return (tuple(batch) for batch in loader)
