@@ -1,0 +1,222 @@
+"""Pictures of learning-rate curves."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from lrtrain.report.text_plot import wants_log
+
+POINTS = 2000
+MOST_MARKS = 12
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+"""Okabe and Ito's, which colour-blind people can tell apart."""
+STYLES = ("-", "--", "-.", ":")
+_GREY = "#666666"
+
+
+class Curve(NamedTuple):
+    """A learning rate over a run.
+
+    Attributes:
+        rates: One an update, and the one that holds after the last.
+        steps_per_epoch: Updates in an epoch.
+        warmup: Updates that ramp up.
+    """
+
+    rates: Sequence[float]
+    steps_per_epoch: int
+    warmup: int = 0
+
+    @property
+    def used(self) -> Sequence[float]:
+        """The rates that an update has."""
+        return self.rates[:-1]
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and the largest rate."""
+        return float(np.min(self.rates)), float(np.max(self.rates))
+
+    @property
+    def peak(self) -> int:
+        """The first update that has the largest rate."""
+        return int(np.argmax(self.used))
+
+    @property
+    def epochs(self) -> float:
+        """How long it is."""
+        return (len(self.rates) - 1) / self.steps_per_epoch
+
+
+def jumps(curve: Curve) -> list[int]:
+    """The updates after the warm-up from which the rate is another by 10 % or more, all at once."""
+    rates = np.asarray(curve.used, dtype=np.float64)
+    change = np.abs(np.diff(rates))
+    beside = np.maximum(np.append(change[1:], 0), np.insert(change[:-1], 0, 0)) if change.size else change
+    apart = (change >= 0.1 * np.maximum(rates[1:], rates[:-1])) & (change > 5 * beside)
+    steps = np.flatnonzero(apart) + 1
+    return [int(step) for step in steps if step > curve.warmup]
+
+
+def thin(values: Sequence[float], most: int = POINTS) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """At most so many points that look like all of them: the extremes of every part, and both sides of every jump."""
+    everything = np.asarray(values, dtype=np.float64)
+    count = everything.size
+    if count <= most:
+        return np.arange(count), everything
+    parts = most // 5
+    whole = everything[: count // parts * parts].reshape(parts, -1)
+    begin = np.arange(parts) * whole.shape[1]
+    steepest = np.argpartition(np.abs(np.diff(everything)), -parts)[-parts:]
+    kept = [begin, begin + whole.argmin(axis=1), begin + whole.argmax(axis=1), steepest, steepest + 1, [count - 1]]
+    steps = np.unique(np.concatenate(kept))[:most]
+    steps[-1] = count - 1
+    return steps, everything[steps]
+
+
+def picture(curve: Curve, title: str, used: Mapping[int, float] | None = None) -> bytes:
+    """One curve with its warm-up, jumps and end; `used` are the rates, by update, that a run really had."""
+    figure, axes = _figure(title)
+    draw(axes, curve)
+    if used:
+        _mark_used(axes, used, curve.steps_per_epoch)
+        axes.legend(frameon=False)
+    scale(axes, [curve])
+    _updates_axis(axes, curve.steps_per_epoch)
+    return png(figure)
+
+
+def overlay(curves: Mapping[str, Curve], title: str, used: Mapping[int, float] | None = None) -> bytes:
+    """Several curves over the same epochs; `used` belongs to the first."""
+    figure, axes = _figure(title)
+    for index, (name, curve) in enumerate(curves.items()):
+        line(
+            axes,
+            curve,
+            color=COLOURS[index % len(COLOURS)],
+            linestyle=STYLES[index // len(COLOURS) % len(STYLES)],
+            label=name,
+        )
+    if used:
+        _mark_used(axes, used, next(iter(curves.values())).steps_per_epoch)
+    scale(axes, list(curves.values()))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize="small")
+    lengths = {curve.steps_per_epoch for curve in curves.values()}
+    if len(lengths) == 1:
+        _updates_axis(axes, lengths.pop())
+    return png(figure)
+
+
+def draw(axes: Axes, curve: Curve) -> None:
+    """The curve, its warm-up shaded, its jumps as dotted lines, and its end as a ring."""
+    length = curve.steps_per_epoch
+    if curve.warmup:
+        axes.axvspan(0, curve.warmup / length, color="#E69F00", alpha=0.15, linewidth=0)
+        axes.annotate(
+            f"warm-up, {curve.warmup:,} updates",
+            (curve.warmup / length, 0.03),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            fontsize="small",
+            color="#9A6A00",
+        )
+    marks = jumps(curve)
+    for step in marks if len(marks) <= MOST_MARKS else ():
+        axes.axvline(step / length, color=_GREY, linestyle=":", linewidth=0.8)
+    line(axes, curve, color=COLOURS[0])
+    axes.plot(
+        [curve.epochs],
+        [curve.rates[-1]],
+        marker="o",
+        color=COLOURS[0],
+        markerfacecolor="white",
+        clip_on=False,
+        zorder=5,
+    )
+
+
+def line(axes: Axes, curve: Curve, **style: Any) -> None:
+    """The curve alone: each rate holds from its update to the next."""
+    steps, rates = thin(curve.rates)
+    axes.plot(steps / curve.steps_per_epoch, rates, drawstyle="steps-post", **{"linewidth": 1.8, **style})
+
+
+def scale(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Axes over the epochs of the curves, from 0 up, or logarithmic where the rates ask for it."""
+    bounds = [bound for curve in curves for bound in curve.bounds]
+    axes.set_xlim(0, max(curve.epochs for curve in curves))
+    if wants_log(bounds):
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, max(bounds) * 1.08 or 1.0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def png(figure: Figure, **settings: Any) -> bytes:
+    """The picture as a file's content; nothing in it tells when it was made."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png", **{"metadata": {"Software": None}, **settings})
+    return buffer.getvalue()
+
+
+def _figure(title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(9, 4.5), dpi=110, layout="constrained")
+    figure.suptitle(_wrapped(title), fontsize="medium")
+    axes = figure.add_subplot()
+    axes.set_xlabel("epochs")
+    axes.set_ylabel("learning rate")
+    return figure, axes
+
+
+def _mark_used(axes: Axes, used: Mapping[int, float], steps_per_epoch: int) -> None:
+    steps = sorted(used)
+    axes.plot(
+        [step / steps_per_epoch for step in steps],
+        [used[step] for step in steps],
+        linestyle="none",
+        marker="o",
+        markersize=3.5,
+        markerfacecolor="none",
+        markeredgecolor=COLOURS[1],
+        label="used by the run",
+    )
+
+
+def _updates_axis(axes: Axes, steps_per_epoch: int) -> None:
+    def updates(epochs: Any) -> Any:
+        return epochs * steps_per_epoch
+
+    def epochs(updates: Any) -> Any:
+        return updates / steps_per_epoch
+
+    top = axes.secondary_xaxis("top", functions=(updates, epochs))
+    top.set_xlabel("updates", fontsize="small", color=_GREY)
+    top.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    top.xaxis.set_major_formatter(EngFormatter(sep=""))
+    top.tick_params(labelsize="small", colors=_GREY)
+    top.spines["top"].set_color("#BBBBBB")
+
+
+def _wrapped(title: str, width: int = 100) -> str:
+    """A long title over several lines of about the same length, broken after commas where it can be."""
+    rows = math.ceil(len(title) / width)
+    lines = [""]
+    for part in title.split(", "):
+        if lines[-1] and len(lines[-1]) + len(part) > max(len(title) / rows, 40):
+            lines.append("")
+        lines[-1] += part + ", "
+    return "\n".join(lines).removesuffix(", ")

@@ -1,0 +1,310 @@
+"""task=preview: show what the learning rate will do, before a second of training is paid; imports no torch."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import shutil
+import time
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrtrain import __version__, build
+from lrtrain.errors import RequestError
+from lrtrain.report.text_plot import text_plot, wants_log
+from lrtrain.runs import RunFolder, Table, read_table, write_bytes, write_text
+from lrtrain.schedules import Feedback, Plan, Schedule, formula, registered
+from lrtrain.schedules.parameters import Number, defaults
+
+if TYPE_CHECKING:
+    from lrtrain.report.curves import Curve
+    from lrtrain.schedules.theory import Bound
+
+Config = Mapping[str, Any]
+WIDEST = 110
+DRAWN = 5_000
+"""Points that are enough for a terminal's width."""
+LONG = 100_000
+OWN_SHARE = 0.35
+"""From so many updates on, another process computes the larger share of the table."""
+
+
+def run(config: Config, folder: RunFolder) -> None:
+    """Write the rate of every update and its picture, and print the curve and what is to be said of it.
+
+    Raises:
+        RequestError: The run to compare with, or another strategy, is not there.
+    """
+    began = time.perf_counter()
+    _check(config)
+    plan = build.plan(config)
+    used = _used_rates(config["run"]) if config["run"] else {}
+    others = {name: build.plan(_with_defaults(config, name)) for name in config["overlay"]}
+    table = _table(plan)
+
+    # numpy and matplotlib are imported while the table is under way.
+    from lrtrain.report.curves import Curve, overlay, picture
+    from lrtrain.schedules.theory import against_linear, last_iterate_bound
+
+    rates, text = table()
+    write_text(folder.schedule_table, "step,epoch,lr\n" + text)
+    curve = Curve(rates, plan.horizon.steps_per_epoch, plan.warmup)
+    curves = {plan.strategy: curve} | {name: _curve(other) for name, other in others.items() if name != plan.strategy}
+    title = plan.sentence()
+    write_bytes(folder.schedule_picture, overlay(curves, title, used) if others else picture(curve, title, used))
+    bound = last_iterate_bound(curve.used)
+    ratio = against_linear(bound, len(curve.used))
+
+    print(title)
+    _print_plot(curves)
+    print("\n".join([*_facts(plan, curve), _fact("theory", _theory(plan, bound, ratio))]))
+    for warning in build.warnings(config, plan):
+        print(f"warning: {warning}")
+    if used:
+        print(_fact("the run", _difference(curve, used, config["run"])))
+    if others:
+        _print_ranking(ranking(curves))
+    folder.write_summary(_summary(config, plan, curve, began) | {"theory": {"vs_linear": ratio, **bound._asdict()}})
+    print(folder.path)
+
+
+def overlay_jobs(folder: Path) -> None:
+    """Draw the previews of a sweep's jobs in one picture, and rank them; the jobs that failed are left out.
+
+    Writes `schedule.png` and `summary.csv` into the sweep's folder, and prints both.
+    """
+    import numpy as np
+
+    from lrtrain.report.curves import Curve, overlay
+
+    jobs = [RunFolder(path) for path in sorted(folder.iterdir(), key=_number) if path.name.isdigit()]
+    done = [job for job in jobs if job.schedule_table.exists() and job.summary.exists()]
+    if not done:
+        print(f"no job has a preview: {folder}")
+        return
+    summaries = [job.read_summary() for job in done]
+    curves = {}
+    for label, job, summary in zip(_labels(summaries), done, summaries, strict=True):
+        rates = np.loadtxt(job.schedule_table, delimiter=",", skiprows=1, usecols=2)
+        curves[label] = Curve(rates.tolist(), summary["steps"] // summary["epochs"], summary["warmup"])
+    rows = ranking(curves)
+    curves = {str(row["strategy"]): curves[str(row["strategy"])] for row in rows}
+    write_bytes(RunFolder(folder).schedule_picture, overlay(curves, f"{len(curves)} strategies, the best bound first"))
+    table = Table(folder / "summary.csv", rows[0])
+    for row in rows:
+        table.add(row)
+    table.close()
+    _print_plot(curves)
+    _print_ranking(rows)
+    print(f"{RunFolder(folder).schedule_picture}\n{folder / 'summary.csv'}")
+
+
+def ranking(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
+    """What each curve is, and its convex bound over that of the best shape known; the smallest first."""
+    from lrtrain.schedules.theory import against_linear, last_iterate_bound
+
+    rows = []
+    for name, curve in curves.items():
+        bound = last_iterate_bound(curve.used)
+        rows.append(
+            {
+                "first": curve.used[0],
+                "peak": max(curve.used),
+                "last": curve.used[-1],
+                "end": curve.rates[-1],
+                "bound_vs_linear": against_linear(bound, len(curve.used)),
+                "best_peak": bound.gamma * max(curve.used),
+                "strategy": name,
+            }
+        )
+    return sorted(rows, key=lambda row: row["bound_vs_linear"])
+
+
+def _check(config: Config) -> None:
+    if config["steps_per_epoch"] is not None:
+        try:
+            Number(low=1, integer=True).parse(config["steps_per_epoch"])
+        except ValueError as error:
+            raise RequestError(f"steps_per_epoch {error}") from None
+
+
+def _with_defaults(config: Config, name: str) -> dict[str, Any]:
+    """The configuration with another strategy in the place of its own."""
+    factories = {**registered(Schedule), **registered(Feedback)}
+    own = {
+        key
+        for part in (config["scheduler"], config["feedback"])
+        if part in factories
+        for key in defaults(formula(factories[part]))
+    }
+    kept = {key: value for key, value in config.items() if key not in own}
+    return kept | {"scheduler": name, "feedback": name if name in registered(Feedback) else None}
+
+
+def _curve(plan: Plan) -> Curve:
+    from lrtrain.report.curves import Curve
+
+    return Curve(array("d", plan.rates()), plan.horizon.steps_per_epoch, plan.warmup)
+
+
+def _table(plan: Plan) -> Callable[[], tuple[array[float], str]]:
+    """Begin to compute the rate of every update and the one after the last.
+
+    Returns:
+        What finishes it: the rates, and the rows that say so.
+    """
+    count = plan.horizon.total_steps + 1
+    if count < LONG or "fork" not in multiprocessing.get_all_start_methods():
+        return lambda: _rows(plan, 0, count)
+    own = int(OWN_SHARE * count)
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    helper = context.Process(target=lambda: sender.send(_rows(plan, own, count)))
+    helper.start()
+    sender.close()
+
+    def finish() -> tuple[array[float], str]:
+        rates, text = _rows(plan, 0, own)
+        try:
+            more_rates, more_text = receiver.recv()
+        except EOFError:  # what the helper failed on is raised here
+            more_rates, more_text = _rows(plan, own, count)
+        helper.join()
+        return rates + more_rates, text + more_text
+
+    return finish
+
+
+def _rows(plan: Plan, start: int, stop: int) -> tuple[array[float], str]:
+    rates = array("d", plan.rates(start, stop))
+    length = plan.horizon.steps_per_epoch
+    return rates, "".join([f"{step},{step // length},{rate!r}\n" for step, rate in enumerate(rates, start)])
+
+
+def _used_rates(path: str) -> dict[int, float]:
+    """The rate that a run used, by update, at its log points."""
+    try:
+        rows = read_table(RunFolder(path).metrics)
+    except OSError:
+        raise RequestError(f"run={path}: there is no metrics.csv in it; give the folder of a run") from None
+    if rows and "lr" not in rows[0]:
+        raise RequestError(f"run={path}: it has several parameter groups, and no single learning rate to compare with")
+    return {int(row["step"]): float(row["lr"]) for row in rows if row["lr"]}
+
+
+def _difference(curve: Curve, used: Mapping[int, float], path: str) -> str:
+    """How far what a run used is from what is previewed."""
+    shared = [step for step in used if step < len(curve.used)]
+    if not shared:
+        return f"{path} has no update in common with this preview"
+    worst = max(shared, key=lambda step: abs(used[step] - curve.rates[step]))
+    gap = abs(used[worst] - curve.rates[worst])
+    where = f", at update {worst:,}: {used[worst]:.6g} instead of {curve.rates[worst]:.6g}" if gap else ""
+    beyond = len(used) - len(shared)
+    after = f"; {beyond:,} more after the end of this preview" if beyond else ""
+    return f"used these rates at {len(shared):,} log points; the largest difference is {gap:.3g}{where}{after}"
+
+
+def _facts(plan: Plan, curve: Curve) -> list[str]:
+    """The numbers behind the picture, a line each."""
+    from lrtrain.report.curves import MOST_MARKS, jumps
+
+    used, total = curve.used, len(curve.used)
+    peak = curve.peak
+    lines = [
+        _fact("first", f"{used[0]:.6g}"),
+        _fact("peak", f"{used[peak]:.6g} at update {peak:,}"),
+        _fact("last", f"{used[-1]:.6g} at update {total - 1:,}"),
+        _fact("end", f"{curve.rates[-1]:.6g} after the last update"),
+        _fact("epoch", f"{curve.steps_per_epoch:,} updates"),
+    ]
+    if plan.warmup:
+        lines.append(_fact("warm-up", f"{plan.warmup:,} updates, until epoch {_epoch(plan.warmup, curve)}"))
+    if spans := [f"{owner}: {key} {span} = {length:,} updates" for owner, key, span, length, _ in plan.spans()]:
+        lines.append(_fact("lengths", "; ".join(spans)))
+    if marks := jumps(curve):
+        shown = ", ".join(_epoch(step, curve) for step in marks[:MOST_MARKS])
+        lines.append(
+            _fact("jumps", f"at epoch {shown}" + f" and {len(marks) - MOST_MARKS} more" * (len(marks) > MOST_MARKS))
+        )
+    return lines
+
+
+def _theory(plan: Plan, bound: Bound, ratio: float) -> str:
+    if math.isinf(bound.omega):
+        return "no update moves: there is no bound"
+    text = (
+        f"convex last-iterate bound: {ratio:.2f}x the best known shape (linear); "
+        f"optimal base rate {bound.gamma * plan.lr:.3g} for G = D = 1"
+    )
+    return text + (f"; without {plan.feedback.name}" if plan.feedback else "")
+
+
+def _fact(name: str, text: str) -> str:
+    return f"  {name:9s}{text}"
+
+
+def _epoch(step: int, curve: Curve) -> str:
+    return f"{step / curve.steps_per_epoch:.4g}"
+
+
+def _print_plot(curves: Mapping[str, Curve]) -> None:
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    log = wants_log([bound for curve in curves.values() for bound in curve.bounds])
+    epochs = max(curve.epochs for curve in curves.values())
+    enough = {name: curve.used[:: max(1, len(curve.used) // DRAWN)] for name, curve in curves.items()}
+    print("\n".join(text_plot(enough, epochs, width, log=log)))
+
+
+def _print_ranking(rows: Sequence[Mapping[str, Any]]) -> None:
+    from lrtrain.report.table import print_rows
+    from lrtrain.schedules.theory import WHERE_IT_FAILS
+
+    shown = [[value if isinstance(value, str) else f"{value:.4g}" for value in row.values()] for row in rows]
+    print_rows([name.replace("_", " ") for name in rows[0]], shown)
+    print(WHERE_IT_FAILS)
+
+
+def _summary(config: Config, plan: Plan, curve: Curve, began: float) -> dict[str, Any]:
+    """What a reader of run folders finds in each of them, and what only a preview says."""
+    from lrtrain.report.curves import jumps
+
+    return {
+        "status": "finished",
+        "task": "preview",
+        "strategy": plan.strategy,
+        "schedule": plan.sentence(),
+        "seed": config["seed"],
+        "steps": len(curve.used),
+        "epochs": plan.horizon.epochs,
+        "monitor": config["monitor"],
+        "wall_s": round(time.perf_counter() - began, 3),
+        "lr": {"first": curve.used[0], "peak": max(curve.used), "last": curve.used[-1], "end": curve.rates[-1]},
+        "warmup": plan.warmup,
+        "lengths": {f"{owner}.{key}": f"{span} = {length}" for owner, key, span, length, _ in plan.spans()},
+        "jumps": jumps(curve)[:100],
+        "warnings": build.warnings(config, plan),
+        "best": {},
+        "final": {},
+        "checkpoints": {},
+        "versions": {"lrtrain": __version__},
+        "config": config,
+    }
+
+
+def _labels(summaries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The strategy of each job, with the values of the keys that tell jobs of the same strategy apart."""
+    configs = [dict(summary["config"]) for summary in summaries]
+    names = [summary["strategy"] for summary in summaries]
+    labels = []
+    for name, config in zip(names, configs, strict=True):
+        same = [other for other, its_name in zip(configs, names, strict=True) if its_name == name]
+        varied = [key for key in config if any(other.get(key) != config[key] for other in same)]
+        labels.append(" ".join([name, *(f"{key}={config[key]}" for key in varied)]))
+    return [f"{label} #{index}" if labels.count(label) > 1 else label for index, label in enumerate(labels)]
+
+
+def _number(path: Path) -> int:
+    return int(path.name) if path.name.isdigit() else -1
