@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -19,9 +20,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from lrtrain import tasks
-from lrtrain.errors import DivergedError, RequestError
+from lrtrain.configs import config_dir
+from lrtrain.errors import DivergedError, InterruptedRunError, RequestError
 from lrtrain.help import help_text
-from lrtrain.request import Request, check_config, check_request, config_dir, plain_config
+from lrtrain.request import Request, check_config, check_request, plain_config
+from lrtrain.resume import check_resume, find_run, merged_overrides
 from lrtrain.runs import RunFolder
 from lrtrain.sweeps.summary import SweepFolder, summarise
 
@@ -46,12 +49,22 @@ def main() -> int:
     SweepFolder.path = None
     try:
         if not (args.hydra_help or args.info or args.shell_completion or args.experimental_rerun):
-            check_request(Request(args.overrides, args.multirun, args.config_name or "config", args.config_dir))
+            overrides = _resuming(args.overrides, args.multirun)
+            request = Request(overrides, args.multirun, args.config_name or "config", args.config_dir)
+            config = check_request(request)
+            if config["resume"]:
+                if not check_resume(config):
+                    return 0
+                sys.argv[1:] = [*(word for word in sys.argv[1:] if word not in args.overrides), *overrides]
         _hand_to_hydra(job if args.multirun else None)
     except RequestError as error:
         return _say(error, FAILED if SweepFolder.path else REFUSED, wants_trace)
+    except InterruptedRunError as error:
+        return _say(error, 128 + error.signum, wants_trace)
     except DivergedError as error:
         return _say(error, FAILED, wants_trace)
+    except KeyboardInterrupt:
+        return _say(RuntimeError("interrupted before there was anything to save"), 128 + signal.SIGINT, wants_trace)
     except Exception as error:
         return _say(error, FAILED, with_trace=True)
     finally:
@@ -59,6 +72,23 @@ def main() -> int:
         if SweepFolder.path:
             summarise(SweepFolder.path)
     return 0
+
+
+def _resuming(overrides: list[str], multirun: bool) -> list[str]:
+    """The overrides of a run that is resumed: what it began with, what is asked for now, and its own folder."""
+    wanted = next((word.partition("=")[2] for word in overrides if word.startswith("resume=")), "null")
+    if wanted in ("null", ""):
+        return overrides
+    if multirun:
+        raise RequestError("resume goes on with one run; leave out -m")
+    folder = find_run(wanted.strip("'\""), Path("outputs"))
+    merged = [word for word in merged_overrides(folder, overrides) if not word.startswith("resume=")]
+    quoted = "'" + str(folder.path).replace("\\", "\\\\").replace("'", "\\'") + "'"
+    merged.append(f"resume={quoted}")
+    if "resume_plan=weights_only" not in overrides:
+        earlier = len(list((folder.path / ".hydra").glob("resumed_*")))
+        merged += [f"hydra.run.dir={quoted}", f"hydra.output_subdir=.hydra/resumed_{earlier + 1}"]
+    return merged
 
 
 def _hand_to_hydra(task: Callable[[DictConfig], Any] | None) -> None:

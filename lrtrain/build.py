@@ -6,18 +6,19 @@ What decides the learning rate is built without torch; the rest imports what it 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrtrain.datasets import dataset
 from lrtrain.errors import RequestError
-from lrtrain.runs import RunFolder
+from lrtrain.runs import RunFolder, Segment
 from lrtrain.schedules import (
     Feedback,
     Horizon,
     Plan,
     Progress,
     Schedule,
+    append,
     between,
     by_name,
     constant,
@@ -27,17 +28,20 @@ from lrtrain.schedules import (
     hold,
     registered,
     stretch,
+    stretched_rest,
+    switch,
     until,
     updates,
     warmup,
 )
 from lrtrain.schedules.combinators import AnySchedule
-from lrtrain.schedules.parameters import Number, defaults
+from lrtrain.schedules.parameters import Every, Number, defaults
 from lrtrain.schedules.schedule import formula
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 
+    from lrtrain.training.checkpoints import Cadence
     from lrtrain.training.data import Data
     from lrtrain.training.module import Classifier
 
@@ -45,12 +49,13 @@ Config = Mapping[str, Any]
 Curve = Callable[[Progress], float]
 
 
-def plan(config: Config, devices: int | None = None) -> Plan:
+def plan(config: Config, devices: int | None = None, history: Sequence[Segment] = ()) -> Plan:
     """Build everything that decides the learning rate; imports neither torch nor Lightning.
 
     Args:
         config: The composed configuration, as plain values.
         devices: How many train together; None takes `trainer.devices`, and 1 where that is left to Lightning.
+        history: The plans that a resumed run has followed, the present one last; empty for a run with one plan.
 
     Raises:
         RequestError: A parameter is not admitted, or the phases do not fit into the run.
@@ -62,7 +67,8 @@ def plan(config: Config, devices: int | None = None) -> Plan:
         if config["feedback"] and strategy != config["feedback"]:
             strategy = f"{strategy} x {config['feedback']}"
         ramp = updates(config["warmup"], length.at(0))
-        found = Plan(strategy, float(config["lr"]), schedule(config), feedback(config), length, ramp)
+        curve = continued(history) if len(history) > 1 else schedule(config)
+        found = Plan(strategy, float(config["lr"]), curve, feedback(config), length, ramp)
         _check_ends([found.schedule, *(group.schedule for group in groups(config).values())], length)
         _check_ends(hyperparameters(config).values(), length)
         return found
@@ -101,6 +107,24 @@ def schedule(config: Config) -> Curve:
     name = config["scheduler"]
     own = constant() if name == config["feedback"] else by_name(name, _own(config, registered(Schedule), name))
     return combined(config, own)
+
+
+def continued(history: Sequence[Segment]) -> Curve:
+    """The curve of a run whose plan was changed: each policy has its closed form."""
+    first = history[0].config
+    curve, planned, lr = schedule(first), horizon(first).total_steps, float(first["lr"])
+    for config, policy, step in history[1:]:
+        if policy == "keep":
+            curve = until(curve, f"{planned}st")
+            continue
+        if policy == "stretch":
+            curve = stretched_rest(curve, step, planned)
+        else:
+            splice = append if policy == "append" else switch
+            curve = splice(curve, schedule(config), step, planned, lr / float(config["lr"]))
+            lr = float(config["lr"])
+        planned = horizon(config).total_steps
+    return curve
 
 
 def combined(config: Config, base: Curve) -> Curve:
@@ -219,6 +243,16 @@ def _check_phases(config: Config, horizon: Horizon) -> None:
         raise ValueError(
             f"{said} {'take' if len(phases) > 1 else 'takes'} {needed:,} updates, but the run has {total:,}"
         )
+
+
+def cadence(config: Config, horizon: Horizon) -> Cadence:
+    """How often the last checkpoint is written."""
+    from lrtrain.training.checkpoints import Cadence
+
+    span = Every().parse(config["checkpoint_every"])
+    if span.unit == "min":
+        return Cadence(seconds=span.value * 60)
+    return Cadence(updates=max(1, updates(span, horizon.at(0))))
 
 
 def _limited(batches: int, limit: float | None) -> int:

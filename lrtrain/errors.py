@@ -5,5 +5,13 @@ class RequestError(ValueError):
     """The request was wrong: nothing was done, and the message says what to write instead. Exit code 2."""
 
 
+class InterruptedRunError(RuntimeError):
+    """A signal ended the run, which can be resumed. Exit code 128 + the signal's number."""
+
+    def __init__(self, signum: int, folder: str) -> None:
+        super().__init__(f"interrupted by signal {int(signum)}; go on with resume={folder}")
+        self.signum = int(signum)
+
+
 class DivergedError(RuntimeError):
     """The loss is no longer finite. Exit code 1."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lrtrain.request import GROUPS, config_dir, strategies
+from lrtrain.configs import GROUPS, config_dir, strategies
 from lrtrain.schedules import Feedback, Schedule, formula, registered
 from lrtrain.schedules.parameters import meanings, rules
 

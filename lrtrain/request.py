@@ -16,8 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lrtrain import build
+from lrtrain.configs import GROUPS, config_dir, strategies
 from lrtrain.errors import RequestError
-from lrtrain.schedules.parameters import Choice, Length, Number, Optional, Sequence
+from lrtrain.schedules.parameters import Choice, Every, Length, Number, Optional, Sequence
 
 _SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
 _POSITIVE_COUNT = Number(low=1, integer=True)
@@ -29,6 +30,8 @@ RULES: dict[str, Any] = {
     "batch_size": _POSITIVE_COUNT,
     "drop_last": Choice((True, False)),
     "workers": Number(low=0, integer=True),
+    "resume_plan": Optional(Choice(("keep", "stretch", "append", "switch", "weights_only"))),
+    "checkpoint_every": Every(),
     "early_stop": Optional(_POSITIVE_COUNT),
     "seed": Number(low=0, high=2**32 - 1, integer=True),
     "monitor": Choice(("val_loss", "val_acc")),
@@ -50,8 +53,6 @@ RULES: dict[str, Any] = {
 }
 """What a key may be where its default does not say enough; the schedules' own keys are checked by the schedules."""
 
-GROUPS = ("task", "dataset", "model", "optimizer", "feedback", "scheduler", "trainer", "logger")
-
 OTHER_NAMES = {
     "learning_rate": "lr",
     "max_epochs": "epochs",
@@ -66,12 +67,6 @@ OTHER_NAMES = {
     "step_size": "every",
 }
 """What other tools call our keys, where the spelling is too far off to be found as a near match."""
-
-
-def config_dir() -> Path:
-    """The folder of configurations: at the top level of a checkout, inside the package once installed."""
-    package = Path(__file__).parent
-    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
 
 
 class Request(NamedTuple):
@@ -90,10 +85,13 @@ class Request(NamedTuple):
     config_dir: str | None = None
 
 
-def check_request(request: Request) -> None:
+def check_request(request: Request) -> dict[str, Any]:
     """Compose and check every job of a request.
 
     In a sweep, a value that is wrong in some of the jobs only is left for those jobs to fail on.
+
+    Returns:
+        The configuration of the last job.
 
     Raises:
         RequestError: A job cannot be composed, or no job would be accepted.
@@ -109,6 +107,7 @@ def check_request(request: Request) -> None:
                 refusals.append(error)
     if len(refusals) == len(jobs):
         raise refusals[0]
+    return plain_config(_without_hydra(config))
 
 
 def check_config(config: DictConfig, reference: dict[str, Any] | None = None) -> None:
@@ -204,18 +203,6 @@ def _check_rule(values: dict[str, Any], path: str, rule: Any) -> None:
         rule.parse(values)
     except ValueError as error:
         raise RequestError(f"{path} {error}") from None
-
-
-def strategies(group: str = "scheduler") -> dict[str, dict[str, Any]]:
-    """Each strategy's own short keys with their defaults, by name."""
-    found = {}
-    for path in sorted((config_dir() / group).glob("*.yaml")):
-        values = OmegaConf.to_container(OmegaConf.load(path))
-        assert isinstance(values, dict)
-        if values.pop("defaults", None):
-            values |= strategies("feedback")[path.stem]
-        found[path.stem] = {str(key): value for key, value in values.items() if key not in GROUPS}
-    return found
 
 
 def _explain(request: Request, overrides: list[str]) -> str | None:

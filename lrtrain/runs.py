@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from lrtrain.errors import RequestError
+
+
+class Segment(NamedTuple):
+    """A stretch of a run under one plan.
+
+    Attributes:
+        config: The plan's configuration, as plain values.
+        policy: How it follows the one before; None for the first.
+        step: The update where it begins.
+    """
+
+    config: dict[str, Any]
+    policy: str | None = None
+    step: int = 0
 
 
 class RunFolder:
@@ -37,6 +54,16 @@ class RunFolder:
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
+    def previous_checkpoint(self) -> Path:
+        """The one before the newest, for when that is damaged."""
+        return self.path / "checkpoints" / "previous.ckpt"
+
+    @property
+    def plan(self) -> Path:
+        """The plans that the run has followed, the first first."""
+        return self.path / "plan.json"
+
+    @property
     def best_checkpoint(self) -> Path:
         """The weights with the best monitored metric."""
         return self.path / "checkpoints" / "best.ckpt"
@@ -54,6 +81,17 @@ class RunFolder:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replace the summary; `summary` holds plain values, and a number that is not finite becomes null."""
         write_text(self.summary, json.dumps(_finite(summary), indent=2, allow_nan=False) + "\n")
+
+    def write_plan(self, segments: Iterable[Segment]) -> None:
+        """Replace the plans that the run has followed."""
+        write_text(self.plan, json.dumps([segment._asdict() for segment in segments], indent=2) + "\n")
+
+    def read_plan(self) -> list[Segment]:
+        """The plans that the run has followed so far; raises RequestError where they cannot be read."""
+        try:
+            return [Segment(**segment) for segment in json.loads(self.plan.read_text())]
+        except (OSError, ValueError, TypeError) as error:
+            raise RequestError(f"{self.plan} cannot be read: {error}; begin anew without resume") from None
 
     def read_summary(self) -> dict[str, Any]:
         """The summary as written; raises FileNotFoundError where there is none."""
@@ -82,15 +120,27 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 class Table:
-    """A CSV file that grows by whole rows; numbers keep full precision, and what is missing stays empty."""
+    """A CSV file that grows by whole rows; numbers keep full precision, and what is missing stays empty.
 
-    def __init__(self, path: Path, columns: Iterable[str]) -> None:
+    Args:
+        path: Of the file.
+        columns: Their names.
+        keep: Which rows of a file that is there already stay; None begins anew.
+
+    """
+
+    def __init__(
+        self, path: Path, columns: Iterable[str], keep: Callable[[dict[str, str]], bool] | None = None
+    ) -> None:
         self.columns = list(columns)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", newline="")
+        kept = [row for row in read_table(path) if keep(row)] if keep and path.exists() else []
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns, restval="")
+        writer.writeheader()
+        writer.writerows(kept)
+        write_text(path, text.getvalue())
+        self._file = path.open("a", newline="")
         self._writer = csv.DictWriter(self._file, self.columns, restval="")
-        self._writer.writeheader()
-        self._file.flush()
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row; raises ValueError for a value whose column the table does not have."""
@@ -103,9 +153,9 @@ class Table:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file, as text."""
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    """The rows of a CSV file, as text; a last row that was not written to its end is left out."""
+    whole, _, _ = path.read_text().rpartition("\n")
+    return list(csv.DictReader(io.StringIO(whole, newline="")))
 
 
 def _finite(value: Any) -> Any:

@@ -107,13 +107,18 @@ class Scheduler(LRScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """The position and the feedback's state, as plain numbers."""
-        return {"step": self.last_epoch, "feedback": self.state._asdict() if self.feedback else None}
+        feedback = {"rule": self.feedback.name, **self.state._asdict()} if self.feedback else None
+        return {"step": self.last_epoch, "feedback": feedback}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a saved position; what this object was built with stays."""
+        """Continue from a saved position; what this object was built with stays.
+
+        The state of another feedback rule than ours is not taken over.
+        """
         self.last_epoch = state_dict["step"]
-        saved = state_dict["feedback"]
-        self.state = Observed(**saved) if saved and self.feedback else Observed()
+        saved = dict(state_dict["feedback"] or {})
+        same = self.feedback is not None and saved.pop("rule", None) == self.feedback.name
+        self.state = Observed(**saved) if same else Observed()
         self._write()
 
     def _updated(self, *_: Any) -> None:

@@ -18,7 +18,21 @@ from lrtrain.schedules.annealing import (
     trapezoid,
     wsd,
 )
-from lrtrain.schedules.combinators import between, cooldown, floor, frozen, hold, join, product, stretch, until, warmup
+from lrtrain.schedules.combinators import (
+    append,
+    between,
+    cooldown,
+    floor,
+    frozen,
+    hold,
+    join,
+    product,
+    stretch,
+    stretched_rest,
+    switch,
+    until,
+    warmup,
+)
 from lrtrain.schedules.curve import Plan
 from lrtrain.schedules.custom import custom
 from lrtrain.schedules.cyclic import (
@@ -44,6 +58,7 @@ __all__ = [
     "Progress",
     "Schedule",
     "Span",
+    "append",
     "between",
     "by_name",
     "chebyshev",
@@ -83,6 +98,8 @@ __all__ = [
     "sqrt",
     "step",
     "stretch",
+    "stretched_rest",
+    "switch",
     "tanh",
     "trapezoid",
     "until",

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Literal, TypeAlias
 
-from lrtrain.schedules.parameters import Duration, Fraction, Length, Number, Period, Sequence
+from lrtrain.schedules.parameters import Duration, Fraction, Length, Number, Period, PositiveCount, Sequence
 from lrtrain.schedules.progress import Progress, SpanLike, needs, updates
 from lrtrain.schedules.schedule import by_name, schedule
 
@@ -35,6 +35,7 @@ Inner: TypeAlias = Annotated[Callable[[Progress], float], AnySchedule()]
 Parts: TypeAlias = Annotated[collections.abc.Sequence[Callable[[Progress], float]], Sequence(AnySchedule(), least=1)]
 Lengths: TypeAlias = Annotated[collections.abc.Sequence[SpanLike], Sequence(Length(positive=True))]
 Value: TypeAlias = Annotated[float, Number()]
+UpdateIndex: TypeAlias = Annotated[int, Number(low=0, integer=True)]
 
 _RAMPS: dict[str, Callable[[float], float]] = {
     "linear": lambda u: u,
@@ -229,3 +230,60 @@ def between(progress: Progress, /, inner: Inner, high: Value, low: Value) -> flo
     """
     weight = inner(progress)
     return weight * high + (1 - weight) * low
+
+
+@schedule
+def stretched_rest(progress: Progress, /, inner: Inner, at: UpdateIndex, planned: PositiveCount) -> float:
+    """From one update on, spread what is left of a schedule over what is left of a longer or shorter run.
+
+    Update t from `at` on has the rate that the schedule gives at ``at + (t - at) (planned - at) / (T - at)``.
+
+    Args:
+        inner: the schedule.
+        at: the update where the plan changed.
+        planned: updates of the run that it was made for.
+    """
+    step, steps_per_epoch, total_steps, start = progress
+    if step > at:
+        left = max(1, (total_steps or needs("total_steps")) - at)
+        scaled = (step - at) * (planned - at)
+        step = at + (scaled // left if scaled % left == 0 else scaled / left)  # type: ignore[assignment]
+    return inner(Progress(step, steps_per_epoch, planned, start))
+
+
+@schedule
+def append(
+    progress: Progress, /, before: Inner, after: Inner, at: UpdateIndex, planned: PositiveCount, ratio: Value
+) -> float:
+    """From one update on, begin another schedule, over what is left of the run.
+
+    Args:
+        before: the schedule until then.
+        after: the schedule from then on, on a clock that begins there.
+        at: the update where the plan changed.
+        planned: updates of the run that `before` was made for.
+        ratio: its base rate over that of `after`.
+    """
+    step, steps_per_epoch, total_steps, start = progress
+    if step < at:
+        return ratio * before(Progress(step, steps_per_epoch, planned, start))
+    return after(Progress(step - at, steps_per_epoch, max(1, (total_steps or needs("total_steps")) - at)))
+
+
+@schedule
+def switch(
+    progress: Progress, /, before: Inner, after: Inner, at: UpdateIndex, planned: PositiveCount, ratio: Value
+) -> float:
+    """From one update on, follow another schedule, as if it had been the plan all along.
+
+    Args:
+        before: the schedule until then.
+        after: the schedule from then on, at its place.
+        at: the update where the plan changed.
+        planned: updates of the run that `before` was made for.
+        ratio: its base rate over that of `after`.
+    """
+    if progress.step >= at:
+        return after(progress)
+    step, steps_per_epoch, _, start = progress
+    return ratio * before(Progress(step, steps_per_epoch, planned, start))

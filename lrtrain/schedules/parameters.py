@@ -62,6 +62,23 @@ class Length:
 
 
 @dataclass(frozen=True)
+class Every:
+    """A span of time in a run, or in minutes: ``1ep``, ``500st``, ``10min``."""
+
+    def parse(self, value: object) -> Span:
+        """Return the span, with the unit ``min`` for minutes, or raise ValueError."""
+        minutes = re.fullmatch(r"\s*(\d+\.?\d*)\s*min\s*", str(value))
+        try:
+            span = Span(float(minutes[1]), "min") if minutes else Length(positive=True).parse(value)
+        except ValueError:
+            raise ValueError(f"must be {self}, got {value!r}") from None
+        return span
+
+    def __str__(self) -> str:
+        return "a length such as 1ep, 500st or 10min"
+
+
+@dataclass(frozen=True)
 class Choice:
     """One of a few words."""
 

@@ -7,20 +7,24 @@ import time
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 
 from lrtrain import build
-from lrtrain.errors import DivergedError, RequestError
+from lrtrain.errors import DivergedError, InterruptedRunError, RequestError
 from lrtrain.report.table import print_result
-from lrtrain.runs import RunFolder
+from lrtrain.resume import changes
+from lrtrain.runs import RunFolder, Segment
 from lrtrain.schedules import Plan
-from lrtrain.training.checkpoints import LastAndBest
+from lrtrain.training.checkpoints import LastAndBest, sound_checkpoint
 from lrtrain.training.guard import DivergenceGuard
-from lrtrain.training.loggers import EventFile
+from lrtrain.training.interruption import Interruption
+from lrtrain.training.loggers import EventFile, drop_events_from
 from lrtrain.training.module import Classifier
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.record import TEST, Record
@@ -32,50 +36,61 @@ Config = Mapping[str, Any]
 def run(config: Config, folder: RunFolder) -> float:
     """Train, test the final and the best weights, write the summary, and print a short table.
 
+    A run that is resumed goes on in its own folder; with ``resume_plan=weights_only`` a new one begins from the old
+    weights.
+
     Returns:
         The best value of the monitored metric; always finite.
 
     Raises:
-        RequestError: The objects cannot be built from the configuration, or the hardware is not there.
+        RequestError: The objects cannot be built from the configuration, the hardware is not there, or there is nothing
+            to resume.
         DivergedError: The loss was no longer finite.
+        InterruptedRunError: A signal came; the run can be resumed.
     """
     _quiet()
     pl.seed_everything(config["seed"], verbose=False)
-    checkpoints = LastAndBest(folder, config["monitor"], build.metric_mode(config))
-    record = Record(folder, config["log_every"])
-    callbacks: list[pl.Callback] = [
-        DivergenceGuard(),
-        ValidationFeedback(config["monitor"]),
-        record,
-        checkpoints,
-    ]
-    if config["early_stop"]:
-        mode = build.metric_mode(config)
-        callbacks.append(EarlyStopping(config["monitor"], patience=config["early_stop"], mode=mode))
-    if config["trainer"]["enable_progress_bar"]:
-        callbacks.append(RunBar(config["log_every"]))
     try:
-        trainer = build.trainer(config, folder, callbacks)
-        plan = build.plan(config, trainer.num_devices * trainer.num_nodes)
+        origin = RunFolder(config["resume"]) if config["resume"] else None
+        start, segments = _start(config, origin)
+        checkpoints = LastAndBest(
+            folder, config["monitor"], build.metric_mode(config), build.cadence(config, build.horizon(config))
+        )
+        record = Record(folder, config["log_every"])
+        trainer = build.trainer(config, folder, _callbacks(config, record, checkpoints))
+        plan = build.plan(config, trainer.num_devices * trainer.num_nodes, segments)
         data = build.data(config)
         inputs = data.splits.train[0]
         module = build.module(config, plan, inputs.shape[1:], data.splits.classes)
         module.make_scheduler(module.make_optimizer())
-    except (ValueError, TypeError, MisconfigurationException) as error:
+        if start and config["resume_plan"] == "weights_only":
+            module.load_state_dict(_weights(start[0]))
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         raise RequestError(str(error).strip().splitlines()[0]) from error
 
-    trainer.print("\n".join([plan.sentence(), *(f"warning: {line}" for line in build.warnings(config, plan))]))
+    going_on = start is not None and config["resume_plan"] != "weights_only"
+    said = [plan.sentence(), *(f"warning: {line}" for line in build.warnings(config, plan))]
+    if start:
+        said.insert(0, f"{'going on' if going_on else 'beginning'} from {start[0]}, update {start[1]:,}")
+    trainer.print("\n".join(said))
+    if trainer.is_global_zero:
+        folder.write_plan(segments)
+        if going_on and start:
+            drop_events_from(folder, start[1])
     summary = _Summary(config, folder, plan, record, checkpoints, trainer)
     try:
-        trainer.fit(module, data)
+        trainer.fit(module, data, ckpt_path=start[0] if going_on and start else None, weights_only=True)
         if not checkpoints.best:
             raise RuntimeError("the run ended before its first validation: nothing was measured")
         final = {**record.last_metrics, **_test(trainer, module, data)}
-        best = {**checkpoints.best, **_test(trainer, module, data, str(folder.best_checkpoint))}
+        # Not by Lightning's ckpt_path, which would set the callbacks back to when the best weights were saved.
+        module.load_state_dict(_weights(folder.best_checkpoint))
+        best = {**checkpoints.best, **_test(trainer, module, data)}
     except RequestError:
         raise
     except BaseException as error:
-        summary.write("diverged" if isinstance(error, DivergedError) else "failed", error=str(error))
+        status = {DivergedError: "diverged", InterruptedRunError: "interrupted"}.get(type(error), "failed")
+        summary.write(status, error=str(error))
         raise
     if trainer.is_global_zero:
         record.add_test({name: final[name] for name in TEST})
@@ -84,6 +99,29 @@ def run(config: Config, folder: RunFolder) -> float:
             trainer.logger.log_result(config, metrics, record.steps - 1)
         print_result(summary.write("finished", best, final), folder)
     return float(checkpoints.best[config["monitor"]])
+
+
+def _start(config: Config, origin: RunFolder | None) -> tuple[tuple[Path, int] | None, list[Segment]]:
+    """Where to go on from, the checkpoint and its update, and the plans followed until then with the present one."""
+    if origin is None:
+        return None, [Segment(dict(config))]
+    checkpoint, step = sound_checkpoint(origin)
+    if config["resume_plan"] == "weights_only":
+        return (checkpoint, step), [Segment(dict(config))]
+    segments = [segment for segment in origin.read_plan() if segment.step <= step]
+    if changes(segments[-1].config, config):
+        segments.append(Segment(dict(config), config["resume_plan"], step))
+    return (checkpoint, step), segments
+
+
+def _callbacks(config: Config, record: Record, checkpoints: LastAndBest) -> list[pl.Callback]:
+    callbacks: list[pl.Callback] = [DivergenceGuard(), ValidationFeedback(config["monitor"]), record]
+    if config["early_stop"]:
+        mode = build.metric_mode(config)
+        callbacks.append(EarlyStopping(config["monitor"], patience=config["early_stop"], mode=mode))
+    if config["trainer"]["enable_progress_bar"]:
+        callbacks.append(RunBar(config["log_every"]))
+    return [*callbacks, Interruption(checkpoints), checkpoints]
 
 
 class _Summary:
@@ -134,12 +172,14 @@ class _Summary:
         return summary
 
 
-def _test(
-    trainer: pl.Trainer, module: Classifier, data: pl.LightningDataModule, checkpoint: str | None = None
-) -> dict[str, float]:
-    """Test the module's own weights, or those of a checkpoint."""
-    trainer.test(module, data, ckpt_path=checkpoint, weights_only=True, verbose=False)
+def _test(trainer: pl.Trainer, module: Classifier, data: pl.LightningDataModule) -> dict[str, float]:
+    """Test the module's present weights."""
+    trainer.test(module, data, verbose=False)
     return {name: float(trainer.callback_metrics[name]) for name in TEST}
+
+
+def _weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    return torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]  # type: ignore[no-any-return]
 
 
 def _quiet() -> None:

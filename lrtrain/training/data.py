@@ -31,11 +31,28 @@ class Data(pl.LightningDataModule):
         self.seed = seed
         self.drop_last = drop_last
         self.workers = workers
+        self._train: Loader | None = None
+        self._position: dict[str, int] | None = None
 
     def train_dataloader(self) -> Loader:
-        """Shuffled batches."""
+        """Shuffled batches, from where a resumed run had stopped."""
         order = {"shuffle": True, "seed": self.seed, "drop_last": self.drop_last, "workers": self.workers}
-        return self._loader(self.splits.train, self.batch_size, **order)
+        self._train = self._loader(self.splits.train, self.batch_size, **order)
+        if self._position:
+            self._train.load_state_dict(self._position)
+        return self._train
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in the training data.
+
+        Lightning keeps a loader's state too, but has lost it by the time it is due where anything asked for the
+        length of the run.
+        """
+        return {"train": self._train.state_dict()} if self._train else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Begin the training data at a saved position."""
+        self._position = state_dict.get("train")
 
     def val_dataloader(self) -> Loader:
         """Large batches in a fixed order."""

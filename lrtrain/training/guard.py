@@ -32,6 +32,14 @@ class DivergenceGuard(pl.Callback):
         if "val_loss" in trainer.callback_metrics:
             self._check(trainer, "val_loss", float(trainer.callback_metrics["val_loss"]))
 
+    def state_dict(self) -> dict[str, float | None]:
+        """The first loss of the run."""
+        return {"first": self.first}
+
+    def load_state_dict(self, state_dict: dict[str, float | None]) -> None:
+        """Measure a resumed run by its own first loss."""
+        self.first = state_dict["first"]
+
     def _check(self, trainer: pl.Trainer, name: str, value: float) -> None:
         if abs(value) <= EXPLODED * max(self.first or 0.0, 1.0):  # false for NaN
             return

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.tensorflow_stub.errors import DataLossError
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from lrtrain.runs import RunFolder
+from lrtrain.runs import RunFolder, write_bytes
+
+
+def drop_events_from(folder: RunFolder, step: int) -> None:
+    """Rewrite a run's event files without the points of `step` and later, so that a resumed run draws one curve."""
+    for path in folder.path.glob("events.out.tfevents.*"):
+        kept = io.BytesIO()
+        writer = RecordWriter(kept)
+        try:
+            for record in RawEventFileLoader(str(path)).Load():
+                if Event.FromString(record).step < step:
+                    writer.write(record)
+        except DataLossError:  # the kill came in the middle of a record, which is the last
+            pass
+        write_bytes(path, kept.getvalue())
 
 
 class EventFile(TensorBoardLogger):

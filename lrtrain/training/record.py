@@ -48,12 +48,14 @@ class Record(pl.Callback):
         self._table: Table | None = None
         self._loggers: list[Logger] = []
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the table."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the table, and drop what a resumed run had recorded after its checkpoint."""
         if trainer.is_global_zero:
             scheduler = scheduler_of(trainer)
             columns = ["step", "epoch", *_rates(scheduler), *scheduler.hyperparameters, *TRAIN, *VALIDATION, *TEST]
-            self._table = Table(self.folder.metrics, columns)
+            done, open_point = scheduler.last_epoch, self._row.get("step")
+            keep = (lambda row: int(row["step"]) < done and int(row["step"]) != open_point) if done else None
+            self._table = Table(self.folder.metrics, columns, keep)
             self._loggers = trainer.loggers
 
     def on_before_optimizer_step(
@@ -106,6 +108,15 @@ class Record(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Keep what was recorded so far."""
         self.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The open log point, and what the summary needs of those before."""
+        return {"row": self._row, "last_metrics": self.last_metrics, "first_rate": self.first_rate}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue the record of a saved run."""
+        self._row, self.last_metrics = dict(state_dict["row"]), dict(state_dict["last_metrics"])
+        self.first_rate = state_dict["first_rate"]
 
     def close(self) -> None:
         """Write what is left and release the table."""

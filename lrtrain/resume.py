@@ -1,0 +1,143 @@
+"""Going on with a run: which folder, what was asked for then and now, and what a changed plan may mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from lrtrain.configs import strategies
+from lrtrain.errors import RequestError
+from lrtrain.runs import RunFolder
+
+FREE = {
+    *("resume", "resume_plan", "task", "log_every", "early_stop", "workers", "checkpoint_every", "logger.name"),
+    *("trainer.enable_progress_bar", "trainer.accelerator"),
+}
+"""Keys that change neither the rates nor the data."""
+
+LENGTH = {"epochs"}
+COMBINED = {
+    *("lr", "warmup", "warmup_shape", "warmup_start", "min_lr", "hold", "final_cooldown", "final_cooldown_shape"),
+    *("stretch", "horizon", "scheduler", "feedback", "monitor"),
+}
+"""Keys of the curve, besides the strategies' own."""
+
+POLICIES = {
+    "keep": "the old curve, which holds its last rate after its end",
+    "stretch": "what is left of the old curve, spread over what is left of the run",
+    "append": "the new schedule from here on, over what is left of the run",
+    "switch": "the new schedule at the same update, as if it had been the plan all along",
+    "weights_only": "a new run, in a folder of its own, that begins with these weights",
+}
+
+
+def find_run(wanted: str, below: Path) -> RunFolder:
+    """The folder that `resume=` names: a path, or the newest run that has a checkpoint for ``last``.
+
+    Raises:
+        RequestError: There is none, or it has no checkpoint.
+    """
+    if wanted != "last":
+        folder = RunFolder(Path(wanted).resolve())
+        if not folder.last_checkpoint.is_file() and not folder.previous_checkpoint.is_file():
+            raise RequestError(f"resume={wanted}: there is no {folder.last_checkpoint.name} in it; give a run's folder")
+        return folder
+    found = [*below.glob("**/checkpoints/last.ckpt"), *below.glob("**/checkpoints/previous.ckpt")]
+    if not found:
+        raise RequestError(f"resume=last: no run below {below} has a checkpoint; give resume=FOLDER")
+    return RunFolder(max(found, key=lambda path: path.stat().st_mtime).parent.parent.resolve())
+
+
+def merged_overrides(folder: RunFolder, overrides: Sequence[str]) -> list[str]:
+    """What was asked for when the run began, or was last resumed, and over it what is asked for now.
+
+    Keys that belonged to a strategy that is replaced are left out.
+    """
+    kept = folder.path / ".hydra"
+    newest = max(kept.glob("resumed_*/overrides.yaml"), key=_count, default=kept / "overrides.yaml")
+    stored = [str(item) for item in OmegaConf.load(newest) if _key(str(item)) not in ("resume", "resume_plan")]
+    now = {_key(item) for item in overrides}
+    left_out = set(now)
+    for group in ("scheduler", "feedback"):
+        if group in now:
+            chosen = {_key(item): item.partition("=")[2] for item in stored}.get(group, "")
+            left_out |= set(strategies(group).get(chosen, {}))
+    return [*(item for item in stored if _key(item) not in left_out), *overrides]
+
+
+def check_resume(config: Mapping[str, Any]) -> bool:
+    """Check that a run can go on as it is asked to.
+
+    Returns:
+        Whether there is anything left to do.
+
+    Raises:
+        RequestError: The plan was changed without a policy, or the policy cannot do what is asked.
+    """
+    folder, policy = RunFolder(config["resume"]), config["resume_plan"]
+    if policy == "weights_only":
+        return True
+    changed = changes(folder.read_plan()[-1].config, config)
+    check_plan(changed, policy)
+    if not changed and folder.summary.exists() and folder.read_summary()["status"] == "finished":
+        print(f"{folder.path} has finished; more epochs=... go on with it, under a resume_plan=...")
+        return False
+    return True
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Each key that differs, with both values, leaving out those that matter to no rate and no data."""
+    before, after = _flat(old), _flat(new)
+    keys = [*before, *(key for key in after if key not in before)]
+    return {
+        key: (before.get(key), after.get(key)) for key in keys if key not in FREE and before.get(key) != after.get(key)
+    }
+
+
+def check_plan(changed: Mapping[str, tuple[Any, Any]], policy: str | None) -> None:
+    """Refuse a changed plan that nobody decided on, or a policy that cannot do what is asked.
+
+    Raises:
+        RequestError: Names each changed key, old and new, and the policies to choose from.
+    """
+    if policy is not None and policy not in POLICIES:
+        raise RequestError(f"resume_plan={policy}: there are {', '.join(POLICIES)}")
+    if not changed:
+        return
+    listed = "; ".join(f"{key} {old} -> {new}" for key, (old, new) in changed.items())
+    possible = [name for name in POLICIES if not _beyond(name, changed)]
+    choice = "; ".join(f"{name}: {POLICIES[name]}" for name in possible)
+    if policy is None:
+        raise RequestError(f"the plan has changed: {listed}. Say what is meant by resume_plan= ({choice})")
+    if beyond := _beyond(policy, changed):
+        raise RequestError(f"resume_plan={policy} cannot change {', '.join(beyond)}: {listed}. Possible is {choice}")
+
+
+def _beyond(policy: str, changed: Iterable[str]) -> list[str]:
+    """The changed keys that a policy has no meaning for."""
+    if policy == "weights_only":
+        return []
+    able = set(LENGTH)
+    if policy in ("append", "switch"):
+        able |= COMBINED | {
+            key for group in ("scheduler", "feedback") for own in strategies(group).values() for key in own
+        }
+    return [key for key in changed if key.partition(".")[0] not in able]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _count(path: Path) -> int:
+    return int(path.parent.name.rpartition("_")[2])
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
