@@ -46,12 +46,13 @@ def main() -> int:
     asked = os.environ.get("HYDRA_FULL_ERROR", "")
     wants_trace = asked not in ("0", "")
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    SweepFolder.path = None
+    SweepFolder.path, task = None, ""
     try:
         if not (args.hydra_help or args.info or args.shell_completion or args.experimental_rerun):
             overrides = _resuming(args.overrides, args.multirun)
             request = Request(overrides, args.multirun, args.config_name or "config", args.config_dir)
             config = check_request(request)
+            task = config["task"]
             if config["resume"]:
                 if not check_resume(config):
                     return 0
@@ -70,8 +71,18 @@ def main() -> int:
     finally:
         os.environ["HYDRA_FULL_ERROR"] = asked
         if SweepFolder.path:
-            summarise(SweepFolder.path)
+            _summarise(SweepFolder.path, task)
     return 0
+
+
+def _summarise(sweep: Path, task: str) -> None:
+    """Show what came of all jobs of a sweep."""
+    if task == "preview":
+        from lrtrain.tasks.preview import overlay_jobs  # imports what only a preview needs
+
+        overlay_jobs(sweep)
+    else:
+        summarise(sweep)
 
 
 def _resuming(overrides: list[str], multirun: bool) -> list[str]:

@@ -105,6 +105,10 @@ def check_request(request: Request) -> dict[str, Any]:
                 check_config(config, _reference(request, config))
             except RequestError as error:
                 refusals.append(error)
+            if request.multirun and _starts_processes(config):
+                raise RequestError(
+                    "a sweep cannot start several processes a job, which would begin the sweep anew; use one device"
+                )
     if len(refusals) == len(jobs):
         raise refusals[0]
     return plain_config(_without_hydra(config))
@@ -161,6 +165,12 @@ def _jobs(overrides: list[str]) -> list[list[str]]:
 
 def _is_search(override: Override) -> bool:
     return override.is_sweep_override() and not override.is_discrete_sweep()
+
+
+def _starts_processes(config: DictConfig) -> bool:
+    """Whether Lightning would start a run's other processes by the command line of this one."""
+    in_this_process = config.trainer.strategy in ("ddp_spawn", "ddp_fork", "ddp_notebook")
+    return config.task == "train" and config.trainer.devices not in (1, "1") and not in_this_process
 
 
 def _parse(overrides: list[str]) -> list[Override]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ COMBINED = {
     *("stretch", "horizon", "scheduler", "feedback", "monitor"),
 }
 """Keys of the curve, besides the strategies' own."""
+
+_NAMES_CODE = re.compile(r"\bfunction\b|_target_")
 
 POLICIES = {
     "keep": "the old curve, which holds its last rate after its end",
@@ -54,12 +57,20 @@ def find_run(wanted: str, below: Path) -> RunFolder:
 def merged_overrides(folder: RunFolder, overrides: Sequence[str]) -> list[str]:
     """What was asked for when the run began, or was last resumed, and over it what is asked for now.
 
-    Keys that belonged to a strategy that is replaced are left out.
+    Keys that belonged to a strategy that is replaced are left out, and so are Hydra's own, which could make it import
+    anything.
+
+    Raises:
+        RequestError: The run used code of the user's, which is not run again just because a folder names it.
     """
     kept = folder.path / ".hydra"
     newest = max(kept.glob("resumed_*/overrides.yaml"), key=_count, default=kept / "overrides.yaml")
     stored = [str(item) for item in OmegaConf.load(newest) if _key(str(item)) not in ("resume", "resume_plan")]
+    stored = [item for item in stored if not _key(item).startswith("hydra")]
     now = {_key(item) for item in overrides}
+    for item in stored:
+        if _NAMES_CODE.search(item) and item not in overrides:
+            raise RequestError(f"the run was started with {item}, which names code to run; say it again to go on")
     left_out = set(now)
     for group in ("scheduler", "feedback"):
         if group in now:
@@ -80,7 +91,11 @@ def check_resume(config: Mapping[str, Any]) -> bool:
     folder, policy = RunFolder(config["resume"]), config["resume_plan"]
     if policy == "weights_only":
         return True
-    changed = changes(folder.read_plan()[-1].config, config)
+    segments = folder.read_plan()
+    for segment in segments:
+        if foreign := _functions(segment.config) - _functions(config):
+            raise RequestError(f"{folder.plan} names code that this command does not: {', '.join(sorted(foreign))}")
+    changed = changes(segments[-1].config, config)
     check_plan(changed, policy)
     if not changed and folder.summary.exists() and folder.read_summary()["status"] == "finished":
         print(f"{folder.path} has finished; more epochs=... go on with it, under a resume_plan=...")
@@ -137,6 +152,14 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _count(path: Path) -> int:
     return int(path.parent.name.rpartition("_")[2])
+
+
+def _functions(value: Any) -> set[str]:
+    """The user's functions that a configuration names, at any depth."""
+    if isinstance(value, Mapping):
+        own = {str(value["function"])} if value.get("function") else set()
+        return own.union(*map(_functions, value.values()))
+    return set().union(*map(_functions, value)) if isinstance(value, list | tuple) else set()
 
 
 def _key(override: str) -> str:
