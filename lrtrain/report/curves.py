@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -43,9 +44,10 @@ class Curve(NamedTuple):
         return self.rates[:-1]
 
     @property
-    def bounds(self) -> tuple[float, float]:
-        """The smallest and the largest rate."""
-        return float(np.min(self.rates)), float(np.max(self.rates))
+    def sample(self) -> list[float]:
+        """Some thousand rates at equal distances, and the one after the last update."""
+        used = self.used
+        return [*used[:: max(1, len(used) // 5000)], self.rates[-1]]
 
     @property
     def peak(self) -> int:
@@ -118,7 +120,7 @@ def overlay(curves: Mapping[str, Curve], title: str, used: Mapping[int, float] |
 
 
 def draw(axes: Axes, curve: Curve) -> None:
-    """The curve, its warm-up shaded, its jumps as dotted lines, and its end as a ring."""
+    """The curve, its warm-up shaded, its jumps as dotted lines, and the rate after its end as a ring."""
     length = curve.steps_per_epoch
     if curve.warmup:
         axes.axvspan(0, curve.warmup / length, color="#E69F00", alpha=0.15, linewidth=0)
@@ -147,19 +149,21 @@ def draw(axes: Axes, curve: Curve) -> None:
 
 
 def line(axes: Axes, curve: Curve, **style: Any) -> None:
-    """The curve alone: each rate holds from its update to the next."""
-    steps, rates = thin(curve.rates)
-    axes.plot(steps / curve.steps_per_epoch, rates, drawstyle="steps-post", **{"linewidth": 1.8, **style})
+    """The rates that are used: each holds from its update to the next."""
+    steps, rates = thin(curve.used)
+    epochs = np.append(steps, len(curve.used)) / curve.steps_per_epoch
+    axes.plot(epochs, np.append(rates, rates[-1]), drawstyle="steps-post", **{"linewidth": 1.8, **style})
 
 
 def scale(axes: Axes, curves: Sequence[Curve]) -> None:
     """Axes over the epochs of the curves, from 0 up, or logarithmic where the rates ask for it."""
-    bounds = [bound for curve in curves for bound in curve.bounds]
-    axes.set_xlim(0, max(curve.epochs for curve in curves))
-    if wants_log(bounds):
+    epochs = max(curve.epochs for curve in curves)
+    axes.set_xlim(0, epochs)
+    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10], integer=epochs >= 5))
+    if wants_log([curve.sample for curve in curves]):
         axes.set_yscale("log")
     else:
-        axes.set_ylim(0, max(bounds) * 1.08 or 1.0)
+        axes.set_ylim(0, max(float(np.max(curve.rates)) for curve in curves) * 1.08 or 1.0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -175,7 +179,8 @@ def png(figure: Figure, **settings: Any) -> bytes:
 
 def _figure(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(9, 4.5), dpi=110, layout="constrained")
-    figure.suptitle(_wrapped(title), fontsize="medium")
+    rows = math.ceil(len(title) / 110)
+    figure.suptitle(textwrap.fill(title, len(title) // rows + 10), fontsize="medium")
     axes = figure.add_subplot()
     axes.set_xlabel("epochs")
     axes.set_ylabel("learning rate")
@@ -209,14 +214,3 @@ def _updates_axis(axes: Axes, steps_per_epoch: int) -> None:
     top.xaxis.set_major_formatter(EngFormatter(sep=""))
     top.tick_params(labelsize="small", colors=_GREY)
     top.spines["top"].set_color("#BBBBBB")
-
-
-def _wrapped(title: str, width: int = 100) -> str:
-    """A long title over several lines of about the same length, broken after commas where it can be."""
-    rows = math.ceil(len(title) / width)
-    lines = [""]
-    for part in title.split(", "):
-        if lines[-1] and len(lines[-1]) + len(part) > max(len(title) / rows, 40):
-            lines.append("")
-        lines[-1] += part + ", "
-    return "\n".join(lines).removesuffix(", ")

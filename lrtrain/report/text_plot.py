@@ -11,10 +11,11 @@ _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 _DECADES_FOR_LOG = 2.5
 
 
-def wants_log(values: Sequence[float]) -> bool:
-    """Whether the values need a logarithmic scale: more than 2.5 decades, and never 0."""
-    low, high = min(values), max(values)
-    return low > 0 and math.log10(high / low) > _DECADES_FOR_LOG
+def wants_log(curves: Sequence[Sequence[float]]) -> bool:
+    """Whether curves need a logarithmic scale: one spends a tenth of its time 2.5 decades below its peak, none is 0."""
+    return all(min(values) > 0 for values in curves) and any(
+        math.log10(max(values) / sorted(values)[len(values) // 10]) > _DECADES_FOR_LOG for values in curves
+    )
 
 
 def text_plot(

@@ -56,12 +56,13 @@ class Plan(NamedTuple):
     def rates(self, start: int = 0, stop: int | None = None) -> Iterator[float]:
         """The rate of every update 0..total-1, and the one that holds after the last; or of a part of them."""
         stop = self.horizon.total_steps + 1 if stop is None else stop
-        ramped, inner = start, self.schedule
+        begin, ramped, inner = 0, start, self.schedule
         if isinstance(inner, Schedule) and inner.name == "warmup":
             # After the warm-up its schedule is asked directly: for a million updates that saves half of the time.
-            ramped, inner = min(max(start, self.warmup), stop), inner.parameters["inner"]
+            begin = updates(inner.parameters["length"], self.horizon.at(0))
+            ramped, inner = min(max(start, begin), stop), inner.parameters["inner"]
         ramp = map(self.schedule, self._positions(range(start, ramped), 0))
-        rest = _every(inner, self._positions(range(ramped, stop), self.warmup))
+        rest = _every(inner, self._positions(range(ramped, stop), begin))
         return map(float(self.lr).__mul__, chain(ramp, rest))
 
     def _positions(self, steps: range, start: int) -> Iterator[Progress]:
@@ -139,7 +140,7 @@ class Plan(NamedTuple):
                 f"{base.name}: does not finish within the run: it has come to {self.lr * now:.4g} when the run ends at "
                 f"epoch {self.horizon.epochs}, on its way to {self.lr * then:.4g}"
             )
-        elif then != later and last > lowest + 0.1 * max(sampled):
+        elif then != later and last > lowest + 0.25 * max(sampled):
             yield (
                 f"{base.name}: the run ends in the middle of a cycle, at {self.lr * last:.4g}; the lowest rate before "
                 f"was {self.lr * lowest:.4g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import multiprocessing
 import shutil
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrtrain import __version__, build
+from lrtrain.configs import strategies
 from lrtrain.errors import RequestError
 from lrtrain.report.text_plot import text_plot, wants_log
 from lrtrain.runs import RunFolder, Table, read_table, write_bytes, write_text
-from lrtrain.schedules import Feedback, Plan, Schedule, formula, registered
-from lrtrain.schedules.parameters import Number, defaults
+from lrtrain.schedules import Feedback, Plan, registered
+from lrtrain.schedules.parameters import Number
 
 if TYPE_CHECKING:
     from lrtrain.report.curves import Curve
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
 Config = Mapping[str, Any]
 WIDEST = 110
-DRAWN = 5_000
-"""Points that are enough for a terminal's width."""
 LONG = 100_000
 OWN_SHARE = 0.35
 """From so many updates on, another process computes the larger share of the table."""
@@ -98,6 +98,8 @@ def overlay_jobs(folder: Path) -> None:
     table.close()
     _print_plot(curves)
     _print_ranking(rows)
+    if missing := [job.path.name for job in jobs if job not in done]:
+        print(f"without a preview, and not shown: job {', '.join(missing)}")
     print(f"{RunFolder(folder).schedule_picture}\n{folder / 'summary.csv'}")
 
 
@@ -132,15 +134,13 @@ def _check(config: Config) -> None:
 
 def _with_defaults(config: Config, name: str) -> dict[str, Any]:
     """The configuration with another strategy in the place of its own."""
-    factories = {**registered(Schedule), **registered(Feedback)}
-    own = {
-        key
-        for part in (config["scheduler"], config["feedback"])
-        if part in factories
-        for key in defaults(formula(factories[part]))
-    }
-    kept = {key: value for key, value in config.items() if key not in own}
-    return kept | {"scheduler": name, "feedback": name if name in registered(Feedback) else None}
+    keys = strategies()
+    kept = {key: value for key, value in config.items() if key not in keys.get(config["scheduler"], {})}
+    if name not in keys:
+        near = difflib.get_close_matches(name, keys, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}"
+        raise RequestError(f"overlay: there is no scheduler={name}; {hint}")
+    return kept | keys[name] | {"scheduler": name, "feedback": name if name in registered(Feedback) else None}
 
 
 def _curve(plan: Plan) -> Curve:
@@ -252,10 +252,10 @@ def _epoch(step: int, curve: Curve) -> str:
 
 def _print_plot(curves: Mapping[str, Curve]) -> None:
     width = min(shutil.get_terminal_size().columns, WIDEST)
-    log = wants_log([bound for curve in curves.values() for bound in curve.bounds])
+    samples = {name: curve.sample for name, curve in curves.items()}
+    log = wants_log(list(samples.values()))
     epochs = max(curve.epochs for curve in curves.values())
-    enough = {name: curve.used[:: max(1, len(curve.used) // DRAWN)] for name, curve in curves.items()}
-    print("\n".join(text_plot(enough, epochs, width, log=log)))
+    print("\n".join(text_plot({name: rates[:-1] for name, rates in samples.items()}, epochs, width, log=log)))
 
 
 def _print_ranking(rows: Sequence[Mapping[str, Any]]) -> None:
