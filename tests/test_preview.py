@@ -175,17 +175,14 @@ def test_refuses_what_is_not_there(command_line: CommandLine, tmp_path: Path, wr
     assert not list(tmp_path.glob("outputs/*/*"))
 
 
-def test_several_jobs_give_one_overlay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from lrtrain.tasks.preview import overlay_jobs
-
+def test_several_jobs_give_one_overlay(tmp_path: Path) -> None:
     result = python("-m", "lrtrain", "-m", "task=preview", "scheduler=step,cosine,wsd", "lr=1", cwd=tmp_path)
     assert result.code == 0, result.err
     [sweep] = tmp_path.glob("outputs/*/*_sweep")
     assert all((sweep / str(job) / "schedule.csv").exists() for job in range(3))
-    overlay_jobs(sweep)
     assert [row["strategy"] for row in read_csv(sweep / "summary.csv")] == ["cosine", "wsd", "step"]
     assert (sweep / "schedule.png").exists()
-    assert "bound vs linear" in capsys.readouterr().out
+    assert "bound vs linear" in result.out
 
 
 def long(schedule: Any, epochs: int = 20, lr: float = 0.1) -> Plan:
