@@ -14,4 +14,13 @@ class InterruptedRunError(RuntimeError):
 
 
 class DivergedError(RuntimeError):
-    """The loss is no longer finite. Exit code 1."""
+    """The loss or the weights are no longer finite, or the loss has exploded. Exit code 1.
+
+    Args:
+        message: Says at which update and rate.
+        scale: What the schedule's rates were multiplied by.
+    """
+
+    def __init__(self, message: str, scale: float) -> None:
+        super().__init__(message)
+        self.scale = scale

@@ -96,6 +96,11 @@ class Scheduler(LRScheduler):
         self._write()
         return self.state.scale / before if before else 1.0
 
+    def rescale(self, scale: float) -> None:
+        """Set what all rates are multiplied by besides the schedule; the feedback goes on from there."""
+        self.state = self.state._replace(scale=scale)
+        self._write()
+
     def get_lr(self) -> list[Any]:
         """The rate of each group for the next update."""
         progress = Progress(self.last_epoch, self.steps_per_epoch, self.total_steps)
@@ -107,8 +112,8 @@ class Scheduler(LRScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """The position and the feedback's state, as plain numbers."""
-        feedback = {"rule": self.feedback.name, **self.state._asdict()} if self.feedback else None
-        return {"step": self.last_epoch, "feedback": feedback}
+        rule = self.feedback.name if self.feedback else None
+        return {"step": self.last_epoch, "feedback": {"rule": rule, **self.state._asdict()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a saved position; what this object was built with stays.
@@ -116,8 +121,8 @@ class Scheduler(LRScheduler):
         The state of another feedback rule than ours is not taken over.
         """
         self.last_epoch = state_dict["step"]
-        saved = dict(state_dict["feedback"] or {})
-        same = self.feedback is not None and saved.pop("rule", None) == self.feedback.name
+        saved = dict(state_dict["feedback"])
+        same = saved.pop("rule") == (self.feedback.name if self.feedback else None)
         self.state = Observed(**saved) if same else Observed()
         self._write()
 

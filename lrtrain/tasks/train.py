@@ -22,7 +22,7 @@ from lrtrain.resume import changes
 from lrtrain.runs import RunFolder, Segment
 from lrtrain.schedules import Plan
 from lrtrain.training.checkpoints import LastAndBest, sound_checkpoint
-from lrtrain.training.guard import DivergenceGuard
+from lrtrain.training.guard import DivergenceGuard, Rescale
 from lrtrain.training.interruption import Interruption
 from lrtrain.training.loggers import EventFile, drop_events_from
 from lrtrain.training.module import Classifier
@@ -33,11 +33,17 @@ from lrtrain.training.scheduling import ValidationFeedback
 Config = Mapping[str, Any]
 
 
-def run(config: Config, folder: RunFolder) -> float:
+def run(config: Config, folder: RunFolder, rollbacks: int = 0, scale: float | None = None) -> float:
     """Train, test the final and the best weights, write the summary, and print a short table.
 
     A run that is resumed goes on in its own folder; with ``resume_plan=weights_only`` a new one begins from the old
-    weights.
+    weights. A run that diverges goes back to its last checkpoint, where ``on_nonfinite=rollback`` allows it.
+
+    Args:
+        config: The composed configuration, as plain values.
+        folder: Where the run's files go.
+        rollbacks: How often the run was rolled back so far.
+        scale: What the rates are multiplied by from the checkpoint on, after a rollback.
 
     Returns:
         The best value of the monitored metric; always finite.
@@ -57,7 +63,10 @@ def run(config: Config, folder: RunFolder) -> float:
             folder, config["monitor"], build.metric_mode(config), build.cadence(config, build.horizon(config))
         )
         record = Record(folder, config["log_every"])
-        trainer = build.trainer(config, folder, _callbacks(config, record, checkpoints))
+        callbacks = _callbacks(config, record, checkpoints)
+        if scale is not None:
+            callbacks.insert(0, Rescale(scale))
+        trainer = build.trainer(config, folder, callbacks)
         plan = build.plan(config, trainer.num_devices * trainer.num_nodes, segments)
         data = build.data(config)
         inputs = data.splits.train[0]
@@ -88,9 +97,16 @@ def run(config: Config, folder: RunFolder) -> float:
         best = {**checkpoints.best, **_test(trainer, module, data)}
     except RequestError:
         raise
+    except DivergedError as error:
+        summary.write("diverged", error=str(error))
+        if config["on_nonfinite"] == "stop" or rollbacks == config["rollbacks"] or not folder.last_checkpoint.exists():
+            raise
+        lower = error.scale * config["rollback_factor"]
+        trainer.print(f"{error}\nrolling back ({rollbacks + 1} of {config['rollbacks']}): rates times {lower:.4g}")
+        going_on_from_here = {**config, "resume": str(folder.path), "resume_plan": None}
+        return run(going_on_from_here, folder, rollbacks + 1, lower)
     except BaseException as error:
-        status = {DivergedError: "diverged", InterruptedRunError: "interrupted"}.get(type(error), "failed")
-        summary.write(status, error=str(error))
+        summary.write("interrupted" if isinstance(error, InterruptedRunError) else "failed", error=str(error))
         raise
     if trainer.is_global_zero:
         record.add_test({name: final[name] for name in TEST})

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from torch.nn.utils import parameters_to_vector
 
 from lrtrain.errors import RequestError
 from lrtrain.runs import RunFolder
+from lrtrain.training.guard import diverged
 from lrtrain.training.scheduling import scheduler_of
 
 
@@ -100,7 +102,14 @@ class LastAndBest(Checkpoint):
         return updated and count < trainer.num_training_batches and not (validates and count % validates == 0)
 
     def save_last(self, trainer: pl.Trainer) -> None:
-        """Write the last checkpoint now."""
+        """Write the last checkpoint now; weights that are not finite are not kept.
+
+        Raises:
+            DivergedError: There are such weights.
+        """
+        weights = parameters_to_vector(trainer.lightning_module.parameters())
+        if not torch.isfinite(weights).all():
+            raise diverged(trainer, "a weight is not finite")
         self._save(trainer, self.folder.last_checkpoint, self.folder.previous_checkpoint)
         self._saved_step, self._saved_at = scheduler_of(trainer).last_epoch, time.monotonic()
 

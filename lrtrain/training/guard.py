@@ -43,8 +43,29 @@ class DivergenceGuard(pl.Callback):
     def _check(self, trainer: pl.Trainer, name: str, value: float) -> None:
         if abs(value) <= EXPLODED * max(self.first or 0.0, 1.0):  # false for NaN
             return
-        scheduler = scheduler_of(trainer)
-        raise DivergedError(
-            f"{name} is {value:.4g} at update {scheduler.last_epoch} (epoch {trainer.current_epoch}), "
-            f"learning rate {scheduler.get_last_lr()[0]:.4g}: lower lr, or add a warmup"
-        )
+        raise diverged(trainer, f"{name} is {value:.4g}")
+
+
+def diverged(trainer: pl.Trainer, what: str) -> DivergedError:
+    """The error that says when and at which rate."""
+    scheduler = scheduler_of(trainer)
+    return DivergedError(
+        f"{what} at update {scheduler.last_epoch} (epoch {trainer.current_epoch}), "
+        f"learning rate {scheduler.get_last_lr()[0]:.4g}: lower lr, or add a warmup",
+        scheduler.state.scale,
+    )
+
+
+class Rescale(pl.Callback):
+    """Begins a run that was rolled back at a lower rate.
+
+    Args:
+        scale: What the rates are multiplied by from here on.
+    """
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lower the rates, once the checkpoint's state is in place."""
+        scheduler_of(trainer).rescale(self.scale)
