@@ -250,6 +250,8 @@ def cadence(config: Config, horizon: Horizon) -> Cadence:
     from lrtrain.training.checkpoints import Cadence
 
     span = Every().parse(config["checkpoint_every"])
+    if span.unit == "auto":
+        return Cadence()
     if span.unit == "min":
         return Cadence(seconds=span.value * 60)
     return Cadence(updates=max(1, updates(span, horizon.at(0))))

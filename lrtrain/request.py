@@ -42,6 +42,7 @@ RULES: dict[str, Any] = {
     "warmup_start": Number(low=0, high=1),
     "min_lr": Number(low=0),
     "log_every": _POSITIVE_COUNT,
+    "steps_per_epoch": Optional(_POSITIVE_COUNT),
     "no_decay": Choice((True, False)),
     "layer_decay": Number(low=0, high=1, open_low=True),
     "model.hidden": Sequence(_POSITIVE_COUNT),

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from lrtrain.request import config_dir
+from lrtrain.configs import config_dir
 from lrtrain.schedules import Feedback, Observed, Progress, by_name, registered
 
 LR, LENGTH, EPOCHS = 0.1, 4, 6

@@ -48,7 +48,8 @@ def names(folder: Path, pattern: str) -> set[str]:
 def test_wheel_has_the_code_and_the_configurations(wheel: Path) -> None:
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     code = {f"lrtrain/{name}" for name in names(ROOT / "lrtrain", "*.py")}
-    configurations = {f"lrtrain/conf/{name}" for name in names(ROOT / "conf", "*.yaml")}
+    kinds = ("*.yaml", "*.md", "*.png")
+    configurations = {f"lrtrain/conf/{name}" for kind in kinds for name in names(ROOT / "conf", kind)}
     assert packed == code | configurations
 
 

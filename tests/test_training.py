@@ -16,9 +16,10 @@ from sklearn.datasets import load_digits
 from torch.optim import Optimizer
 
 from lrtrain import build
+from lrtrain.configs import config_dir
 from lrtrain.datasets import dataset
 from lrtrain.models import model
-from lrtrain.request import config_dir, plain_config
+from lrtrain.request import plain_config
 from lrtrain.runs import RunFolder
 from lrtrain.training.record import Record
 

@@ -63,10 +63,12 @@ class Length:
 
 @dataclass(frozen=True)
 class Every:
-    """A span of time in a run, or in minutes: ``1ep``, ``500st``, ``10min``."""
+    """A span of time in a run, or in minutes: ``1ep``, ``500st``, ``10min``; or ``auto``."""
 
     def parse(self, value: object) -> Span:
-        """Return the span, with the unit ``min`` for minutes, or raise ValueError."""
+        """Return the span, with the unit ``min`` for minutes and ``auto`` for auto, or raise ValueError."""
+        if value == "auto":
+            return Span(0, "auto")
         minutes = re.fullmatch(r"\s*(\d+\.?\d*)\s*min\s*", str(value))
         try:
             span = Span(float(minutes[1]), "min") if minutes else Length(positive=True).parse(value)
@@ -75,7 +77,7 @@ class Every:
         return span
 
     def __str__(self) -> str:
-        return "a length such as 1ep, 500st or 10min"
+        return "auto, or a length such as 1ep, 500st or 10min"
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,19 @@ from lrtrain.training.scheduling import scheduler_of
 
 
 class Cadence(NamedTuple):
-    """How often the last checkpoint is written: every so many updates, or seconds; and always when training ends."""
+    """How often the last checkpoint is written; it always is when training ends.
+
+    Attributes:
+        updates: Every so many optimizer updates.
+        seconds: Every so many seconds. Where neither is given, as often as takes `SHARE` of the time.
+    """
 
     updates: int | None = None
     seconds: float | None = None
+
+
+SHARE = 0.01
+"""Of a run's time, what its last checkpoints may take where nothing else is asked for."""
 
 
 class LastAndBest(Checkpoint):
@@ -49,6 +58,7 @@ class LastAndBest(Checkpoint):
         self.best: dict[str, float] = {}
         self._saved_step = self._seen_step = 0
         self._saved_at = time.monotonic()
+        self._save_took = 0.02  # until the first has been measured
         self._random: dict[str, Any] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -90,10 +100,11 @@ class LastAndBest(Checkpoint):
     def is_due(self, trainer: pl.Trainer) -> bool:
         """Whether the cadence asks for a checkpoint now."""
         updates, seconds = self.cadence
-        if seconds is not None:
+        if updates is None:
+            seconds = self._save_took / SHARE if seconds is None else seconds
             due = time.monotonic() - self._saved_at >= seconds
             return trainer.strategy.broadcast(due) if trainer.world_size > 1 else due
-        return updates is not None and scheduler_of(trainer).last_epoch - self._saved_step >= updates
+        return scheduler_of(trainer).last_epoch - self._saved_step >= updates
 
     def may_save(self, trainer: pl.Trainer, batch_idx: int) -> bool:
         """Whether a run can go on exactly from the end of this batch: no gradients pending, no validation to follow."""
@@ -110,8 +121,10 @@ class LastAndBest(Checkpoint):
         weights = parameters_to_vector(trainer.lightning_module.parameters())
         if not torch.isfinite(weights).all():
             raise diverged(trainer, "a weight is not finite")
+        began = time.monotonic()
         self._save(trainer, self.folder.last_checkpoint, self.folder.previous_checkpoint)
         self._saved_step, self._saved_at = scheduler_of(trainer).last_epoch, time.monotonic()
+        self._save_took = self._saved_at - began
 
     def _better(self, value: float, best: float) -> bool:
         return value < best if self.mode == "min" else value > best
