@@ -180,8 +180,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_run_folder(finished: Run) -> None:
     names = {path.name for path in finished.folder.iterdir() if "tfevents" not in path.name}
-    assert names == {".hydra", "checkpoints", "metrics.csv", "summary.json"}
-    assert {path.name for path in (finished.folder / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    contract = {".hydra", "checkpoints", "metrics.csv", "summary.json"}
+    assert contract <= names <= contract | {"plan.json", "lrtrain.log"}
+    weights = {path.name for path in (finished.folder / "checkpoints").iterdir()}
+    assert {"last.ckpt", "best.ckpt"} <= weights <= {"last.ckpt", "best.ckpt", "previous.ckpt"}
     assert (finished.folder / ".hydra" / "config.yaml").exists()
 
 
