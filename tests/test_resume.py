@@ -1,0 +1,455 @@
+"""A run that stopped goes on as if it had not: the same rows, rates and weights, under a plan that was decided on."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from conftest import SMALL, CommandLine, Result, Train, read_csv
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.util import tensor_util
+from torch import Tensor
+
+from lrtrain.training.module import Classifier
+
+INTERRUPTED, REFUSED = 143, 2
+SHORT = (
+    "trainer=cpu",
+    "epochs=3",
+    "log_every=1",
+    "trainer.enable_progress_bar=false",
+    "batch_size=128",
+    "checkpoint_every=1ep",
+)
+"""10 batches an epoch of the built-in data, the last one smaller."""
+
+
+class Leaves(NamedTuple):
+    metrics: str
+    scalars: dict[str, list[tuple[int, float]]]
+    weights: dict[str, Tensor]
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Every scalar in the order in which it was written, without what TensorBoard does about repeated steps."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                if not value.tag.startswith("_hparams_"):
+                    found.setdefault(value.tag, []).append((event.step, float(tensor_util.make_ndarray(value.tensor))))
+    return found
+
+
+def checkpoint(folder: Path, name: str = "last") -> dict[str, Any]:
+    return dict(torch.load(folder / "checkpoints" / f"{name}.ckpt", map_location="cpu", weights_only=True))
+
+
+def leaves(folder: Path) -> Leaves:
+    return Leaves((folder / "metrics.csv").read_text(), scalars(folder), checkpoint(folder)["state_dict"])
+
+
+def assert_equal(run: Path, expected: Path) -> None:
+    ours, theirs = leaves(run), leaves(expected)
+    assert ours.metrics == theirs.metrics
+    assert ours.scalars == theirs.scalars
+    for series in ours.scalars.values():
+        steps = [step for step, _ in series]
+        assert steps == sorted(set(steps))
+    assert ours.weights.keys() == theirs.weights.keys()
+    assert all(torch.equal(ours.weights[name], theirs.weights[name]) for name in theirs.weights)
+    results = [json.loads((folder / "summary.json").read_text()) for folder in (run, expected)]
+    compared = [{key: value for key, value in result.items() if key not in ("wall_s", "config")} for result in results]
+    assert compared[0] == compared[1]
+    assert compared[0]["status"] == "finished"
+
+
+class Stop:
+    """Acts once, in the training step of one batch."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monkeypatch = monkeypatch
+
+    def __call__(self, batch: int, act: Callable[[Any], None]) -> None:
+        """Let `act` be called with the module before the training step of a batch, counted from 0."""
+        seen, original = [0], Classifier.training_step
+
+        def training_step(module: Classifier, data: Any, batch_idx: int) -> Tensor:
+            if seen[0] == batch:
+                act(module)
+            seen[0] += 1
+            return original(module, data, batch_idx)
+
+        self.monkeypatch.setattr(Classifier, "training_step", training_step)
+
+    def over(self) -> None:
+        self.monkeypatch.setattr(Classifier, "training_step", TRAINING_STEP)
+
+
+TRAINING_STEP = Classifier.training_step
+
+
+def terminate(module: Any) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def fail(module: Any) -> None:
+    raise RuntimeError("the machine is on fire")
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Stop:
+    return Stop(monkeypatch)
+
+
+@pytest.fixture
+def stopped(train: Train, stop: Stop) -> Callable[..., Path]:
+    """The folder of a run that ended in the step of a batch."""
+
+    def run(*arguments: str, batch: int, act: Callable[[Any], None] = terminate) -> Path:
+        stop(batch, act)
+        folder = train(*arguments, code=INTERRUPTED if act is terminate else 1).folder
+        stop.over()
+        return folder
+
+    return run
+
+
+EXACTLY: dict[str, tuple[str, int, Callable[[Any], None]]] = {
+    "in mid-epoch": ("model=mlp scheduler=cosine", 13, terminate),
+    "in an epoch's last batch": ("model=mlp scheduler=inverse_time decay=0.5", 9, terminate),
+    "in the first batch": ("model=linear scheduler=exponential", 0, terminate),
+    "in the last batch of all": ("model=linear scheduler=linear", 29, terminate),
+    "error, saved every epoch": ("model=mlp scheduler=step every=1ep", 22, fail),
+    "error, saved every 7 updates": ("model=mlp scheduler=one_cycle checkpoint_every=7st", 24, fail),
+    "plateau after a warm-up": ("model=mlp scheduler=plateau patience=0 threshold=0.9 warmup=5st", 16, terminate),
+    "plateau, error": ("model=linear scheduler=plateau patience=0 threshold=0.9", 25, fail),
+    "validation_drop": ("model=linear scheduler=validation_drop checkpoint_every=7st", 24, fail),
+    "greedy on top of cosine": ("model=linear scheduler=cosine feedback=greedy patience=0", 22, terminate),
+    "3 batches an update": ("batch_size=140 trainer.accumulate_grad_batches=3 warmup=2st", 13, terminate),
+    "3 batches an update, 1 the last": ("trainer.accumulate_grad_batches=3 checkpoint_every=2st", 28, fail),
+    "adam": ("model=mlp optimizer=adam lr=0.001 scheduler=wsd", 16, terminate),
+    "adamw, weight decay on a schedule": (
+        "optimizer=adamw lr=0.001 hyperparameters={weight_decay:{scheduler:cosine,high:0.04,low:0.4}}",
+        16,
+        terminate,
+    ),
+    "2 workers": ("workers=2 scheduler=cosine_restarts period=1ep", 13, terminate),
+    "2 workers, error": ("workers=2 checkpoint_every=7st", 18, fail),
+    "several validations an epoch": ("+trainer.val_check_interval=4 checkpoint_every=3st", 18, fail),
+    "in a batch before a validation": ("+trainer.val_check_interval=4", 13, terminate),
+    "a validation every other epoch": ("trainer.check_val_every_n_epoch=2 epochs=4", 25, terminate),
+    "part of the batches, in mid-epoch": ("+trainer.limit_train_batches=4 checkpoint_every=3st", 6, terminate),
+    "part of the batches, after an epoch": ("+trainer.limit_train_batches=4", 6, fail),
+    "without the last batch": ("drop_last=true", 11, fail),
+    "parameter groups": ("groups={*.bias:{lr_mult:2}} layer_decay=0.5", 13, terminate),
+    "log points far apart": ("log_every=4 checkpoint_every=7st", 22, fail),
+    "no log": ("model=linear logger=none", 13, fail),
+    "early stopping": ("early_stop=1 scheduler=constant lr=1.0 epochs=6 checkpoint_every=7st", 17, fail),
+}
+"""What is asked for, the batch in which the run stops, and how."""
+
+
+@pytest.mark.parametrize(("arguments", "batch", "act"), EXACTLY.values(), ids=EXACTLY.keys())
+def test_goes_on_exactly(
+    arguments: str,
+    batch: int,
+    act: Callable[[Any], None],
+    train: Train,
+    stopped: Callable[..., Path],
+    command_line: CommandLine,
+) -> None:
+    asked = [*SHORT, *arguments.split()]
+    expected = train(*asked).folder
+    folder = stopped(*asked, batch=batch, act=act)
+    status = json.loads((folder / "summary.json").read_text())["status"]
+    assert status == ("interrupted" if act is terminate else "failed")
+    resumed = command_line(f"resume={folder}")
+    assert resumed.code == 0, resumed.err
+    assert_equal(folder, expected)
+
+
+def test_stopped_again_and_again(
+    train: Train, stopped: Callable[..., Path], command_line: CommandLine, stop: Stop
+) -> None:
+    asked = [*SHORT, "model=mlp", "scheduler=plateau", "patience=0", "threshold=0.9"]
+    expected = train(*asked).folder
+    folder = stopped(*asked, batch=4)
+    for _ in range(4):
+        stop(4, terminate)
+        assert command_line(f"resume={folder}").code == INTERRUPTED
+    stop.over()
+    assert command_line(f"resume={folder}").code == 0
+    assert_equal(folder, expected)
+
+
+def test_error_after_the_last_update(train: Train, monkeypatch: pytest.MonkeyPatch, command_line: CommandLine) -> None:
+    expected = train(*SMALL, "epochs=2").folder
+    with monkeypatch.context() as patched:
+        patched.setattr(Classifier, "test_step", lambda module, data, batch_idx: fail(module))
+        folder = train(*SMALL, "epochs=2", code=1).folder
+    resumed = command_line(f"resume={folder}")
+    assert resumed.code == 0, resumed.err
+    assert_equal(folder, expected)
+
+
+def test_last_is_the_newest(command_line: CommandLine, stop: Stop, tmp_path: Path) -> None:
+    asked = [*SHORT, "model=linear", "epochs=2"]
+    assert command_line(*asked).code == 0
+    stop(12, terminate)
+    assert command_line(*asked, "seed=1").code == INTERRUPTED
+    stop.over()
+    assert command_line("resume=last").code == 0
+    folders = sorted(path.parent for path in tmp_path.glob("outputs/*/*/summary.json"))
+    assert len(folders) == 2, "no folder of its own"
+    assert [json.loads((folder / "summary.json").read_text())["status"] for folder in folders] == ["finished"] * 2
+    assert [len(read_csv(folder / "metrics.csv")) for folder in folders] == [20, 20]
+
+
+LR, LENGTH, AT = 0.1, 4, 6
+OLD, NEW = 3 * LENGTH, 5 * LENGTH
+
+
+def old(t: float) -> float:
+    """Linear to a tenth, planned for 12 updates."""
+    return LR * (1 - 0.9 * min(t, OLD) / OLD)
+
+
+def cosine(done: float) -> float:
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+POLICIES: dict[str, tuple[str, Callable[[int], float]]] = {
+    "keep": ("epochs=5 resume_plan=keep", old),
+    "stretch": ("epochs=5 resume_plan=stretch", lambda t: old(AT + (t - AT) * (OLD - AT) / (NEW - AT))),
+    "append": (
+        "epochs=5 lr=0.05 scheduler=cosine resume_plan=append",
+        lambda t: 0.05 * cosine((t - AT) / (NEW - AT)),
+    ),
+    "append after a warm-up": (
+        "epochs=5 scheduler=cosine warmup=2st resume_plan=append",
+        lambda t: LR * ((t - AT + 1) / 2 if t < AT + 2 else cosine((t - AT - 2) / (NEW - AT - 2))),
+    ),
+    "append, epochs from there": (
+        "epochs=5 scheduler=inverse_time decay=1 resume_plan=append",
+        lambda t: LR / (1 + (t - AT) // LENGTH),
+    ),
+    "switch": ("epochs=5 lr=0.05 scheduler=cosine resume_plan=switch", lambda t: 0.05 * cosine(t / NEW)),
+    "switch, epochs from the start": (
+        "scheduler=exponential gamma=0.5 resume_plan=switch epochs=5",
+        lambda t: LR * 0.5 ** (t // LENGTH),
+    ),
+    "switch, another rate": ("lr=0.02 resume_plan=switch", lambda t: 0.02 * (1 - 0.9 * t / OLD)),
+    "shorter, stretch": ("epochs=2 resume_plan=stretch", lambda t: old(AT + (t - AT) * (OLD - AT) / (8 - AT))),
+    "shorter, keep": ("epochs=2 resume_plan=keep", old),
+}
+
+
+@pytest.mark.parametrize(("arguments", "formula"), POLICIES.values(), ids=POLICIES.keys())
+def test_changed_plan(
+    arguments: str, formula: Callable[[int], float], stopped: Callable[..., Path], command_line: CommandLine
+) -> None:
+    folder = stopped(*SMALL, "scheduler=linear", "end=0.1", "epochs=3", batch=AT - 1)
+    resumed = command_line(f"resume={folder}", *arguments.split())
+    assert resumed.code == 0, resumed.err
+    length = {"epochs=2": 8, "epochs=5": NEW}.get(next((w for w in arguments.split() if "epochs" in w), ""), OLD)
+    used = [float(row["lr"]) for row in read_csv(folder / "metrics.csv")]
+    assert used == pytest.approx([old(t) if t < AT else formula(t) for t in range(length)], rel=0, abs=1e-12)
+    assert [step for step, _ in scalars(folder)["lr"]] == list(range(length))
+    assert json.loads((folder / "summary.json").read_text())["steps"] == length
+
+
+def test_plan_changed_twice(stopped: Callable[..., Path], command_line: CommandLine, stop: Stop) -> None:
+    folder = stopped(*SMALL, "scheduler=linear", "end=0.1", "epochs=3", batch=AT - 1)
+    stop(3, terminate)
+    assert command_line(f"resume={folder}", "epochs=5", "resume_plan=stretch").code == INTERRUPTED
+    stop.over()
+    again = AT + 4
+    resumed = command_line(f"resume={folder}", "scheduler=cosine", "epochs=6", "lr=0.03", "resume_plan=append")
+    assert resumed.code == 0, resumed.err
+
+    def rate(t: int) -> float:
+        if t < AT:
+            return old(t)
+        if t < again:
+            return old(AT + (t - AT) * (OLD - AT) / (NEW - AT))
+        return 0.03 * cosine((t - again) / (6 * LENGTH - again))
+
+    used = [float(row["lr"]) for row in read_csv(folder / "metrics.csv")]
+    assert used == pytest.approx([rate(t) for t in range(6 * LENGTH)], rel=0, abs=1e-12)
+
+
+def test_changed_plan_is_resumed_exactly(
+    train: Train, stopped: Callable[..., Path], command_line: CommandLine, stop: Stop
+) -> None:
+    """Once decided on, a changed plan is the plan: what goes on with it needs no policy."""
+    change = ("epochs=5", "scheduler=plateau", "patience=0", "threshold=0.9", "resume_plan=switch")
+    folders = [stopped(*SMALL, "scheduler=linear", "epochs=3", batch=AT - 1) for _ in range(2)]
+    assert command_line(f"resume={folders[0]}", *change).code == 0
+    stop(7, terminate)
+    assert command_line(f"resume={folders[1]}", *change).code == INTERRUPTED
+    stop.over()
+    resumed = command_line(f"resume={folders[1]}")
+    assert resumed.code == 0, resumed.err
+    assert_equal(folders[1], folders[0])
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "length": ("epochs=5", ("epochs 3 -> 5", "keep", "stretch", "append", "switch", "weights_only")),
+    "rate": ("lr=0.05", ("lr 0.1 -> 0.05", "append", "switch", "weights_only")),
+    "strategy": ("scheduler=cosine", ("scheduler linear -> cosine", "append", "switch", "weights_only")),
+    "parameter": ("end=0.5", ("end 0.0 -> 0.5",)),
+    "several": ("lr=0.05 warmup=2st epochs=4", ("lr 0.1 -> 0.05", "warmup 0 -> 2st", "epochs 3 -> 4")),
+    "data": ("batch_size=16", ("batch_size 32 -> 16", "weights_only")),
+    "model": ("model=mlp", ("model.name linear -> mlp", "weights_only")),
+    "policy that cannot": ("lr=0.05 resume_plan=keep", ("keep", "lr", "append", "switch")),
+    "data under a policy": ("batch_size=16 resume_plan=switch", ("batch_size", "weights_only")),
+    "no such policy": ("epochs=5 resume_plan=longer", ("resume_plan", "keep", "stretch", "append", "switch")),
+}
+
+
+@pytest.mark.parametrize(("arguments", "parts"), CHANGES.values(), ids=CHANGES.keys())
+def test_change_that_nobody_decided_on(
+    arguments: str, parts: tuple[str, ...], stopped: Callable[..., Path], command_line: CommandLine
+) -> None:
+    folder = stopped(*SMALL, "scheduler=linear", "epochs=3", batch=AT - 1)
+    before = snapshot(folder)
+    resumed = command_line(f"resume={folder}", *arguments.split())
+    assert resumed.code == REFUSED
+    assert len(resumed.err.splitlines()) == 1, resumed.err
+    assert all(part in resumed.err for part in parts), resumed.err
+    assert snapshot(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_what_matters_to_no_rate_may_change(
+    train: Train, stopped: Callable[..., Path], command_line: CommandLine
+) -> None:
+    asked = (*SMALL, "epochs=3", "trainer.enable_progress_bar=false")
+    expected, folder = train(*asked).folder, stopped(*asked, batch=AT)
+    resumed = command_line(f"resume={folder}", "workers=2", "checkpoint_every=3st", "trainer.enable_progress_bar=true")
+    assert resumed.code == 0, resumed.err
+    assert leaves(folder).metrics == leaves(expected).metrics
+
+
+def test_weights_only(stopped: Callable[..., Path], command_line: CommandLine, stop: Stop, tmp_path: Path) -> None:
+    folder = stopped(*SMALL, "epochs=3", batch=AT - 1)
+    before, first = snapshot(folder), dict[str, Tensor]()
+    stop(0, lambda module: first.update({name: value.clone() for name, value in module.state_dict().items()}))
+    begun = tmp_path / "begun"
+    arguments = ("lr=0.01", "scheduler=cosine", "epochs=2", "batch_size=16", "resume_plan=weights_only")
+    resumed = command_line(f"resume={folder}", *arguments, f"hydra.run.dir={begun}")
+    assert resumed.code == 0, resumed.err
+    weights = checkpoint(folder)["state_dict"]
+    assert first.keys() == weights.keys()
+    assert all(torch.equal(first[name], weights[name]) for name in weights)
+    assert snapshot(folder) == before
+    used = [float(row["lr"]) for row in read_csv(begun / "metrics.csv")]
+    assert used == pytest.approx([0.01 * cosine(t / 8) for t in range(8)], rel=0, abs=1e-12)
+
+
+def test_finished(train: Train, command_line: CommandLine) -> None:
+    folder = train(*SMALL, "epochs=2").folder
+    before = snapshot(folder)
+    resumed = command_line(f"resume={folder}")
+    assert resumed.code == 0
+    assert "finished" in resumed.out
+    assert snapshot(folder) == before
+    longer = command_line(f"resume={folder}", "epochs=3", "resume_plan=keep")
+    assert longer.code == 0, longer.err
+    assert [int(row["step"]) for row in read_csv(folder / "metrics.csv")] == list(range(12))
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+def flip_a_bit(path: Path) -> None:
+    """In the middle of the largest array."""
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda info: info.file_size)
+    data = bytearray(path.read_bytes())
+    data[largest.header_offset + largest.file_size // 2] ^= 1
+    path.write_bytes(data)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, empty, Path.unlink])
+def test_damaged_checkpoint(
+    damage: Callable[[Path], None], train: Train, stopped: Callable[..., Path], command_line: CommandLine
+) -> None:
+    asked = (*SHORT, "model=mlp", "checkpoint_every=5st")
+    expected, folder = train(*asked).folder, stopped(*asked, batch=13)
+    damage(folder / "checkpoints" / "last.ckpt")
+    resumed = command_line(f"resume={folder}")
+    assert resumed.code == 0, resumed.err
+    assert "update 10" in resumed.out
+    assert damage is Path.unlink or "damaged" in resumed.out
+    assert_equal(folder, expected)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, empty])
+def test_both_checkpoints_damaged(
+    damage: Callable[[Path], None], stopped: Callable[..., Path], command_line: CommandLine
+) -> None:
+    folder = stopped(*SMALL, "epochs=3", "checkpoint_every=2st", batch=AT)
+    for name in ("last", "previous"):
+        damage(folder / "checkpoints" / f"{name}.ckpt")
+    before = {name: content for name, (content, _) in snapshot(folder).items() if ".hydra" not in name}
+    resumed = command_line(f"resume={folder}")
+    assert resumed.code == REFUSED
+    assert "Traceback" not in resumed.err
+    assert "best.ckpt" in resumed.err
+    after = {name: content for name, (content, _) in snapshot(folder).items() if ".hydra" not in name}
+    assert after == before
+    assert not (folder / ".hydra" / "resumed_1").exists()
+
+
+def test_what_was_asked_for_is_kept(stopped: Callable[..., Path], command_line: CommandLine) -> None:
+    folder = stopped(*SMALL, "scheduler=linear", "epochs=3", batch=AT - 1)
+    before = {path.name: path.read_bytes() for path in (folder / ".hydra").iterdir()}
+    assert command_line(f"resume={folder}", "epochs=4", "resume_plan=keep").code == 0
+    after = {path.name: path.read_bytes() for path in (folder / ".hydra").iterdir() if path.is_file()}
+    assert after == before
+    added = [str(item) for item in OmegaConf.load(folder / ".hydra" / "resumed_1" / "overrides.yaml")]
+    assert {"epochs=4", "resume_plan=keep", "scheduler=linear", "model=linear"} <= set(added)
+    assert json.loads((folder / "summary.json").read_text())["config"]["epochs"] == 4
+
+
+def refused(result: Result, *parts: str) -> None:
+    assert result.code == REFUSED, result.err
+    assert len(result.err.splitlines()) == 1, result.err
+    assert all(part in result.err for part in parts), result.err
+
+
+def test_sweep_is_not_resumed(stopped: Callable[..., Path], command_line: CommandLine) -> None:
+    folder = stopped(*SMALL, "epochs=3", batch=AT)
+    refused(command_line("-m", f"resume={folder}", "seed=1,2"), "-m")
+
+
+def test_nothing_to_resume(command_line: CommandLine, tmp_path: Path) -> None:
+    refused(command_line("resume=last"), "resume")
+    refused(command_line("resume=nowhere"), "resume=nowhere", "last.ckpt")
+    (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
+    refused(command_line("resume=empty"), "resume=empty")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]

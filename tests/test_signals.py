@@ -1,0 +1,78 @@
+"""A signal ends a run within a step: the documented exit code, and a checkpoint from which it goes on exactly."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, CommandLine, Train
+from test_resume import assert_equal
+
+ASKED = (*SMALL, "epochs=3", "scheduler=cosine", "trainer.enable_progress_bar=false")
+
+RUN = """
+import os, sys
+from lrtrain.__main__ import main
+from lrtrain.training.checkpoints import LastAndBest
+from lrtrain.training.module import Classifier
+
+number, seen, training_step, save_last = int(sys.argv.pop(1)), [0], Classifier.training_step, LastAndBest.save_last
+
+def signalled(module, batch, batch_idx):
+    seen[0] += 1
+    if seen[0] == 6:
+        print("in the sixth step", flush=True)
+        sys.stdin.readline()
+    return training_step(module, batch, batch_idx)
+
+def signalled_again(checkpoints, trainer):
+    os.kill(os.getpid(), number)
+    save_last(checkpoints, trainer)
+    os.kill(os.getpid(), number)
+
+Classifier.training_step, LastAndBest.save_last = signalled, signalled_again
+sys.exit(main())
+"""
+"""The command line, waiting in its sixth step; the signal comes again just before and just after it saves."""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGUSR1", 138)])
+def test_signal(name: str, code: int, train: Train, command_line: CommandLine, tmp_path: Path) -> None:
+    folder, number = tmp_path / "signalled", getattr(signal, name)
+    environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(int(number)), *ASKED, "checkpoint_every=5ep", f"hydra.run.dir={folder}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    )
+    assert process.stdout
+    while process.stdout.readline() != "in the sixth step\n":
+        assert process.poll() is None
+    process.send_signal(number)
+    _, err = process.communicate("go on\n")
+    assert process.returncode == code, err
+    assert len(err.splitlines()) == 1, err
+    assert "resume=" in err
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["status"], summary["steps"]) == ("interrupted", 6)
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["lr_schedulers"][0]["step"] == 6
+    resumed = command_line(f"resume={folder}")
+    assert resumed.code == 0, resumed.err
+    assert_equal(folder, train(*ASKED).folder)
+
+
+def test_handlers_are_given_back(train: Train) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
+    train(*ASKED)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
