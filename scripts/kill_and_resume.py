@@ -34,6 +34,7 @@ from lrtrain.runs import RunFolder
 STRATEGIES = sorted(path.stem for path in (config_dir() / "scheduler").glob("*.yaml") if path.stem != "custom")
 COMMON = (
     *("epochs=3", "log_every=1", "trainer=cpu", "trainer.enable_progress_bar=false", "logger=tensorboard"),
+    "checkpoint_every=1ep",
     *("model=mlp", "lr=0.01", "batch_size=16"),
 )
 MIXES: tuple[tuple[str, ...], ...] = (
