@@ -116,7 +116,7 @@ def test_overrides_of_hydra_are_not_taken_from_a_folder(
     [
         ("scheduler=custom", "function=poison:half"),
         ("scheduler=product", "parts=[{scheduler:custom,function:'poison:half'}]"),
-        ("groups={*.bias:{scheduler:custom,function:'poison:half'}}",),
+        ("groups={.*bias:{scheduler:custom,function:'poison:half'}}",),
         ("hyperparameters={weight_decay:{scheduler:custom,function:'poison:half',high:1,low:0}}",),
     ],
     ids=["custom", "part", "group", "hyperparameter"],
@@ -143,7 +143,7 @@ def test_function_that_is_said_again(train: Train, canary: Path, command_line: C
     [
         {"scheduler": "custom", "function": "poison:half", "parameters": None},
         {"scheduler": "product", "parts": [{"scheduler": "custom", "function": "poison:half"}]},
-        {"groups": {"*.bias": {"scheduler": "custom", "function": "poison:half"}}},
+        {"groups": {".*bias": {"scheduler": "custom", "function": "poison:half"}}},
     ],
     ids=["custom", "part", "group"],
 )
