@@ -24,7 +24,7 @@ from lrtrain.configs import config_dir
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError
 from lrtrain.help import help_text
 from lrtrain.request import Request, check_config, check_request, plain_config
-from lrtrain.resume import check_resume, find_run, merged_overrides
+from lrtrain.resume import check_policy, check_resume, find_run, merged_overrides
 from lrtrain.runs import RunFolder
 from lrtrain.sweeps.summary import SweepFolder, summarise
 
@@ -53,6 +53,7 @@ def main() -> int:
             request = Request(overrides, args.multirun, args.config_name or "config", args.config_dir)
             config = check_request(request)
             task = config["task"]
+            check_policy(config)
             if config["resume"]:
                 if not check_resume(config):
                     return 0
@@ -69,7 +70,7 @@ def main() -> int:
     except Exception as error:
         return _say(error, FAILED, with_trace=True)
     finally:
-        os.environ["HYDRA_FULL_ERROR"] = asked
+        os.environ["HYDRA_FULL_ERROR"] = asked or "0"
         if SweepFolder.path:
             _summarise(SweepFolder.path, task)
     return 0
@@ -140,6 +141,9 @@ def _discard(folder: Path) -> None:
     """Remove the folder of a request that was refused after Hydra had made it."""
     if not any((folder / name).exists() for name in ("metrics.csv", "summary.json", "checkpoints")):
         shutil.rmtree(folder)
+        for parent in list(folder.parents)[:2]:  # the day and outputs, where this was the first run in them
+            if "outputs" in (parent.name, parent.parent.name) and not any(parent.iterdir()):
+                parent.rmdir()
 
 
 def _say(error: Exception, code: int, with_trace: bool) -> int:

@@ -6,6 +6,7 @@ What decides the learning rate is built without torch; the rest imports what it 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -63,6 +64,8 @@ def plan(config: Config, devices: int | None = None, history: Sequence[Segment] 
     try:
         length = horizon(config, devices)
         _check_phases(config, length)
+        if config["trainer"]["check_val_every_n_epoch"] > config["epochs"]:
+            raise ValueError("trainer.check_val_every_n_epoch is more than epochs: nothing would be measured")
         strategy = config["scheduler"]
         if config["feedback"] and strategy != config["feedback"]:
             strategy = f"{strategy} x {config['feedback']}"
@@ -73,7 +76,7 @@ def plan(config: Config, devices: int | None = None, history: Sequence[Segment] 
         _check_ends(hyperparameters(config).values(), length)
         return found
     except ValueError as error:
-        raise RequestError(str(error)) from error
+        raise RequestError(" ".join(str(error).split())) from error
 
 
 def _check_ends(curves: Iterable[Curve], horizon: Horizon) -> None:
@@ -84,6 +87,8 @@ def _check_ends(curves: Iterable[Curve], horizon: Horizon) -> None:
                 value = curve(horizon.at(step))
             except OverflowError:
                 value = math.inf
+            except TypeError as error:
+                raise ValueError(f"{curve!r} cannot be called: {error}") from None
             if not math.isfinite(value):
                 raise ValueError(f"{curve!r} is not finite at update {step:,}")
 
@@ -137,7 +142,7 @@ def combined(config: Config, base: Curve) -> Curve:
         base = hold(base, config["hold"])
     if config["final_cooldown"]:
         base = cooldown(base, config["final_cooldown"], config["final_cooldown_shape"])
-    if config["min_lr"]:
+    if _least(config):
         base = floor(base, _least(config))
     if config["warmup"]:
         base = warmup(base, config["warmup"], config["warmup_shape"], config["warmup_start"])
@@ -163,6 +168,10 @@ def groups(config: Config) -> dict[str, Group]:
 
 def _group(config: Config, pattern: str, spec: Any) -> Group:
     settings = dict(spec) if isinstance(spec, Mapping) else {"lr_mult": spec}
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"groups: {pattern!r} is not a regular expression: {error}") from None
     try:
         lr_mult = Number(low=0).parse(settings.pop("lr_mult", 1.0))
         held = settings.pop("frozen", None)
@@ -190,7 +199,7 @@ def feedback(config: Config) -> Feedback | None:
     name = config["feedback"]
     if not name:
         return None
-    derived = {"mode": metric_mode(config), "min_scale": _least(config)}
+    derived = {"mode": metric_mode(config)}
     return by_name(name, _own(config, registered(Feedback), name) | derived, Feedback)  # type: ignore[no-any-return]
 
 
@@ -229,14 +238,20 @@ def _own(config: Config, factories: Mapping[str, Any], name: str) -> dict[str, A
 
 def _least(config: Config) -> float:
     """`min_lr` as a share of the base rate."""
-    if config["min_lr"] > config["lr"]:
-        raise ValueError(f"min_lr={config['min_lr']:g} is above lr={config['lr']:g}")
-    return float(config["min_lr"]) / float(config["lr"])
+    least = config["min_lr"]
+    share = float(least[:-1]) / 100 if isinstance(least, str) else float(least) / float(config["lr"])
+    if share > 1:
+        raise ValueError(f"min_lr={least} is above lr={config['lr']:g}")
+    return share
 
 
 def _check_phases(config: Config, horizon: Horizon) -> None:
     """Refuse phases that do not fit into the run one after another."""
-    phases = {key: config[key] for key in ("warmup", "decay_length", "final_cooldown") if config.get(key)}
+    if config.get("three_phase") and not 0 < config["pct_start"] <= 0.5:
+        raise ValueError(f"one_cycle: three phases need a pct_start in (0, 0.5], got {config['pct_start']}")
+    other_clock = config["stretch"] is not None or config["horizon"] is not None
+    keys = ("warmup", "final_cooldown") if other_clock else ("warmup", "decay_length", "final_cooldown")
+    phases = {key: config[key] for key in keys if config.get(key)}
     needed, total = sum(updates(length, horizon.at(0)) for length in phases.values()), horizon.total_steps
     if needed > total:
         said = " and ".join(f"{key}={length}" for key, length in phases.items())
@@ -296,6 +311,7 @@ def module(config: Config, plan: Plan, input_shape: tuple[int, ...], classes: in
             total_steps=plan.horizon.total_steps,
             steps_per_epoch=plan.horizon.steps_per_epoch,
             feedback=plan.feedback,
+            min_factor=_least(config),
             hyperparameters=hyperparameters(config),
         ),
         monitor=config["monitor"],

@@ -18,11 +18,25 @@ from omegaconf.errors import OmegaConfBaseException
 from lrtrain import build
 from lrtrain.configs import GROUPS, config_dir, strategies
 from lrtrain.errors import RequestError
-from lrtrain.schedules.parameters import Choice, Every, Length, Number, Optional, Sequence
+from lrtrain.schedules.parameters import Choice, Every, Length, Number, Optional, Rate, Sequence, Table
 
 _SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
 _POSITIVE_COUNT = Number(low=1, integer=True)
 _PROBABILITY = Number(low=0, high=1, open_high=True)
+
+
+class Strategy:
+    """The name of a strategy."""
+
+    def parse(self, value: object) -> object:
+        """Return the name if there is such a strategy, else raise ValueError."""
+        if value not in (names := list(strategies())):
+            raise ValueError(f"has no strategy {value!r}; {_hint(str(value), names)}")
+        return value
+
+    def __str__(self) -> str:
+        return "the name of a strategy"
+
 
 RULES: dict[str, Any] = {
     "lr": Number(low=0, open_low=True),
@@ -39,9 +53,18 @@ RULES: dict[str, Any] = {
     "seed": Number(low=0, high=2**32 - 1, integer=True),
     "monitor": Choice(("val_loss", "val_acc")),
     "warmup": Length(),
+    "warmup_shape": Choice(("linear", "cosine", "1-sqrt", "exponential")),
     "warmup_start": Number(low=0, high=1),
-    "min_lr": Number(low=0),
+    "min_lr": Rate(),
+    "final_cooldown": Length(),
+    "final_cooldown_shape": Choice(("linear", "cosine", "1-sqrt")),
+    "hold": Optional(Length(positive=True)),
+    "stretch": Optional(Length(positive=True)),
+    "horizon": Optional(Length(positive=True)),
+    "groups": Optional(Table()),
+    "hyperparameters": Optional(Table()),
     "log_every": _POSITIVE_COUNT,
+    "overlay": Sequence(Strategy()),
     "steps_per_epoch": Optional(_POSITIVE_COUNT),
     "no_decay": Choice((True, False)),
     "layer_decay": Number(low=0, high=1, open_low=True),
@@ -275,7 +298,7 @@ def _unknown(path: str, reference: dict[str, Any], scheduler: str) -> str:
     near = difflib.get_close_matches(path, elsewhere, n=1)
     if near and not difflib.get_close_matches(path, reference, n=1, cutoff=0.8):
         return f"there is no key {path}; did you mean {near[0]}, of scheduler={elsewhere[near[0]]}?"
-    return f"there is no key {path}; {_hint(path, _leaves(reference))}"
+    return f"there is no key {path}; {_hint(path, [*GROUPS, *_leaves(reference)])}"
 
 
 def _leaves(values: dict[str, Any], prefix: str = "") -> list[str]:

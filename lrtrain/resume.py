@@ -113,6 +113,12 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[A
     }
 
 
+def check_policy(config: Mapping[str, Any]) -> None:
+    """Refuse a policy where there is nothing to go on with."""
+    if config["resume_plan"] and not config["resume"]:
+        raise RequestError(f"resume_plan={config['resume_plan']} says how to go on with a run: give resume= too")
+
+
 def check_plan(changed: Mapping[str, tuple[Any, Any]], policy: str | None) -> None:
     """Refuse a changed plan that nobody decided on, or a policy that cannot do what is asked.
 

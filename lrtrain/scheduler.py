@@ -37,6 +37,7 @@ class Scheduler(LRScheduler):
         total_steps: Updates in the run; needed by schedules with an end and by lengths in percent.
         steps_per_epoch: Updates in an epoch; needed by schedules that count epochs.
         feedback: A rule such as ``plateau(factor=0.5)``; give it each validation's metric by `observe`.
+        min_factor: The feedback reduces no further than to this share of the base rate.
         hyperparameters: Schedules of other settings of the groups, by name; what they return is the value itself.
             ``momentum`` is Adam's first beta. A group may name settings that are not to be touched in its ``fixed``.
 
@@ -52,6 +53,7 @@ class Scheduler(LRScheduler):
         total_steps: int | None = None,
         steps_per_epoch: int | None = None,
         feedback: Feedback | None = None,
+        min_factor: float = 0.0,
         hyperparameters: Mapping[str, Curve] | None = None,
     ) -> None:
         # torch's own constructor patches optimizer.step to guess whether updates happen; the hook below knows.
@@ -61,16 +63,18 @@ class Scheduler(LRScheduler):
         self.optimizer = optimizer
         self.schedule = schedule
         self.feedback = feedback
+        self.min_factor = min_factor
         self.hyperparameters = dict(hyperparameters or {})
         self.total_steps = total_steps
         self.steps_per_epoch = steps_per_epoch
         self.base_lrs: list[Any] = []
         self.used_lrs: list[float] = []
-        self.last_epoch = 0
+        self.last_epoch = 0  # torch's name; it counts updates
         self.state = Observed()
         self._common = None if isinstance(schedule, Mapping) else schedule
         self._curves: list[Curve] = []
         self._write()
+        optimizer.register_step_pre_hook(self._before_update)
         optimizer.register_step_post_hook(self._updated)
         optimizer.register_load_state_dict_post_hook(lambda _: self._write())
 
@@ -104,11 +108,18 @@ class Scheduler(LRScheduler):
     def get_lr(self) -> list[Any]:
         """The rate of each group for the next update."""
         progress = Progress(self.last_epoch, self.steps_per_epoch, self.total_steps)
-        scale, base_lrs = self.state.scale, self.base_lrs
+        base_lrs = self.base_lrs
         if self._common is None:
-            return [base * (curve(progress) * scale) for base, curve in zip(base_lrs, self._curves, strict=True)]
-        factor = self._common(progress) * scale
+            curves = zip(base_lrs, self._curves, strict=True)
+            return [base * self._reduced(curve(progress)) for base, curve in curves]
+        factor = self._common(progress)
+        if self.state.scale != 1.0:
+            factor = self._reduced(factor)
         return [base_lrs[0] * factor] if len(base_lrs) == 1 else [base * factor for base in base_lrs]
+
+    def _reduced(self, factor: float) -> float:
+        """A schedule's factor under the feedback, which takes no rate below the least one, nor raises it to that."""
+        return max(factor * self.state.scale, min(factor, self.min_factor))
 
     def state_dict(self) -> dict[str, Any]:
         """The position and the feedback's state, as plain numbers."""
@@ -125,6 +136,10 @@ class Scheduler(LRScheduler):
         same = saved.pop("rule") == (self.feedback.name if self.feedback else None)
         self.state = Observed(**saved) if same else Observed()
         self._write()
+
+    def _before_update(self, *_: Any) -> None:
+        if len(self.optimizer.param_groups) != len(self.base_lrs):  # a group was added since the last update
+            self._write()
 
     def _updated(self, *_: Any) -> None:
         self.used_lrs = self._last_lr

@@ -80,7 +80,7 @@ def test_only_the_rates_of_the_run_matter(train: Train) -> None:
 
 
 def test_run_that_measures_nothing_failed(train: Train) -> None:
-    run = train(*SMALL, "epochs=1", "trainer.check_val_every_n_epoch=2", code=1)
+    run = train(*SMALL, "epochs=1", "+trainer.max_time=00:00:00:00", code=1)
     assert run.summary["status"] == "failed"
     assert "before its first validation" in run.result.err
 

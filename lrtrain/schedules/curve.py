@@ -73,12 +73,13 @@ class Plan(NamedTuple):
 
     @property
     def per_epoch(self) -> bool:
-        """Whether the rate holds within an epoch, looked up in the first epoch and the middle one after the warm-up."""
+        """Whether the rate holds within an epoch, looked up in the first, the middle and the last after the warm-up."""
         length, epochs = self.horizon
         ramped = -(-self.warmup // length)
         return all(
             self.rate(step) == self.rate(epoch * length)
-            for epoch in {ramped, (ramped + epochs) // 2}
+            for epoch in {min(ramped, epochs - 1), (ramped + epochs) // 2, epochs - 1}
+            if epoch < epochs
             for step in range(epoch * length, (epoch + 1) * length, max(1, length // 64))
         )
 
@@ -168,7 +169,13 @@ def _parts(schedule: object) -> Iterator[Schedule]:
             yield from _parts(inner)
 
 
+_OTHER_CLOCK = ("stretch", "until", "join", "append", "switch", "stretched_rest")
+"""Combinators whose parts see another clock than the run's: their lengths are not resolved here."""
+
+
 def _inner(schedule: Schedule) -> list[object]:
+    if schedule.name in _OTHER_CLOCK:
+        return []
     values: list[Any] = []
     for value in schedule.parameters.values():
         values += value if isinstance(value, tuple) and not isinstance(value, Span) else [value]

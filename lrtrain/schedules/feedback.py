@@ -102,7 +102,7 @@ def plateau(
     if cooling:
         cooling, bad = cooling - 1, 0
     if bad > patience:
-        scale, bad, cooling = max(scale * factor, min_scale), 0, cooldown
+        scale, bad, cooling = min(scale, max(scale * factor, min_scale)), 0, cooldown
     return Observed(scale, best, bad, cooling, average if math.isfinite(average) else state.average)
 
 
@@ -122,7 +122,7 @@ def validation_drop(
     """
     if not _improves(metric, state.best, mode):
         return state
-    scale = state.scale if state.best is None else max(state.scale * factor, min_scale)
+    scale = state.scale if state.best is None else min(state.scale, max(state.scale * factor, min_scale))
     return Observed(scale, best=metric)
 
 

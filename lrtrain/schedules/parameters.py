@@ -40,8 +40,9 @@ class Number:
     def __str__(self) -> str:
         kind = "a whole number" if self.integer else "a number"
         if math.isinf(self.high):
-            return kind if math.isinf(self.low) else f"{kind} {'>' if self.open_low else '>='} {self.low:g}"
-        return f"{kind} in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}{')' if self.open_high else ']'}"
+            return kind if math.isinf(self.low) else f"{kind} {'>' if self.open_low else '>='} {self.low:.12g}"
+        ends = f"{self.low:.12g}, {self.high:.12g}"
+        return f"{kind} in {'(' if self.open_low else '['}{ends}{')' if self.open_high else ']'}"
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,37 @@ class Every:
 
     def __str__(self) -> str:
         return "auto, or a length such as 1ep, 500st or 10min"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A learning rate, or a share of the base rate such as ``1%``."""
+
+    def parse(self, value: object) -> object:
+        """Return the value if the rule admits it, else raise ValueError."""
+        if isinstance(value, str) and re.fullmatch(r"\d+\.?\d*%", value):
+            return value
+        try:
+            return Number(low=0).parse(value)
+        except ValueError:
+            raise ValueError(f"must be {self}, got {value!r}") from None
+
+    def __str__(self) -> str:
+        return "a number >= 0, or a share such as 1%"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Values by name."""
+
+    def parse(self, value: object) -> object:
+        """Return the value if it is a mapping, else raise ValueError."""
+        if not isinstance(value, collections.abc.Mapping):
+            raise ValueError(f"must be {self}, got {value!r}")
+        return value
+
+    def __str__(self) -> str:
+        return "a table such as {name:value}"
 
 
 @dataclass(frozen=True)

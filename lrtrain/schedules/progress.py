@@ -6,7 +6,6 @@ import math
 import re
 from typing import NamedTuple, TypeAlias
 
-UNITS = {"ep": "epochs", "st": "optimizer updates", "%": "percent of the run"}
 _SPAN = re.compile(r"\s*(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)\s*(ep|st|%)?\s*", re.IGNORECASE)
 
 

@@ -110,6 +110,8 @@ def by_name(name: str, parameters: Mapping[str, Any], kind: type = Schedule) -> 
         ValueError: No such name (the message has the nearest), or a parameter that it does not admit.
     """
     factories = registered(kind)
+    if not isinstance(name, str):
+        raise ValueError(f"the name of a {kind.__name__.lower()} is a word, got {name!r}")
     if name not in factories:
         near = difflib.get_close_matches(name, factories, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(factories))}"

@@ -18,7 +18,6 @@ from lrtrain.errors import RequestError
 from lrtrain.report.text_plot import text_plot, wants_log
 from lrtrain.runs import RunFolder, Table, read_table, write_bytes, write_text
 from lrtrain.schedules import Feedback, Plan, registered
-from lrtrain.schedules.parameters import Number
 
 if TYPE_CHECKING:
     from lrtrain.report.curves import Curve
@@ -38,7 +37,6 @@ def run(config: Config, folder: RunFolder) -> None:
         RequestError: The run to compare with, or another strategy, is not there.
     """
     began = time.perf_counter()
-    _check(config)
     plan = build.plan(config)
     used = _used_rates(config["run"]) if config["run"] else {}
     others = {name: build.plan(_with_defaults(config, name)) for name in config["overlay"]}
@@ -60,6 +58,8 @@ def run(config: Config, folder: RunFolder) -> None:
     print(title)
     _print_plot(curves)
     print("\n".join([*_facts(plan, curve), _fact("theory", _theory(plan, bound, ratio))]))
+    if config["groups"] or config["hyperparameters"] or config["layer_decay"] != 1:
+        print(_fact("groups", "have rates of their own; this is the one of the parameters that no group names"))
     for warning in build.warnings(config, plan):
         print(f"warning: {warning}")
     if used:
@@ -122,14 +122,6 @@ def ranking(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
             }
         )
     return sorted(rows, key=lambda row: row["bound_vs_linear"])
-
-
-def _check(config: Config) -> None:
-    if config["steps_per_epoch"] is not None:
-        try:
-            Number(low=1, integer=True).parse(config["steps_per_epoch"])
-        except ValueError as error:
-            raise RequestError(f"steps_per_epoch {error}") from None
 
 
 def _with_defaults(config: Config, name: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from lrtrain.training.loggers import EventFile, drop_events_from
 from lrtrain.training.module import Classifier
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.record import TEST, Record
-from lrtrain.training.scheduling import ValidationFeedback
+from lrtrain.training.scheduling import ValidationFeedback, scheduler_of
 
 Config = Mapping[str, Any]
 
@@ -112,7 +112,7 @@ def run(config: Config, folder: RunFolder, rollbacks: int = 0, scale: float | No
         record.add_test({name: final[name] for name in TEST})
         if isinstance(trainer.logger, EventFile):
             metrics = {f"best/{name}": best[name] for name in ("val_loss", "val_acc", "test_acc")}
-            trainer.logger.log_result(config, metrics, record.steps - 1)
+            trainer.logger.log_result(config, metrics, scheduler_of(trainer).last_epoch - 1)
         print_result(summary.write("finished", best, final), folder)
     return float(checkpoints.best[config["monitor"]])
 
@@ -164,7 +164,9 @@ class _Summary:
         error: str | None = None,
     ) -> dict[str, Any]:
         """Write the summary as of now and return it."""
-        steps = self.record.steps
+        configs = self.trainer.lr_scheduler_configs  # none yet where the run failed before it began
+        steps = scheduler_of(self.trainer).last_epoch if configs else 0
+        used = scheduler_of(self.trainer).used_lrs if configs else []
         files = (self.folder.last_checkpoint, self.folder.best_checkpoint)
         summary = {
             "status": status,
@@ -175,7 +177,7 @@ class _Summary:
             "steps": steps,
             "epochs": steps // self.plan.horizon.steps_per_epoch,
             "wall_s": round(time.perf_counter() - self.began, 3),
-            "lr": {"first": self.record.first_rate, "last": self.record.last_rate},
+            "lr": {"first": self.record.first_rate, "last": used[0] if used else self.record.last_rate},
             "monitor": self.config["monitor"],
             "best": dict(best or self.checkpoints.best),
             "final": dict(final or self.record.last_metrics),

@@ -22,7 +22,8 @@ class DivergenceGuard(pl.Callback):
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Look at the training loss."""
-        value = float(loss.detach())
+        scaler = getattr(trainer.precision_plugin, "scaler", None)  # Lightning shows the loss as fp16 scales it
+        value = float(loss.detach()) / (scaler.get_scale() if scaler else 1.0)
         if self.first is None:
             self.first = abs(value)
         self._check(trainer, "train_loss", value)

@@ -66,10 +66,7 @@ class Loader:
         self._continues = False
         order, size = self._order(), self.batch_size
         rest = (order[index * size : (index + 1) * size] for index in range(self.batch, len(self)))
-        batches = (
-            self._by_workers(rest) if self.workers else (tuple(t[chosen] for t in self.tensors) for chosen in rest)
-        )
-        for batch in batches:
+        for batch in self._by_workers(rest) if self.workers else map(self._gather, rest):
             self.batch += 1
             yield batch
 

@@ -40,9 +40,9 @@ class Record(pl.Callback):
         self.every = every
         self.first_rate = self.last_rate = 0.0
         self.last_metrics: dict[str, float] = {}
-        self.steps = 0
         self._row: dict[str, Any] = {}
         self._before: torch.Tensor | None = None
+        self._step = 0
         self._grad_norm = 0.0
         self._settings: dict[str, float] = {}
         self._table: Table | None = None
@@ -62,7 +62,8 @@ class Record(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         """Keep the weights of a log point to measure its update."""
-        if not self._is_point(trainer, scheduler_of(trainer).last_epoch):
+        self._step = scheduler_of(trainer).last_epoch
+        if not self._is_point(trainer, self._step):
             return
         names = scheduler_of(trainer).hyperparameters
         self._settings = {name: setting(optimizer.param_groups[0], name) for name in names}
@@ -77,12 +78,13 @@ class Record(pl.Callback):
         if self._before is None:
             return
         scheduler = scheduler_of(trainer)
-        step, before, self._before = scheduler.last_epoch - 1, self._before, None
+        step, before, self._before = self._step, self._before, None
+        if scheduler.last_epoch == step:  # a GradScaler skipped the update
+            return
         change = parameters_to_vector(pl_module.parameters()).detach() - before
-        if step == 0:
-            self.first_rate = scheduler.used_lrs[0]
         self.last_rate = scheduler.used_lrs[0]
-        self.steps = scheduler.last_epoch
+        if step == 0:
+            self.first_rate = self.last_rate
         self._add(
             step,
             {
@@ -111,12 +113,13 @@ class Record(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The open log point, and what the summary needs of those before."""
-        return {"row": self._row, "last_metrics": self.last_metrics, "first_rate": self.first_rate}
+        rates = {"first_rate": self.first_rate, "last_rate": self.last_rate}
+        return {"row": self._row, "last_metrics": self.last_metrics, **rates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the record of a saved run."""
         self._row, self.last_metrics = dict(state_dict["row"]), dict(state_dict["last_metrics"])
-        self.first_rate = state_dict["first_rate"]
+        self.first_rate, self.last_rate = state_dict["first_rate"], state_dict["last_rate"]
 
     def close(self) -> None:
         """Write what is left and release the table."""
