@@ -62,6 +62,8 @@ def plan(config: Config, devices: int | None = None, history: Sequence[Segment] 
         RequestError: A parameter is not admitted, or the phases do not fit into the run.
     """
     try:
+        if not isinstance(config["scheduler"], str):
+            raise ValueError(f"scheduler must be the name of a strategy, got {config['scheduler']!r}")
         length = horizon(config, devices)
         _check_phases(config, length)
         if config["trainer"]["check_val_every_n_epoch"] > config["epochs"]:

@@ -25,6 +25,23 @@ _POSITIVE_COUNT = Number(low=1, integer=True)
 _PROBABILITY = Number(low=0, high=1, open_high=True)
 
 
+class Name:
+    """The name of a choice in a group, which is also the name of a module of ours."""
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+
+    def parse(self, value: object) -> object:
+        """Return the name if the group has it, else raise ValueError."""
+        names = sorted(path.stem for path in (config_dir() / self.group).glob("*.yaml"))
+        if value not in names:
+            raise ValueError(f"must be {self}, got {value!r}; {_hint(str(value), names)}")
+        return value
+
+    def __str__(self) -> str:
+        return f"the name of a {self.group}"
+
+
 class Strategy:
     """The name of a strategy."""
 
@@ -68,6 +85,7 @@ RULES: dict[str, Any] = {
     "steps_per_epoch": Optional(_POSITIVE_COUNT),
     "no_decay": Choice((True, False)),
     "layer_decay": Number(low=0, high=1, open_low=True),
+    **{f"{group}.name": Name(group) for group in ("model", "dataset", "optimizer", "logger")},
     "model.hidden": Sequence(_POSITIVE_COUNT),
     "model.channels": Sequence(_POSITIVE_COUNT, least=1),
     "model.dropout": _PROBABILITY,

@@ -45,7 +45,11 @@ def find_run(wanted: str, below: Path) -> RunFolder:
         RequestError: There is none, or it has no checkpoint.
     """
     if wanted != "last":
-        folder = RunFolder(Path(wanted).resolve())
+        try:
+            folder = RunFolder(Path(wanted).resolve())
+            folder.last_checkpoint.exists()
+        except (OSError, ValueError):
+            raise RequestError("resume= is not the path of a folder") from None
         if not folder.last_checkpoint.is_file() and not folder.previous_checkpoint.is_file():
             raise RequestError(f"resume={wanted}: there is no {folder.last_checkpoint.name} in it; give a run's folder")
         return folder
@@ -66,7 +70,10 @@ def merged_overrides(folder: RunFolder, overrides: Sequence[str]) -> list[str]:
     """
     kept = folder.path / ".hydra"
     newest = max(kept.glob("resumed_*/overrides.yaml"), key=_count, default=kept / "overrides.yaml")
-    stored = [str(item) for item in OmegaConf.load(newest) if _key(str(item)) not in ("resume", "resume_plan")]
+    try:
+        stored = [str(item) for item in OmegaConf.load(newest) if _key(str(item)) not in ("resume", "resume_plan")]
+    except Exception as error:  # whatever reading a damaged file runs into
+        raise RequestError(f"{newest} cannot be read ({type(error).__name__}); begin anew without resume") from error
     stored = [item for item in stored if not _key(item).startswith("hydra")]
     now = {_key(item) for item in overrides}
     for item in stored:
@@ -98,9 +105,12 @@ def check_resume(config: Mapping[str, Any]) -> bool:
             raise RequestError(f"{folder.plan} names code that this command does not: {', '.join(sorted(foreign))}")
     changed = changes(segments[-1].config, config)
     check_plan(changed, policy)
-    if not changed and folder.summary.exists() and folder.read_summary()["status"] == "finished":
+    if not changed and folder.has_finished():
         print(f"{folder.path} has finished; more epochs=... go on with it, under a resume_plan=...")
         return False
+    from lrtrain.training.checkpoints import sound_checkpoint  # imports torch, which the run will need anyway
+
+    sound_checkpoint(folder)
     return True
 
 

@@ -89,9 +89,20 @@ class RunFolder:
     def read_plan(self) -> list[Segment]:
         """The plans that the run has followed so far; raises RequestError where they cannot be read."""
         try:
-            return [Segment(**segment) for segment in json.loads(self.plan.read_text())]
-        except (OSError, ValueError, TypeError) as error:
+            segments = [Segment(**segment) for segment in json.loads(self.plan.read_text())]
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise RequestError(f"{self.plan} cannot be read: {error}; begin anew without resume") from None
+        if not segments or not all(isinstance(s.config, dict) and isinstance(s.step, int) for s in segments):
+            raise RequestError(f"{self.plan} holds no plan; begin anew without resume")
+        return segments
+
+    def has_finished(self) -> bool:
+        """Whether the run came to its end; a summary that cannot be read says that it did not."""
+        try:
+            summary = json.loads(self.summary.read_text())
+        except (OSError, ValueError, RecursionError):
+            return False
+        return isinstance(summary, dict) and summary.get("status") == "finished"
 
     def read_summary(self) -> dict[str, Any]:
         """The summary as written; raises FileNotFoundError where there is none."""
@@ -154,7 +165,7 @@ class Table:
 
 def read_table(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file, as text; a last row that was not written to its end is left out."""
-    whole, _, _ = path.read_text().rpartition("\n")
+    whole, _, _ = path.read_text(errors="replace").rpartition("\n")
     return list(csv.DictReader(io.StringIO(whole, newline="")))
 
 

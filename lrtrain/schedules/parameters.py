@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin, get
 
 from lrtrain.schedules.progress import Span, SpanLike
 
+_LARGEST = 1e300  # far from where products overflow, and from integers that no float can hold
+
 
 @dataclass(frozen=True)
 class Number:
@@ -27,7 +29,7 @@ class Number:
 
     def parse(self, value: object) -> float:
         """Return the value if the rule admits it, else raise ValueError."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
             raise ValueError(f"must be {self}, got {value!r}")
         if self.integer and value != int(value):
             raise ValueError(f"must be {self}, got {value!r}")

@@ -72,12 +72,12 @@ def run(config: Config, folder: RunFolder, rollbacks: int = 0, scale: float | No
         inputs = data.splits.train[0]
         module = build.module(config, plan, inputs.shape[1:], data.splits.classes)
         module.make_scheduler(module.make_optimizer())
-        if start and config["resume_plan"] == "weights_only":
-            module.load_state_dict(_weights(start[0]))
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        going_on = start is not None and config["resume_plan"] != "weights_only"
+        if start:
+            _load(start[0], module, callbacks if going_on else [])
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, MisconfigurationException) as error:
         raise RequestError(str(error).strip().splitlines()[0]) from error
 
-    going_on = start is not None and config["resume_plan"] != "weights_only"
     said = [plan.sentence(), *(f"warning: {line}" for line in build.warnings(config, plan))]
     if start:
         said.insert(0, f"{'going on' if going_on else 'beginning'} from {start[0]}, update {start[1]:,}")
@@ -93,7 +93,7 @@ def run(config: Config, folder: RunFolder, rollbacks: int = 0, scale: float | No
             raise RuntimeError("the run ended before its first validation: nothing was measured")
         final = {**record.last_metrics, **_test(trainer, module, data)}
         # Not by Lightning's ckpt_path, which would set the callbacks back to when the best weights were saved.
-        module.load_state_dict(_weights(folder.best_checkpoint))
+        _load(folder.best_checkpoint, module, [])
         best = {**checkpoints.best, **_test(trainer, module, data)}
     except RequestError:
         raise
@@ -109,7 +109,7 @@ def run(config: Config, folder: RunFolder, rollbacks: int = 0, scale: float | No
         summary.write("interrupted" if isinstance(error, InterruptedRunError) else "failed", error=str(error))
         raise
     if trainer.is_global_zero:
-        record.add_test({name: final[name] for name in TEST})
+        record.add_test(trainer, {name: final[name] for name in TEST})
         if isinstance(trainer.logger, EventFile):
             metrics = {f"best/{name}": best[name] for name in ("val_loss", "val_acc", "test_acc")}
             trainer.logger.log_result(config, metrics, scheduler_of(trainer).last_epoch - 1)
@@ -196,8 +196,13 @@ def _test(trainer: pl.Trainer, module: Classifier, data: pl.LightningDataModule)
     return {name: float(trainer.callback_metrics[name]) for name in TEST}
 
 
-def _weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    return torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]  # type: ignore[no-any-return]
+def _load(path: Path, module: Classifier, callbacks: list[pl.Callback]) -> None:
+    """Load a checkpoint's weights and callbacks; Lightning loads all the rest, once it is known that these fit."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    for callback in callbacks:
+        if callback.state_key in checkpoint["callbacks"]:
+            callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
 
 
 def _quiet() -> None:

@@ -48,7 +48,12 @@ class Data(pl.LightningDataModule):
         Lightning keeps a loader's state too, but has lost it by the time it is due where anything asked for the
         length of the run.
         """
-        return {"train": self._train.state_dict()} if self._train else {}
+        if self._train is None:
+            return {}
+        position = self._train.state_dict()
+        if self.trainer and position["batch"] >= self.trainer.num_training_batches:
+            position["batch"] = len(self._train)  # the trainer ends an epoch before all batches are used
+        return {"train": position}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Begin the training data at a saved position."""

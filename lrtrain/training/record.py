@@ -49,14 +49,23 @@ class Record(pl.Callback):
         self._loggers: list[Logger] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the table."""
+        self._open(trainer)
+
+    def _open(self, trainer: pl.Trainer) -> None:
         """Open the table, and drop what a resumed run had recorded after its checkpoint."""
-        if trainer.is_global_zero:
-            scheduler = scheduler_of(trainer)
-            columns = ["step", "epoch", *_rates(scheduler), *scheduler.hyperparameters, *TRAIN, *VALIDATION, *TEST]
-            done, open_point = scheduler.last_epoch, self._row.get("step")
-            keep = (lambda row: int(row["step"]) < done and int(row["step"]) != open_point) if done else None
-            self._table = Table(self.folder.metrics, columns, keep)
-            self._loggers = trainer.loggers
+        if not trainer.is_global_zero:
+            return
+        scheduler = scheduler_of(trainer)
+        columns = ["step", "epoch", *_rates(scheduler), *scheduler.hyperparameters, *TRAIN, *VALIDATION, *TEST]
+        done, open_point = scheduler.last_epoch, self._row.get("step")
+
+        def keep(row: dict[str, str]) -> bool:
+            step = row.get("step") or ""  # what cannot be read is left behind
+            return step.isdecimal() and int(step) < done and int(step) != open_point
+
+        self._table = Table(self.folder.metrics, columns, keep if done else None)
+        self._loggers = trainer.loggers
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -102,8 +111,10 @@ class Record(pl.Callback):
         if not trainer.sanity_checking:
             self._measured(trainer, VALIDATION)
 
-    def add_test(self, metrics: Mapping[str, float]) -> None:
+    def add_test(self, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """Add the test of the final weights to the last log point."""
+        if self._table is None:  # there was nothing left to train
+            self._open(trainer)
         self._add(self._row["step"], dict(metrics))
         self.close()
 
