@@ -67,6 +67,9 @@ def main() -> int:
         return _say(error, FAILED, wants_trace)
     except KeyboardInterrupt:
         return _say(RuntimeError("interrupted before there was anything to save"), 128 + signal.SIGINT, wants_trace)
+    except BrokenPipeError:  # whoever read our output, such as `head`, has had enough; nor can Python flush to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except Exception as error:
         return _say(error, FAILED, with_trace=True)
     finally:
