@@ -124,7 +124,9 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[A
 
 
 def check_policy(config: Mapping[str, Any]) -> None:
-    """Refuse a policy where there is nothing to go on with."""
+    """Refuse to go on with anything but training, and a policy where there is nothing to go on with."""
+    if config["resume"] and config["task"] != "train":
+        raise RequestError(f"resume goes on with training; leave out task={config['task']}")
     if config["resume_plan"] and not config["resume"]:
         raise RequestError(f"resume_plan={config['resume_plan']} says how to go on with a run: give resume= too")
 
