@@ -44,7 +44,7 @@ def main() -> int:
         return 0
     # Hydra turns every error into a printed trace and exit code 1; with this it raises them instead.
     asked = os.environ.get("HYDRA_FULL_ERROR", "")
-    wants_trace = asked not in ("0", "")
+    wants_trace = asked not in ("0", "") and os.environ.get("LOCAL_RANK", "0") == "0"  # others inherit our setting
     os.environ["HYDRA_FULL_ERROR"] = "1"
     SweepFolder.path, task = None, ""
     try:
