@@ -267,6 +267,8 @@ def cadence(config: Config, horizon: Horizon) -> Cadence:
     from lrtrain.training.checkpoints import Cadence
 
     span = Every().parse(config["checkpoint_every"])
+    if span.unit == "auto" and config["on_nonfinite"] == "rollback":
+        return Cadence(updates=horizon.steps_per_epoch)  # there must be something to roll back to
     if span.unit == "auto":
         return Cadence()
     if span.unit == "min":

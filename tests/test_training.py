@@ -85,6 +85,24 @@ def test_run_that_measures_nothing_failed(train: Train) -> None:
     assert "before its first validation" in run.result.err
 
 
+SPIKE = ("scheduler=piecewise", "points=[[6st,1e15],[7st,1]]", "on_nonfinite=rollback", *SMALL, "epochs=3")
+"""One update of the second epoch has a rate that no network survives."""
+
+
+def test_rollback_goes_back_and_on_at_lower_rates(train: Train) -> None:
+    run = train(*SPIKE, "rollback_factor=1e-15")
+    assert run.summary["status"] == "finished"
+    assert run.result.out.count("rolling back (1 of 3): rates times 1e-15") == 1
+    expected = [0.1] * 4 + [1e-16, 1e-16, 0.1] + [1e-16] * 5
+    assert list(run.series("lr").values()) == pytest.approx(expected, rel=1e-12)
+
+
+def test_rollback_gives_up(train: Train) -> None:
+    run = train(*SPIKE, "rollback_factor=0.9", "rollbacks=2", code=1)
+    assert run.summary["status"] == "diverged"
+    assert run.result.out.count("rolling back") == 2
+
+
 def test_best_is_of_the_best_epoch(train: Train) -> None:
     run = train("scheduler=exponential", "gamma=20", "lr=0.05", *SMALL, "epochs=3")  # it ends at 20, far too high
     losses = run.series("val_loss")

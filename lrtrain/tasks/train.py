@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
@@ -22,6 +22,7 @@ from lrtrain.resume import changes
 from lrtrain.runs import RunFolder, Segment
 from lrtrain.schedules import Plan
 from lrtrain.training.checkpoints import LastAndBest, sound_checkpoint
+from lrtrain.training.data import Data
 from lrtrain.training.guard import DivergenceGuard, Rescale
 from lrtrain.training.interruption import Interruption
 from lrtrain.training.loggers import EventFile, drop_events_from
@@ -33,17 +34,11 @@ from lrtrain.training.scheduling import ValidationFeedback, scheduler_of
 Config = Mapping[str, Any]
 
 
-def run(config: Config, folder: RunFolder, rollbacks: int = 0, scale: float | None = None) -> float:
+def run(config: Config, folder: RunFolder) -> float:
     """Train, test the final and the best weights, write the summary, and print a short table.
 
     A run that is resumed goes on in its own folder; with ``resume_plan=weights_only`` a new one begins from the old
     weights. A run that diverges goes back to its last checkpoint, where ``on_nonfinite=rollback`` allows it.
-
-    Args:
-        config: The composed configuration, as plain values.
-        folder: Where the run's files go.
-        rollbacks: How often the run was rolled back so far.
-        scale: What the rates are multiplied by from the checkpoint on, after a rollback.
 
     Returns:
         The best value of the monitored metric; always finite.
@@ -55,13 +50,48 @@ def run(config: Config, folder: RunFolder, rollbacks: int = 0, scale: float | No
         InterruptedRunError: A signal came; the run can be resumed.
     """
     _quiet()
+    tries, scale = config["rollbacks"] if config["on_nonfinite"] == "rollback" else 0, None
+    for attempt in range(tries + 1):
+        # After a rollback the run is resumed in its own folder, as the same plan.
+        again = {"resume": str(folder.path), "resume_plan": None} if attempt else {}
+        parts = _prepare({**config, **again}, folder, scale)
+        try:
+            return _train(config, folder, parts)
+        except DivergedError as error:
+            if attempt == tries or not folder.last_checkpoint.exists():
+                raise
+            scale = error.scale * config["rollback_factor"]
+            parts.trainer.print(f"{error}\nrolling back ({attempt + 1} of {tries}): rates times {scale:.4g}")
+    raise AssertionError("the last attempt returns or raises")
+
+
+class _Parts(NamedTuple):
+    """All that a run is made of.
+
+    Attributes:
+        start: The checkpoint to begin from, and its update.
+        resumes: The run goes on from there with all its state, not with the weights only.
+    """
+
+    trainer: pl.Trainer
+    module: Classifier
+    data: Data
+    plan: Plan
+    segments: list[Segment]
+    record: Record
+    checkpoints: LastAndBest
+    start: tuple[Path, int] | None
+    resumes: bool
+
+
+def _prepare(config: Config, folder: RunFolder, scale: float | None) -> _Parts:
+    """Build everything before anything is written."""
     pl.seed_everything(config["seed"], verbose=False)
     try:
-        origin = RunFolder(config["resume"]) if config["resume"] else None
-        start, segments = _start(config, origin)
-        checkpoints = LastAndBest(
-            folder, config["monitor"], build.metric_mode(config), build.cadence(config, build.horizon(config))
-        )
+        start, segments = _start(config)
+        resumes = start is not None and config["resume_plan"] != "weights_only"
+        cadence = build.cadence(config, build.horizon(config))
+        checkpoints = LastAndBest(folder, config["monitor"], build.metric_mode(config), cadence)
         record = Record(folder, config["log_every"])
         callbacks = _callbacks(config, record, checkpoints)
         if scale is not None:
@@ -72,23 +102,24 @@ def run(config: Config, folder: RunFolder, rollbacks: int = 0, scale: float | No
         inputs = data.splits.train[0]
         module = build.module(config, plan, inputs.shape[1:], data.splits.classes)
         module.make_scheduler(module.make_optimizer())
-        going_on = start is not None and config["resume_plan"] != "weights_only"
         if start:
-            _load(start[0], module, callbacks if going_on else [])
+            _load(start[0], module, callbacks if resumes else [])
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, MisconfigurationException) as error:
         raise RequestError(str(error).strip().splitlines()[0]) from error
+    return _Parts(trainer, module, data, plan, segments, record, checkpoints, start, resumes)
 
-    said = [plan.sentence(), *(f"warning: {line}" for line in build.warnings(config, plan))]
-    if start:
-        said.insert(0, f"{'going on' if going_on else 'beginning'} from {start[0]}, update {start[1]:,}")
-    trainer.print("\n".join(said))
+
+def _train(config: Config, folder: RunFolder, parts: _Parts) -> float:
+    """Train once, from the beginning or a checkpoint, and keep what came of it."""
+    trainer, module, data, plan, segments, record, checkpoints, start, resumes = parts
+    trainer.print("\n".join(_announcement(config, parts)))
     if trainer.is_global_zero:
         folder.write_plan(segments)
-        if going_on and start:
+        if start and resumes:
             drop_events_from(folder, start[1])
     summary = _Summary(config, folder, plan, record, checkpoints, trainer)
     try:
-        trainer.fit(module, data, ckpt_path=start[0] if going_on and start else None, weights_only=True)
+        trainer.fit(module, data, ckpt_path=start[0] if start and resumes else None, weights_only=True)
         if not checkpoints.best:
             raise RuntimeError("the run ended before its first validation: nothing was measured")
         final = {**record.last_metrics, **_test(trainer, module, data)}
@@ -97,16 +128,9 @@ def run(config: Config, folder: RunFolder, rollbacks: int = 0, scale: float | No
         best = {**checkpoints.best, **_test(trainer, module, data)}
     except RequestError:
         raise
-    except DivergedError as error:
-        summary.write("diverged", error=str(error))
-        if config["on_nonfinite"] == "stop" or rollbacks == config["rollbacks"] or not folder.last_checkpoint.exists():
-            raise
-        lower = error.scale * config["rollback_factor"]
-        trainer.print(f"{error}\nrolling back ({rollbacks + 1} of {config['rollbacks']}): rates times {lower:.4g}")
-        going_on_from_here = {**config, "resume": str(folder.path), "resume_plan": None}
-        return run(going_on_from_here, folder, rollbacks + 1, lower)
     except BaseException as error:
-        summary.write("interrupted" if isinstance(error, InterruptedRunError) else "failed", error=str(error))
+        status = {DivergedError: "diverged", InterruptedRunError: "interrupted"}.get(type(error), "failed")
+        summary.write(status, error=str(error))
         raise
     if trainer.is_global_zero:
         record.add_test(trainer, {name: final[name] for name in TEST})
@@ -117,10 +141,18 @@ def run(config: Config, folder: RunFolder, rollbacks: int = 0, scale: float | No
     return float(checkpoints.best[config["monitor"]])
 
 
-def _start(config: Config, origin: RunFolder | None) -> tuple[tuple[Path, int] | None, list[Segment]]:
+def _announcement(config: Config, parts: _Parts) -> list[str]:
+    """What is said at the start: from where, what the rate will do, and what is odd about it."""
+    begins = "going on" if parts.resumes else "beginning"
+    origin = [f"{begins} from {parts.start[0]}, update {parts.start[1]:,}"] if parts.start else []
+    return [*origin, parts.plan.sentence(), *(f"warning: {line}" for line in build.warnings(config, parts.plan))]
+
+
+def _start(config: Config) -> tuple[tuple[Path, int] | None, list[Segment]]:
     """Where to go on from, the checkpoint and its update, and the plans followed until then with the present one."""
-    if origin is None:
+    if not config["resume"]:
         return None, [Segment(dict(config))]
+    origin = RunFolder(config["resume"])
     checkpoint, step = sound_checkpoint(origin)
     if config["resume_plan"] == "weights_only":
         return (checkpoint, step), [Segment(dict(config))]
