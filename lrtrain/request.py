@@ -150,6 +150,7 @@ def check_request(request: Request) -> dict[str, Any]:
                 check_config(config, _reference(request, config))
             except RequestError as error:
                 refusals.append(error)
+                continue
             if request.multirun and _starts_processes(config):
                 raise RequestError(
                     "a sweep cannot start several processes a job, which would begin the sweep anew; use one device"
