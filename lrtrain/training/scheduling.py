@@ -89,6 +89,6 @@ class ValidationFeedback(pl.Callback):
         before = scheduler.get_last_lr()[0]
         if scheduler.observe(metric) != 1:
             trainer.print(
-                f"epoch {trainer.current_epoch}, update {scheduler.last_epoch}: learning rate {before:.4g} -> "
+                f"epoch {trainer.current_epoch + 1}, update {scheduler.last_epoch}: learning rate {before:.4g} -> "
                 f"{scheduler.get_last_lr()[0]:.4g} ({scheduler.feedback.name}, {self.monitor} {metric:.4g})"
             )
