@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from lrtrain.schedules.parameters import Duration, Fraction, Length, Number, Period, PositiveCount, Sequence
 from lrtrain.schedules.progress import Progress, SpanLike, needs, updates
@@ -18,7 +18,7 @@ class AnySchedule:
     Any callable from `Progress` to a multiplier, or what a configuration can hold: ``{scheduler: cosine, end: 0.1}``.
     """
 
-    def parse(self, value: object) -> Callable[[Progress], float]:
+    def parse(self, value: Any) -> Callable[[Progress], float]:
         """Return the schedule, or raise ValueError."""
         if isinstance(value, Mapping) and "scheduler" in value:
             parameters = {str(key): item for key, item in value.items() if key != "scheduler"}

@@ -13,7 +13,7 @@ from lrtrain.schedules.schedule import schedule
 class Place:
     """The rule of a parameter that names a function as ``module:function``; nothing is evaluated, only imported."""
 
-    def parse(self, value: object) -> Callable[..., float]:
+    def parse(self, value: Any) -> Callable[..., float]:
         """Import the function, or raise ValueError."""
         if callable(value):
             return value
