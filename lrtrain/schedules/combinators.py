@@ -25,7 +25,7 @@ class AnySchedule:
             return by_name(value["scheduler"], parameters)  # type: ignore[no-any-return]
         if not callable(value):
             raise ValueError(f"must be a schedule such as cosine() or {{scheduler: cosine}}, got {value!r}")
-        return value
+        return value  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
         return "a schedule"

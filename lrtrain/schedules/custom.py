@@ -16,7 +16,7 @@ class Place:
     def parse(self, value: Any) -> Callable[..., float]:
         """Import the function, or raise ValueError."""
         if callable(value):
-            return value
+            return value  # type: ignore[no-any-return]
         module, colon, name = str(value).partition(":")
         if not (module and colon and name):
             raise ValueError(f"must be {self}, got {value!r}")
