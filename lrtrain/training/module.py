@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from lrtrain.errors import RequestError
 from lrtrain.scheduler import Scheduler
 from lrtrain.training.loader import Batch
-from lrtrain.training.scheduling import planned_updates
+from lrtrain.training.scheduling import for_lightning, planned_updates
 
 
 class Classifier(pl.LightningModule):
@@ -82,7 +82,4 @@ class Classifier(pl.LightningModule):
                 f"the schedule is planned for {scheduler.total_steps:,} updates, but Lightning will do {planned:,}: "
                 "set the length of the run by epochs and trainer.limit_train_batches only"
             )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "monitor": self.monitor},
-        }
+        return for_lightning(scheduler, self.monitor)

@@ -43,7 +43,15 @@ def with_schedule(
     scheduler = Scheduler(
         optimizer, schedule, total_steps=total, steps_per_epoch=steps_per_epoch or None, feedback=feedback
     )
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "monitor": monitor}}
+    return for_lightning(scheduler, monitor)
+
+
+def for_lightning(scheduler: Scheduler, monitor: str) -> OptimizerLRScheduler:
+    """A scheduler with its optimizer, in the form in which `configure_optimizers` returns them."""
+    return {
+        "optimizer": scheduler.optimizer,
+        "lr_scheduler": {"scheduler": scheduler, "interval": "step", "monitor": monitor},
+    }
 
 
 def planned_updates(trainer: pl.Trainer) -> int:
