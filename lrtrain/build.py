@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lrtrain.datasets import dataset
+from lrtrain.datasets import Inputs, dataset
 from lrtrain.errors import RequestError
 from lrtrain.runs import RunFolder, Segment
 from lrtrain.schedules import (
@@ -283,7 +283,7 @@ def _limited(batches: int, limit: float | None) -> int:
     return max(1, min(batches, limit if isinstance(limit, int) else int(batches * limit)))
 
 
-def module(config: Config, plan: Plan, input_shape: tuple[int, ...], classes: int) -> Classifier:
+def module(config: Config, plan: Plan, inputs: Inputs, classes: int) -> Classifier:
     """The LightningModule with its model, optimizer and scheduler."""
     from lrtrain.models import model
     from lrtrain.scheduler import Scheduler
@@ -293,7 +293,7 @@ def module(config: Config, plan: Plan, input_shape: tuple[int, ...], classes: in
 
     model_name, model_parameters = named(config["model"])
     optimizer_name, settings = named(config["optimizer"])
-    network = model(model_name, input_shape, classes, **model_parameters)
+    network = model(model_name, inputs, classes, **model_parameters)
     chosen = groups(config)
     parameters = parameter_groups(
         network,

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-GROUPS = ("task", "dataset", "model", "optimizer", "feedback", "scheduler", "trainer", "logger")
+GROUPS = ("task", "dataset", "model", "optimizer", "feedback", "scheduler", "trainer", "logger", "experiment")
 
 
 def config_dir() -> Path:

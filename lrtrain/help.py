@@ -28,14 +28,14 @@ def _keys() -> list[str]:
 def _equals(line: str) -> str:
     setting, _, meaning = line.partition("#")
     key, _, value = setting.partition(":")
-    return f"{key + '=' + value.strip():18s}{meaning.strip()}"
+    return f"{key + '=' + value.strip():28s} {meaning.strip()}"
 
 
 def _choices() -> list[str]:
     lines = ["Choices:"]
     for group in (group for group in GROUPS if group != "scheduler"):
         names = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
-        lines.append(f"  {group + '=':18s}{' | '.join(names)}")
+        lines.append(f"  {group + '=':28s} {' | '.join(names)}")
     return [*lines, ""]
 
 

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from lrtrain import build
 from lrtrain.configs import config_dir
-from lrtrain.datasets import dataset
+from lrtrain.datasets import Inputs, dataset
 from lrtrain.models import model
 from lrtrain.request import plain_config
 from lrtrain.runs import RunFolder
@@ -148,7 +148,7 @@ def test_update_ratio_is_rate_times_gradient_over_weights(tmp_path: Path) -> Non
     config = composed("scheduler=inverse_time", "decay=0.5", "optimizer.momentum=0", "epochs=2", *SMALL)
     plan, norms = build.plan(config), Norms()
     record = Record(RunFolder(tmp_path), every=1)
-    module = build.module(config, plan, (1, 8, 8), 10)
+    module = build.module(config, plan, Inputs((1, 8, 8)), 10)
     trainer = pl.Trainer(
         max_epochs=2,
         limit_train_batches=4,
@@ -216,18 +216,18 @@ def test_digits_are_stratified() -> None:
     ],
 )
 def test_model_maps_inputs_to_logits(name: str, parameters: dict[str, Any], shape: tuple[int, ...]) -> None:
-    network = model(name, shape, 6, **parameters)
+    network = model(name, Inputs(shape), 6, **parameters)
     assert network(torch.zeros(4, *shape)).shape == (4, 6)
 
 
 def test_size_of_the_linear_model() -> None:
-    assert sum(weight.numel() for weight in model("linear", (1, 8, 8), 10).parameters()) == 64 * 10 + 10
+    assert sum(weight.numel() for weight in model("linear", Inputs((1, 8, 8)), 10).parameters()) == 64 * 10 + 10
 
 
 @pytest.mark.parametrize(("shape", "channels"), [((64,), [8]), ((1, 8, 8), [8, 8, 8, 8])])
 def test_cnn_refuses_what_it_cannot_take(shape: tuple[int, ...], channels: list[int]) -> None:
     with pytest.raises(ValueError, match="model"):
-        model("cnn", shape, 10, channels=channels, dropout=0.0)
+        model("cnn", Inputs(shape), 10, channels=channels, dropout=0.0)
 
 
 def test_network_that_cannot_be_built_is_a_wrong_request(train: Train, tmp_path: Path) -> None:

@@ -12,13 +12,31 @@ if TYPE_CHECKING:
 Arrays: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.int64]]"
 
 
+class Inputs(NamedTuple):
+    """What a model is given.
+
+    Attributes:
+        shape: Of one sample: (channels, height, width), (channels, length), (features,), or (length,) of tokens.
+        tokens: How many tokens there are, where the inputs are tokens; None where they are numbers.
+    """
+
+    shape: tuple[int, ...]
+    tokens: int | None = None
+
+
 class Splits(NamedTuple):
-    """Inputs of shape (n, channels, height, width) or (n, features) with labels of shape (n,), three times."""
+    """Inputs of shape (n, *sample) with labels of shape (n,), or (n, length) for a label a token, three times."""
 
     train: Arrays
     validation: Arrays
     test: Arrays
     classes: int
+    tokens: int | None = None
+
+    @property
+    def inputs(self) -> Inputs:
+        """What a model is given."""
+        return Inputs(self.train[0].shape[1:], self.tokens)
 
 
 class Dataset(Protocol):

@@ -1,6 +1,6 @@
 """What is trained: one file a model, named as in the configuration, with a function of that name.
 
-The function takes the shape of an input (without the batch), the number of classes, and the model's own parameters.
+The function takes what the inputs are, the number of classes, and the model's own parameters.
 """
 
 from __future__ import annotations
@@ -10,8 +10,16 @@ from typing import Any
 
 from torch import nn
 
+from lrtrain.datasets import Inputs
 
-def model(name: str, input_shape: tuple[int, ...], classes: int, **parameters: Any) -> nn.Module:
-    """Build a model by its name in the configuration; it maps (n, *input_shape) to (n, classes)."""
+
+def model(name: str, inputs: Inputs, classes: int, **parameters: Any) -> nn.Module:
+    """Build a model by its name in the configuration.
+
+    It maps (n, *inputs.shape) to logits of shape (n, classes), or (n, length, classes) for a label a token.
+
+    Raises:
+        ValueError: The model cannot take such inputs.
+    """
     module = importlib.import_module(f"lrtrain.models.{name}")
-    return getattr(module, name)(input_shape, classes, **parameters)  # type: ignore[no-any-return]
+    return getattr(module, name)(inputs, classes, **parameters)  # type: ignore[no-any-return]

@@ -4,7 +4,9 @@ import math
 
 from torch import nn
 
+from lrtrain.datasets import Inputs
 
-def linear(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+
+def linear(inputs: Inputs, classes: int) -> nn.Module:
     """One affine map of the flattened input to (n, classes)."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), classes))
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(inputs.shape), classes))

@@ -6,13 +6,15 @@ from itertools import pairwise
 
 from torch import nn
 
+from lrtrain.datasets import Inputs
 
-def mlp(input_shape: tuple[int, ...], classes: int, hidden: Sequence[int], dropout: float) -> nn.Module:
+
+def mlp(inputs: Inputs, classes: int, hidden: Sequence[int], dropout: float) -> nn.Module:
     """Hidden layers of `hidden` units with ReLU and dropout, then an affine map to (n, classes)."""
-    widths = [math.prod(input_shape), *hidden]
+    widths = [math.prod(inputs.shape), *hidden]
     layers = [
         layer
-        for inputs, units in pairwise(widths)
-        for layer in (nn.Linear(inputs, units), nn.ReLU(), nn.Dropout(dropout))
+        for incoming, units in pairwise(widths)
+        for layer in (nn.Linear(incoming, units), nn.ReLU(), nn.Dropout(dropout))
     ]
     return nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], classes))

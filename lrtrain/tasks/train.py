@@ -99,8 +99,7 @@ def _prepare(config: Config, folder: RunFolder, scale: float | None) -> _Parts:
         trainer = build.trainer(config, folder, callbacks)
         plan = build.plan(config, trainer.num_devices * trainer.num_nodes, segments)
         data = build.data(config)
-        inputs = data.splits.train[0]
-        module = build.module(config, plan, inputs.shape[1:], data.splits.classes)
+        module = build.module(config, plan, data.splits.inputs, data.splits.classes)
         module.make_scheduler(module.make_optimizer())
         if start:
             _load(start[0], module, callbacks if resumes else [])

@@ -48,13 +48,12 @@ class Classifier(pl.LightningModule):
         self.test_acc = MulticlassAccuracy(classes, average="micro")
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits of shape (n, classes)."""
+        """Logits of shape (n, classes), or (n, length, classes) for a label a token."""
         return self.model(inputs)  # type: ignore[no-any-return]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss of a batch."""
-        inputs, labels = batch
-        return cross_entropy(self.model(inputs), labels)
+        return cross_entropy(*self._logits(batch))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure `val_loss` and `val_acc`."""
@@ -65,12 +64,16 @@ class Classifier(pl.LightningModule):
         self._measure("test", self.test_loss, self.test_acc, batch)
 
     def _measure(self, stage: str, loss: MeanMetric, accuracy: MulticlassAccuracy, batch: Batch) -> None:
-        inputs, labels = batch
-        logits = self.model(inputs)
+        logits, labels = self._logits(batch)
         loss.update(cross_entropy(logits, labels, reduction="none"))
         accuracy.update(logits, labels)
         for name, metric in (("loss", loss), ("acc", accuracy)):
             self.log(f"{stage}_{name}", metric, logger=False, on_step=False, on_epoch=True)
+
+    def _logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits and labels, a row for each label: a sequence has one a token."""
+        inputs, labels = batch
+        return self.model(inputs).flatten(0, -2), labels.flatten()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and its scheduler, which counts the updates itself."""
