@@ -335,9 +335,10 @@ def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> 
     """Lightning's Trainer; every key under `trainer` is an argument of its own."""
     import lightning.pytorch as pl
 
+    from lrtrain.training.epoch_loop import EpochLoop
     from lrtrain.training.loggers import EventFile
 
-    return pl.Trainer(
+    made = pl.Trainer(
         **config["trainer"],
         max_epochs=config["epochs"],
         logger=EventFile(folder) if config["logger"]["name"] == "tensorboard" else False,
@@ -347,3 +348,5 @@ def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> 
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+    made.fit_loop.epoch_loop = EpochLoop(made)
+    return made

@@ -94,13 +94,14 @@ class Record(pl.Callback):
         self.last_rate = scheduler.used_lrs[0]
         if step == 0:
             self.first_rate = self.last_rate
+        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # Lightning gives a batch's share of it
         self._add(
             step,
             {
                 "epoch": step // (scheduler.steps_per_epoch or 1),
                 **_rates(scheduler),
                 **self._settings,
-                "train_loss": float(outputs["loss"]),
+                "train_loss": loss,
                 "grad_norm": self._grad_norm,
                 "update_ratio": float(change.norm() / before.norm()),
             },
