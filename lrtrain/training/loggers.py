@@ -10,6 +10,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.tensorflow_stub.errors import DataLossError
 from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -39,6 +40,12 @@ class EventFile(TensorBoardLogger):
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__(folder.path, name="", version="", default_hp_metric=False)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add the values of one log point, in one event."""
+        values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
+        self.experiment._get_file_writer().add_summary(Summary(value=values), step)
 
     def finalize(self, status: str) -> None:
         """Flush only: Lightning calls this after fit and after test, and to close would begin another file."""

@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger
-from torch.nn.utils import get_total_norm, parameters_to_vector
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from lrtrain.runs import RunFolder, Table
@@ -41,6 +41,7 @@ class Record(pl.Callback):
         self.first_rate = self.last_rate = 0.0
         self.last_metrics: dict[str, float] = {}
         self._row: dict[str, Any] = {}
+        self._weights: list[torch.Tensor] = []
         self._before: torch.Tensor | None = None
         self._step = 0
         self._grad_norm = 0.0
@@ -50,6 +51,7 @@ class Record(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the table."""
+        self._weights = list(pl_module.parameters())
         self._open(trainer)
 
     def _open(self, trainer: pl.Trainer) -> None:
@@ -76,9 +78,9 @@ class Record(pl.Callback):
             return
         names = scheduler_of(trainer).hyperparameters
         self._settings = {name: setting(optimizer.param_groups[0], name) for name in names}
-        gradients = [weight.grad for weight in pl_module.parameters() if weight.grad is not None]
+        gradients = [weight.grad for weight in self._weights if weight.grad is not None]
         self._grad_norm = float(get_total_norm(gradients))
-        self._before = parameters_to_vector(pl_module.parameters()).detach().clone()
+        self._before = _flat(self._weights)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -90,7 +92,7 @@ class Record(pl.Callback):
         step, before, self._before = self._step, self._before, None
         if scheduler.last_epoch == step:  # a GradScaler skipped the update
             return
-        change = parameters_to_vector(pl_module.parameters()).detach() - before
+        change = _flat(self._weights) - before
         self.last_rate = scheduler.used_lrs[0]
         if step == 0:
             self.first_rate = self.last_rate
@@ -172,3 +174,9 @@ def _rates(scheduler: Scheduler) -> dict[str, float]:
     groups = scheduler.optimizer.param_groups
     names = [f"lr/{group.get('name', index)}" for index, group in enumerate(groups)] if len(groups) > 1 else ["lr"]
     return dict(zip(names, scheduler.used_lrs or [math.nan] * len(names), strict=True))
+
+
+@torch.no_grad()
+def _flat(weights: list[torch.Tensor]) -> torch.Tensor:
+    """A copy of all weights, in one vector."""
+    return torch.cat([weight.reshape(-1) for weight in weights])
