@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import logging
 import statistics
 import tempfile
@@ -62,7 +63,7 @@ def network(work: Work) -> nn.Module:
     """The multilayer perceptron."""
     torch.manual_seed(0)
     widths = [64, *work.hidden]
-    layers = [layer for pair in zip(widths, widths[1:], strict=False) for layer in (nn.Linear(*pair), nn.ReLU())]
+    layers = [layer for pair in itertools.pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
     return nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], 10))
 
 
@@ -73,7 +74,7 @@ def optimizer_of(net: nn.Module) -> tuple[Optimizer, StepLR]:
 
 
 def loaders(work: Work) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """torch's own, as one writes them."""
+    """Torch's own, as one writes them."""
     train = DataLoader(TensorDataset(inputs, labels), batch_size=work.batch_size, shuffle=True)
     return train, DataLoader(TensorDataset(val_inputs, val_labels), batch_size=512)
 
@@ -97,7 +98,7 @@ def with_dataloader(work: Work) -> None:
     train, val = loaders(work)
 
     def validate(net: nn.Module) -> float:
-        return sum((net(x).argmax(1) == y).sum().item() for x, y in val)
+        return float(sum((net(x).argmax(1) == y).sum().item() for x, y in val))
 
     plain(work, lambda: iter(train), validate)
 
@@ -106,7 +107,7 @@ def in_memory(work: Work) -> None:
     """The plain loop over slices of tensors."""
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for chosen in torch.randperm(len(inputs)).split(work.batch_size):
+        for chosen in torch.split(torch.randperm(len(inputs)), work.batch_size):
             yield inputs[chosen], labels[chosen]
 
     plain(work, batches, lambda net: (net(val_inputs).argmax(1) == val_labels).float().mean().item())
