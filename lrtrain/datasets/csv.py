@@ -70,13 +70,14 @@ def load(file: str | None, target: str | int | None, drop: Sequence[str], valida
     labels = np.array(table.labels)
     random = np.random.default_rng(0)  # fixed: the split is part of the dataset, not of a run
     pieces: list[list[NDArray[np.int64]]] = [[], [], []]
-    for label, (own, validating, _) in enumerate(_shares(table, validation, test)):
+    for label, (own, held_out, _) in enumerate(_shares(table, validation, test)):
         places = random.permutation(np.flatnonzero(labels == label))
-        for piece, part in zip(pieces, np.split(places, [own, own + validating]), strict=True):
+        for piece, part in zip(pieces, np.split(places, [own, own + held_out]), strict=True):
             piece.append(part)
     parts = [np.sort(np.concatenate(piece)) for piece in pieces]
     inputs = _features(table, parts[0])
-    return Splits(*(InMemory(inputs[part], labels[part]) for part in parts), classes=len(table.classes))
+    train, validating, testing = (InMemory(inputs[part], labels[part]) for part in parts)
+    return Splits(train, validating, testing, classes=len(table.classes))
 
 
 def _features(table: Table, train: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -172,7 +173,9 @@ def _classes(values: Sequence[str], target: str, lines: Sequence[int]) -> tuple[
     if all(_NUMBER.fullmatch(name) for name in names):
         names.sort(key=float)
         if any(not float(name).is_integer() for name in names):
-            raise ValueError(f"the target {target!r} holds numbers such as {_fraction(names)}: lrtrain tells classes only")
+            raise ValueError(
+                f"the target {target!r} holds numbers such as {_fraction(names)}: lrtrain tells classes only"
+            )
     if len(names) < 2:
         raise ValueError(f"the target {target!r} must have two classes or more, got {names}")
     places = {name: label for label, name in enumerate(names)}

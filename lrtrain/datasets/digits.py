@@ -29,5 +29,6 @@ def load() -> Splits:
     train, validation, train_labels, validation_labels = train_test_split(
         rest, rest_labels, test_size=VALIDATION, stratify=rest_labels, random_state=SPLIT_SEED
     )
-    parts = (train, train_labels), (validation, validation_labels), (test, test_labels)
-    return Splits(*(InMemory(*part) for part in parts), classes=10)
+    return Splits(
+        InMemory(train, train_labels), InMemory(validation, validation_labels), InMemory(test, test_labels), classes=10
+    )

@@ -80,8 +80,7 @@ def read_idx(pictures: Pictures, folder: Path) -> tuple[Bytes, Bytes, Bytes, Byt
     sizes = [pictures.train, pictures.train, pictures.test, pictures.test]
     shapes = [pictures.shape, (), pictures.shape, ()]
     train, train_labels, test, test_labels = (
-        _idx(folder / name, (size, *shape))
-        for name, size, shape in zip(pictures.files, sizes, shapes, strict=True)
+        _idx(folder / name, (size, *shape)) for name, size, shape in zip(pictures.files, sizes, shapes, strict=True)
     )
     return train, train_labels, test, test_labels
 
@@ -141,12 +140,14 @@ def read_cifar(
     return *parts[0], *parts[1]
 
 
-def _fill(values: Bytes, file: IO[bytes]) -> None:
+def _fill(values: Bytes, file: IO[bytes] | gzip.GzipFile) -> None:
     """Read the bytes of an array, and no more than it has."""
-    flat, done = memoryview(values).cast("B"), 0
+    import numpy as np
+
+    flat, done = values.reshape(-1), 0
     while done < len(flat):
         piece = file.read(min(1 << 20, len(flat) - done))
         if not piece:
             raise ValueError(f"it ends after {done:,} of {len(flat):,} bytes")
-        flat[done : done + len(piece)] = piece
+        flat[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
         done += len(piece)

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lrtrain.datasets import Source
@@ -123,7 +123,7 @@ class Streamed:
     def gather(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """The samples at `places`."""
         inputs = self.reader.read(self.places[places.numpy()])
-        return self._convert(torch.from_numpy(inputs)), self.labels[places]
+        return self._convert(torch.from_numpy(inputs)), self.labels.index_select(0, places)
 
     def in_one_piece(self) -> InMemory:
         """The same samples, read now."""
@@ -162,35 +162,3 @@ def free_memory() -> float:
     except (OSError, ValueError):
         pass
     return min(free)
-
-
-def held_out(count: int, *shares: float) -> list[NDArray[np.int64]]:
-    """Split the places of `count` samples at random, but always in the same way.
-
-    Returns:
-        Those of each share, and before them what is left.
-
-    Raises:
-        ValueError: A part would be empty.
-    """
-    sizes = [round(share * count) for share in shares]
-    if count - sum(sizes) < 1 or (shares and min(sizes) < 1):
-        raise ValueError(f"{count:,} samples are too few to be split into shares of {', '.join(map(str, shares))}")
-    order = np.random.default_rng(0).permutation(count)
-    return [np.sort(part) for part in np.split(order, np.cumsum([count - sum(sizes), *sizes])[:-1])]
-
-
-def contiguous(labels: ArrayLike) -> tuple[NDArray[np.int64], int]:
-    """Labels as whole numbers from 0, and how many classes there are.
-
-    Raises:
-        ValueError: They are not whole numbers from 0, or all the same.
-    """
-    values = np.asarray(labels)
-    if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
-        raise ValueError(f"labels must be whole numbers, one a sample, got {values.dtype} of shape {values.shape}")
-    if not len(values) or values.min() < 0 or values.max() < 1:
-        raise ValueError("labels must be whole numbers from 0, of two classes or more")
-    if values.max() >= len(values):
-        raise ValueError(f"labels go up to {values.max():,}, but there are only {len(values):,} samples")
-    return values.astype(np.int64), int(values.max()) + 1

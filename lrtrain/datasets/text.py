@@ -19,9 +19,9 @@ def train_size(file: str | None, length: int, stride: int | None, validation: fl
 def load(file: str | None, length: int, stride: int | None, validation: float) -> Splits:
     """Windows of a text; inputs are tokens of shape (n, length), labels the characters that follow each.
 
-    The tokens are the text's distinct characters in the order of their code points. As in nanoGPT, the last share of the
-    text is for validation, and there is no other to test on: the test is the validation. Those windows do not overlap.
-    The text is in memory once, however much the windows overlap.
+    The tokens are the text's distinct characters in the order of their code points. As in nanoGPT, the last share of
+    the text is for validation, and there is no other to test on: the test is the validation. Those windows do not
+    overlap. The text is in memory once, however much the training windows overlap.
 
     Args:
         file: A text in UTF-8.
@@ -73,5 +73,7 @@ def _boundary(text: str, validation: float) -> int:
 def _windows(characters: int, length: int, stride: int) -> int:
     """How many windows there are, each with one character more to tell."""
     if characters <= length:
-        raise RequestError(f"dataset.length={length}: a part of the text has {characters:,} characters, too few for that")
+        raise RequestError(
+            f"dataset.length={length}: a part of the text has {characters:,} characters, too few for that"
+        )
     return (characters - 1 - length) // stride + 1
