@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -147,7 +148,8 @@ def _tables(path: str, config: str | None) -> Mapping[str, Any]:
     except ImportError:
         raise RequestError('dataset=hub needs another package: pip install "lrtrain[hub]"') from None
     hub.disable_progress_bars()
-    hub.logging.set_verbosity_error()
+    for name in ("datasets", "huggingface_hub"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # what goes wrong, we say ourselves
     with reading(f"dataset.path={path}"):
         local = Path(path).expanduser()
         if local.is_file():

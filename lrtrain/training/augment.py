@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 
 class Augment:
@@ -37,40 +36,44 @@ class Augment:
 
     def __call__(self, pictures: Tensor, key: Sequence[int]) -> Tensor:
         """New pictures of the same shape; `key` decides the random numbers."""
-        source, count = _generator(key), len(pictures)
-        if self.crop:
-            offsets = torch.randint(0, 2 * self.crop + 1, (2, count), generator=source)
-            pictures = cropped(pictures, offsets, self.crop)
-        if self.flip:
-            pictures = flipped(pictures, torch.rand(count, generator=source) < 0.5)
-        if self.cutout:
-            height, width = pictures.shape[2:]
-            rows = torch.randint(0, height, (count,), generator=source)
-            columns = torch.randint(0, width, (count,), generator=source)
-            pictures = cut_out(pictures, torch.stack([rows, columns]), self.cutout)
-        return pictures
+        random, count = _generator(key), len(pictures)
+        shifts = torch.randint(-self.crop, self.crop + 1, (2, count), generator=random)
+        mirrored = torch.rand(count, generator=random) < (0.5 if self.flip else 0.0)
+        centres = torch.stack([torch.randint(0, side, (count,), generator=random) for side in pictures.shape[2:]])
+        if self.crop or self.flip:
+            pictures = moved(pictures, shifts, mirrored)
+        return cut_out(pictures, centres, self.cutout) if self.cutout else pictures
 
 
-def flipped(pictures: Tensor, chosen: Tensor) -> Tensor:
-    """The pictures, those where `chosen` (n,) is true mirrored left to right."""
-    return torch.where(chosen[:, None, None, None], pictures.flip(3), pictures)
+def moved(pictures: Tensor, shifts: Tensor, mirrored: Tensor) -> Tensor:
+    """Each picture as seen from (down, right) of its place, and then mirrored left to right.
 
-
-def cropped(pictures: Tensor, offsets: Tensor, margin: int) -> Tensor:
-    """From each picture, reflected by `margin` pixels on all sides, the part that begins at its offset (2, n)."""
+    Args:
+        pictures: (n, channels, height, width).
+        shifts: (2, n) whole numbers, less than a side.
+        mirrored: (n,) booleans.
+    """
     height, width = pictures.shape[2:]
-    windows = pad(pictures, [margin] * 4, mode="reflect").unfold(2, height, 1).unfold(3, width, 1)
-    return windows[torch.arange(len(pictures)), :, offsets[0], offsets[1]]
+    rows = _reflected(torch.arange(height) + shifts[0][:, None], height)
+    columns = _reflected(torch.arange(width) + shifts[1][:, None], width)
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    places = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)[:, None]
+    return pictures.flatten(2).gather(2, places.expand(-1, pictures.shape[1], -1)).view_as(pictures)
+
+
+def _reflected(places: Tensor, side: int) -> Tensor:
+    """Places beyond a border, as far within it; the border itself is not repeated."""
+    return side - 1 - (side - 1 - places.abs()).abs()
 
 
 def cut_out(pictures: Tensor, centres: Tensor, side: int) -> Tensor:
     """The pictures with zeros in a square of `side` pixels around each one's centre (2, n)."""
-    starts = centres - side // 2
     inside = []
-    for start, length in zip(starts, pictures.shape[2:], strict=True):
+    for start, length in zip(centres - side // 2, pictures.shape[2:], strict=True):
         distance = torch.arange(length) - start[:, None]
         inside.append((distance >= 0) & (distance < side))
-    return pictures.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
+    kept: Tensor = ~(inside[0][:, :, None] & inside[1][:, None, :])
+    return pictures * kept[:, None].to(pictures.dtype)  # several times as fast as masked_fill
 
 
 def _generator(key: Sequence[int]) -> torch.Generator:
