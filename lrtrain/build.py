@@ -212,7 +212,11 @@ def horizon(config: Config, devices: int | None = None) -> Horizon:
     if devices is None:
         devices = config["trainer"]["devices"] if isinstance(config["trainer"]["devices"], int) else 1
     name, parameters = named(config["dataset"])
-    samples = math.ceil(dataset(name).train_size(**parameters) / max(devices, 1))
+    try:
+        size = dataset(name).train_size(**parameters)
+    except TypeError as error:
+        raise ValueError(f"dataset={name}: {error}") from None
+    samples = math.ceil(size / max(devices, 1))
     batches = samples / config["batch_size"]
     batches = math.floor(batches) if config["drop_last"] else math.ceil(batches)
     if not batches:
@@ -324,11 +328,14 @@ def module(config: Config, plan: Plan, inputs: Inputs, classes: int) -> Classifi
 
 def data(config: Config) -> Data:
     """The data module."""
+    from lrtrain.training.augment import Augment
     from lrtrain.training.data import Data
 
     name, parameters = named(config["dataset"])
     order = {key: config[key] for key in ("batch_size", "seed", "drop_last", "workers")}
-    return Data(dataset(name).load(**parameters), **order)
+    splits = dataset(name).load(**parameters)
+    augment = Augment(splits.inputs.shape, **config["augment"]) if any(config["augment"].values()) else None
+    return Data(splits, augment=augment, **order)
 
 
 def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> pl.Trainer:

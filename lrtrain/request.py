@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lrtrain import build
 from lrtrain.configs import GROUPS, config_dir, strategies
 from lrtrain.errors import RequestError
-from lrtrain.schedules.parameters import Choice, Every, Length, Number, Optional, Rate, Sequence, Table
+from lrtrain.schedules.parameters import Choice, Every, Length, Number, Optional, Rate, Sequence, Table, Text
 
 _SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
 _POSITIVE_COUNT = Number(low=1, integer=True)
@@ -89,6 +89,19 @@ RULES: dict[str, Any] = {
     "model.hidden": Sequence(_POSITIVE_COUNT),
     "model.channels": Sequence(_POSITIVE_COUNT, least=1),
     "model.dropout": _PROBABILITY,
+    "augment": Table(),
+    "augment.crop": Number(low=0, integer=True),
+    "augment.cutout": Number(low=0, integer=True),
+    **{f"dataset.{key}": Optional(Text()) for key in ("file", "target", "inputs", "labels")},
+    **{f"dataset.{key}": Optional(Text()) for key in ("path", "config", "image", "label")},
+    "dataset.data_dir": Text(),
+    "dataset.length": _POSITIVE_COUNT,
+    "dataset.stride": Optional(_POSITIVE_COUNT),
+    "dataset.size": Optional(_POSITIVE_COUNT),
+    "dataset.validation": _PROBABILITY,
+    "dataset.test": _PROBABILITY,
+    "dataset.drop": Sequence(Text()),
+    "dataset.in_memory": Optional(Choice((True, False))),
     "optimizer.momentum": _PROBABILITY,
     "optimizer.weight_decay": Number(low=0),
     "optimizer.betas": Sequence(_PROBABILITY, least=2),
@@ -238,6 +251,8 @@ def _check_level(values: dict[str, Any], reference: dict[str, Any], prefix: str,
             raise RequestError(_unknown(path, reference, scheduler))
         if isinstance(reference[key], dict) and isinstance(value, dict):
             _check_level(value, reference[key], f"{path}.", scheduler)
+        elif reference[key] is None and path in RULES:
+            continue
         elif prefix and prefix != "trainer." and not _same_type(value, reference[key]):
             raise RequestError(f"{path} must be like {reference[key]!r}, got {value!r}")
 

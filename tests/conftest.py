@@ -12,9 +12,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+
+if TYPE_CHECKING:
+    from lrtrain.datasets import Source, Splits
 
 
 class Result(NamedTuple):
@@ -52,6 +55,19 @@ SMALL = ("model=linear", "trainer=cpu", "log_every=1", "+trainer.limit_train_bat
 def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def whole(source: Source) -> tuple[Any, Any]:
+    """All inputs and labels of a dataset's part."""
+    import torch
+
+    inputs, labels = source.gather(torch.arange(len(source)))
+    return inputs.numpy(), labels.numpy()
+
+
+def parts(splits: Splits) -> list[tuple[Any, Any]]:
+    """The inputs and labels to train on, to validate, to test."""
+    return [whole(source) for source in splits[:3]]
 
 
 def python(*arguments: str, cwd: Path, interpreter: str = sys.executable) -> Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,11 @@ import pytest
 import torch
 from conftest import SMALL, Train
 from hydra import compose, initialize_config_dir
-from sklearn.datasets import load_digits
 from torch.optim import Optimizer
 
 from lrtrain import build
 from lrtrain.configs import config_dir
-from lrtrain.datasets import Inputs, dataset
+from lrtrain.datasets import Inputs
 from lrtrain.models import model
 from lrtrain.request import plain_config
 from lrtrain.runs import RunFolder
@@ -166,42 +164,6 @@ def test_update_ratio_is_rate_times_gradient_over_weights(tmp_path: Path) -> Non
     assert rows["grad_norm"] == pytest.approx(norms.gradients, rel=1e-5)
     expected = [r * g / w for r, g, w in zip(rates, norms.gradients, norms.weights, strict=True)]
     assert rows["update_ratio"] == pytest.approx(expected, rel=1e-4)
-
-
-def test_digits_are_split_once_and_for_all() -> None:
-    module = dataset("digits")
-    splits, again = module.load(), module.load()
-    parts = splits[:3]
-    for part, same in zip(parts, again[:3], strict=True):
-        assert np.array_equal(part[0], same[0])
-        assert np.array_equal(part[1], same[1])
-    assert [len(labels) for _, labels in parts] == [1257, 180, 360]
-    assert module.train_size() == 1257
-
-
-def test_digits_are_whole_and_disjoint() -> None:
-    splits = dataset("digits").load()
-
-    def count(images: Any, labels: Any) -> Counter[bytes]:
-        rows = np.column_stack([np.round(images.reshape(len(images), -1) * 16), labels]).astype(np.uint8)
-        return Counter(row.tobytes() for row in rows)
-
-    images, labels = load_digits(return_X_y=True)
-    whole = count(np.asarray(images) / 16, labels)
-    parts = [count(*part) for part in splits[:3]]
-    # Each image is in one part, as often as the original has it.
-    assert parts[0] + parts[1] + parts[2] == whole
-    for inputs, _ in splits[:3]:
-        assert inputs.dtype == np.float32
-        assert inputs.min() == 0
-        assert inputs.max() == 1
-
-
-def test_digits_are_stratified() -> None:
-    splits = dataset("digits").load()
-    share = np.bincount(load_digits().target) / 1797
-    for _, labels in splits[:3]:
-        assert np.bincount(labels, minlength=10) == pytest.approx(share * len(labels), abs=1.0)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 12)])

@@ -101,6 +101,20 @@ class Rate:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A name or a path."""
+
+    def parse(self, value: object) -> str:
+        """Return the value as text if the rule admits it, else raise ValueError."""
+        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value) or "\0" in str(value):
+            raise ValueError(f"must be {self}, got {value!r}")
+        return str(value)
+
+    def __str__(self) -> str:
+        return "a name or a path"
+
+
+@dataclass(frozen=True)
 class Table:
     """Values by name."""
 

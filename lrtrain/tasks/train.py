@@ -144,7 +144,8 @@ def _announcement(config: Config, parts: _Parts) -> list[str]:
     """What is said at the start: from where, what the rate will do, and what is odd about it."""
     begins = "going on" if parts.resumes else "beginning"
     origin = [f"{begins} from {parts.start[0]}, update {parts.start[1]:,}"] if parts.start else []
-    return [*origin, parts.plan.sentence(), *(f"warning: {line}" for line in build.warnings(config, parts.plan))]
+    data = f"{config['dataset']['name']}: {parts.data.splits.sentence()}"
+    return [*origin, data, parts.plan.sentence(), *(f"warning: {line}" for line in build.warnings(config, parts.plan))]
 
 
 def _start(config: Config) -> tuple[tuple[Path, int] | None, list[Segment]]:
