@@ -86,7 +86,7 @@ def plain(work: Work, batches: Batches, validate: Callable[[nn.Module], float]) 
     for _ in range(work.epochs):
         for x, y in batches():
             optimizer.zero_grad()
-            cross_entropy(net(x), y).backward()
+            torch.autograd.backward(cross_entropy(net(x), y))
             optimizer.step()
         scheduler.step()
         with torch.no_grad():
