@@ -375,11 +375,14 @@ def data(config: Config) -> Data:
 def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's Trainer; every key under `trainer` is an argument of its own."""
     import lightning.pytorch as pl
+    import torch
     from lightning.pytorch import profilers
 
     from lrtrain.training.loggers import EventFile
 
     settings = dict(config["trainer"])
+    if settings["accelerator"] == "gpu" and not torch.accelerator.is_available():
+        raise ValueError("trainer.accelerator=gpu: torch finds no GPU here; write trainer=auto")
     if settings["profiler"]:
         kind = {"simple": "SimpleProfiler", "advanced": "AdvancedProfiler", "pytorch": "PyTorchProfiler"}
         settings["profiler"] = getattr(profilers, kind[settings["profiler"]])(folder.path, folder.profile)

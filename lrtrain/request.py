@@ -351,6 +351,8 @@ def _explain(request: Request, overrides: list[str]) -> str | None:
         key = override.key_or_group
         if key in groups or key.startswith("hydra") or override.type not in _SETTING:
             continue
+        if _has(reference, key) and override.type is OverrideType.ADD:
+            return f"there is a {key} already: write it without +"
         if not _has(reference, key) and (override.type is OverrideType.CHANGE or not key.startswith("trainer.")):
             return _unknown(key, reference, chosen.get("scheduler", str(reference["scheduler"])))
     return None

@@ -27,7 +27,7 @@ NAMES = sorted(OPTIMIZERS)
 TECHNICAL = {"params", "foreach", "maximize", "capturable", "differentiable", "fsdp_in_use"}
 """How an optimizer computes, not what."""
 LEFT_OUT = {
-    "adagrad": {"lr_decay"},  # scheduler=inverse_time per=step
+    "adagrad": {"lr_decay"},  # scheduler=inverse_time every=1st per=step
     "schedulefree_sgd": {"warmup_steps"},  # warmup=
     "schedulefree_adamw": {"warmup_steps"},
 }
@@ -172,7 +172,7 @@ def test_schedulefree_warms_up_as_its_own_warm_up() -> None:
 def test_adagrads_decay_is_inverse_time() -> None:
     ours, theirs = network(), network()
     own = optimizer("adagrad", groups(ours, lr=0.01), **settings("adagrad"))
-    Scheduler(own, inverse_time(decay=0.5, per="step"), total_steps=6, steps_per_epoch=2)
+    Scheduler(own, inverse_time(decay=0.5, every="1st", per="step"), total_steps=6, steps_per_epoch=2)
     oracle = torch.optim.Adagrad(theirs.parameters(), lr=0.01, lr_decay=0.5)
     pairs = zip(descend(ours, own, updates=6), descend(theirs, oracle, updates=6), strict=True)
     assert all(torch.allclose(a, b, rtol=1e-6, atol=1e-7) for a, b in pairs)

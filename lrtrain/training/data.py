@@ -36,7 +36,7 @@ class Data(pl.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Shuffled batches, from where a resumed run had stopped."""
-        again = self.trainer is not None and self.trainer.overfit_batches > 0  # the same batches in every epoch
+        again = getattr(self.trainer, "overfit_batches", 0)  # the same batches in every epoch
         order = {"shuffle": not again, "seed": self.seed, "drop_last": self.drop_last, "workers": self.workers}
         self._train = self._loader(self.splits.train, self.batch_size, **order)
         if self._position:
