@@ -310,7 +310,8 @@ def module(config: Config, plan: Plan, inputs: Inputs, classes: int) -> Classifi
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config["compile"]:
         _check_compiler()
-        network.compile()  # in place, so that the names in a checkpoint stay as they are
+        # So the names in a checkpoint stay as they are; network.compile() does nothing for an nn.Sequential.
+        network.forward = torch.compile(network.forward)
     chosen = groups(config)
     parameters = parameter_groups(
         network,

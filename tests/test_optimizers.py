@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import pytest
 import torch
-from conftest import SMALL, Train, composed
+from conftest import SMALL, CommandLine, Train, composed
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lrtrain import Scheduler
 from lrtrain.configs import config_dir
+from lrtrain.request import RULES
 from lrtrain.runs import RunFolder
 from lrtrain.schedules import constant, cosine, inverse_time, warmup
 from lrtrain.tasks.train import run as run_training
@@ -75,6 +76,36 @@ def test_all_of_torch_is_there() -> None:
     theirs = {kind for kind in vars(torch.optim).values() if isinstance(kind, type) and issubclass(kind, Optimizer)}
     ours = {optimizer_class(name) for name in NAMES} | {torch.optim.Muon}
     assert theirs - ours == {Optimizer, torch.optim.LBFGS, torch.optim.SparseAdam}
+
+
+def test_every_number_has_a_rule() -> None:
+    """And every rule is of a setting that some optimizer has."""
+    ruled = {key.partition(".")[2] for key in RULES if key.startswith("optimizer.")} - {"name"}
+    values: dict[str, Any] = {}
+    for name in [*NAMES, "custom"]:
+        values |= settings(name)
+    assert ruled <= values.keys()
+    unruled = {key: value for key, value in values.items() if key not in ruled | {"lr"}}
+    assert {key for key, value in unruled.items() if not isinstance(value, bool)} == {"growth_rate"}, "it may be inf"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("optimizer=prodigy", None),
+        ("optimizer=prodigy lr=0.1", "warning: optimizer=prodigy finds its rate itself, and lr=0.1 multiplies that"),
+        ("optimizer=rprop", "warning: optimizer=rprop takes the schedule's first rate and then its own"),
+    ],
+)
+def test_warnings(arguments: str, said: str | None, command_line: CommandLine) -> None:
+    out = command_line(*arguments.split(), "task=preview", "scheduler=cosine").out
+    assert (said in out) if said else ("warning" not in out)
+
+
+def test_an_optimizer_brings_its_own_rate() -> None:
+    assert composed("optimizer=adamw")["lr"] == 0.001
+    assert composed("optimizer=adamw", "lr=0.5")["lr"] == 0.5
+    assert composed()["lr"] == 0.1
 
 
 def network() -> nn.Sequential:

@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger
-from torch.nn.utils import get_total_norm, parameters_to_vector
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from lrtrain.runs import RunFolder, Table
@@ -78,7 +78,7 @@ class Record(pl.Callback):
         self._settings = {name: setting(optimizer.param_groups[0], name) for name in names}
         gradients = [weight.grad for weight in pl_module.parameters() if weight.grad is not None]
         self._grad_norm = float(get_total_norm(gradients))
-        self._before = parameters_to_vector(pl_module.parameters()).detach().clone()
+        self._before = _weights(pl_module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -90,7 +90,7 @@ class Record(pl.Callback):
         step, before, self._before = self._step, self._before, None
         if scheduler.last_epoch == step:  # a GradScaler skipped the update
             return
-        change = parameters_to_vector(pl_module.parameters()).detach() - before
+        change = _weights(pl_module) - before
         self.last_rate = scheduler.used_lrs[0]
         if step == 0:
             self.first_rate = self.last_rate
@@ -164,6 +164,11 @@ class Record(pl.Callback):
         if self._table and self._row:
             self._table.add(self._row)
         self._row = {}
+
+
+def _weights(module: pl.LightningModule) -> torch.Tensor:
+    """A copy of all weights as one vector, in whatever layout they are."""
+    return torch.cat([weight.detach().flatten() for weight in module.parameters()])
 
 
 def _rates(scheduler: Scheduler) -> dict[str, float]:
