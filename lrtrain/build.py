@@ -6,7 +6,9 @@ What decides the learning rate is built without torch; the rest imports what it 
 from __future__ import annotations
 
 import math
+import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -101,6 +103,11 @@ def warnings(config: Config, plan: Plan) -> list[str]:
     if stop and plan.feedback and stop <= plan.feedback.parameters.get("patience", -1):
         patience = plan.feedback.parameters["patience"]
         found.append(f"early_stop={stop} ends the run before {plan.feedback.name} with patience={patience} can act")
+    lr, kind = float(config["lr"]), config["optimizer"]["name"]
+    if kind == "prodigy" and lr != 1:
+        found.append(f"optimizer=prodigy finds its rate itself, and lr={lr:g} multiplies that; it is meant for lr=1")
+    if kind == "rprop":
+        found.append("optimizer=rprop takes the schedule's first rate and then its own, from the gradients' signs")
     total = plan.horizon.total_steps
     sampled = {step: plan.rate(step) for step in range(0, total, max(1, total // 1000))}
     risen = max(sampled, key=lambda step: sampled[step]) / plan.horizon.steps_per_epoch
@@ -221,7 +228,7 @@ def horizon(config: Config, devices: int | None = None) -> Horizon:
     batches = math.floor(batches) if config["drop_last"] else math.ceil(batches)
     if not batches:
         raise ValueError(f"batch_size={config['batch_size']} with drop_last leaves no batch of {samples:,} samples")
-    batches = _limited(batches, config["trainer"].get("limit_train_batches"))
+    batches = _limited(batches, config["trainer"]["overfit_batches"] or config["trainer"]["limit_train_batches"])
     return Horizon(math.ceil(batches / config["trainer"]["accumulate_grad_batches"]), config["epochs"])
 
 
@@ -280,24 +287,35 @@ def cadence(config: Config, horizon: Horizon) -> Cadence:
     return Cadence(updates=max(1, updates(span, horizon.at(0))))
 
 
-def _limited(batches: int, limit: float | None) -> int:
+def _limited(batches: int, limit: float) -> int:
     """Lightning's `limit_train_batches`: a number of batches, or a share of them."""
-    if limit is None:
-        return batches
-    return max(1, min(batches, limit if isinstance(limit, int) else int(batches * limit)))
+    limited = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    if not limited:
+        raise ValueError(f"{limit:.3g} of {batches:,} batches is less than one: give their number")
+    return limited
 
 
 def module(config: Config, plan: Plan, inputs: Inputs, classes: int) -> Classifier:
     """The LightningModule with its model, optimizer and scheduler."""
+    import torch
+
     from lrtrain.models import model
     from lrtrain.scheduler import Scheduler
     from lrtrain.training.groups import parameter_groups
     from lrtrain.training.module import Classifier
-    from lrtrain.training.optimizers import optimizer
+    from lrtrain.training.optimizers import optimizer, own_groups
 
     model_name, model_parameters = named(config["model"])
     optimizer_name, settings = named(config["optimizer"])
     network = model(model_name, inputs, classes, **model_parameters)
+    if config["channels_last"]:
+        if len(inputs.shape) != 3:
+            raise ValueError(f"channels_last=true is for pictures; {config['dataset']['name']} has none")
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config["compile"]:
+        _check_compiler()
+        # So the names in a checkpoint stay as they are; network.compile() does nothing for an nn.Sequential.
+        network.forward = torch.compile(network.forward)
     chosen = groups(config)
     parameters = parameter_groups(
         network,
@@ -306,6 +324,7 @@ def module(config: Config, plan: Plan, inputs: Inputs, classes: int) -> Classifi
         no_decay=config["no_decay"],
         layer_decay=config["layer_decay"],
     )
+    parameters = own_groups(optimizer_name, network, parameters, plan.lr, **settings)
     curves = {
         group["name"]: chosen[group["pattern"]].schedule if group["pattern"] else plan.schedule for group in parameters
     }
@@ -326,6 +345,29 @@ def module(config: Config, plan: Plan, inputs: Inputs, classes: int) -> Classifi
     )
 
 
+def _check_compiler() -> None:
+    names = filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++", "cl"))
+    if not any(map(shutil.which, names)):
+        raise ValueError("compile=true needs a C++ compiler such as g++ on the PATH; install one, or leave it out")
+
+
+def averaging(config: Config) -> list[pl.Callback]:
+    """What keeps an average of the weights, where one is kept.
+
+    Raises:
+        ValueError: There would be two of them.
+    """
+    from lrtrain.training.averaging import ScheduleFree, moving_average
+    from lrtrain.training.optimizers import averages_itself, optimizer_class
+
+    name, settings = named(config["optimizer"])
+    if not averages_itself(optimizer_class(name, settings.get("function"))):
+        return [moving_average(config["ema"])] if config["ema"] else []
+    if config["ema"]:
+        raise ValueError(f"optimizer={name} averages the weights itself: leave out ema")
+    return [ScheduleFree()]
+
+
 def data(config: Config) -> Data:
     """The data module."""
     from lrtrain.training.augment import Augment
@@ -341,12 +383,20 @@ def data(config: Config) -> Data:
 def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's Trainer; every key under `trainer` is an argument of its own."""
     import lightning.pytorch as pl
+    import torch
+    from lightning.pytorch import profilers
 
     from lrtrain.training.epoch_loop import EpochLoop
     from lrtrain.training.loggers import EventFile
 
+    settings = dict(config["trainer"])
+    if settings["accelerator"] == "gpu" and not torch.accelerator.is_available():
+        raise ValueError("trainer.accelerator=gpu: torch finds no GPU here; write trainer=auto")
+    if settings["profiler"]:
+        kind = {"simple": "SimpleProfiler", "advanced": "AdvancedProfiler", "pytorch": "PyTorchProfiler"}
+        settings["profiler"] = getattr(profilers, kind[settings["profiler"]])(folder.path, folder.profile)
     made = pl.Trainer(
-        **config["trainer"],
+        **settings,
         max_epochs=config["epochs"],
         logger=EventFile(folder) if config["logger"]["name"] == "tensorboard" else False,
         callbacks=callbacks,
@@ -355,5 +405,7 @@ def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> 
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+    if made.precision != settings["precision"]:
+        raise ValueError(f"trainer.precision={settings['precision']} needs a GPU: write {made.precision}")
     made.fit_loop.epoch_loop = EpochLoop(made)
     return made

@@ -18,11 +18,28 @@ from omegaconf.errors import OmegaConfBaseException
 from lrtrain import build
 from lrtrain.configs import GROUPS, config_dir, strategies
 from lrtrain.errors import RequestError
-from lrtrain.schedules.parameters import Choice, Every, Length, Number, Optional, Rate, Sequence, Table, Text
+from lrtrain.schedules.parameters import (
+    Batches,
+    Choice,
+    Either,
+    Every,
+    Instead,
+    Length,
+    Number,
+    Optional,
+    Pattern,
+    PlaceName,
+    Rate,
+    Sequence,
+    Table,
+    Text,
+)
 
 _SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
 _POSITIVE_COUNT = Number(low=1, integer=True)
 _PROBABILITY = Number(low=0, high=1, open_high=True)
+_NOT_NEGATIVE = Number(low=0)
+_POSITIVE = Number(low=0, open_low=True)
 
 
 class Name:
@@ -81,6 +98,9 @@ RULES: dict[str, Any] = {
     "groups": Optional(Table()),
     "hyperparameters": Optional(Table()),
     "log_every": _POSITIVE_COUNT,
+    "ema": _PROBABILITY,
+    "compile": Choice((True, False)),
+    "channels_last": Choice((True, False)),
     "overlay": Sequence(Strategy()),
     "steps_per_epoch": Optional(_POSITIVE_COUNT),
     "no_decay": Choice((True, False)),
@@ -102,10 +122,43 @@ RULES: dict[str, Any] = {
     "dataset.test": _PROBABILITY,
     "dataset.drop": Sequence(Text()),
     "dataset.in_memory": Optional(Choice((True, False))),
-    "optimizer.momentum": _PROBABILITY,
-    "optimizer.weight_decay": Number(low=0),
-    "optimizer.betas": Sequence(_PROBABILITY, least=2),
-    "optimizer.eps": Number(low=0, open_low=True),
+    **{
+        f"optimizer.{key}": _NOT_NEGATIVE
+        for key in (
+            *("weight_decay", "adamw_weight_decay", "dampening", "momentum_decay", "initial_accumulator_value"),
+            *("lambd", "t0", "r", "weight_lr_power"),
+        )
+    },
+    **{f"optimizer.{key}": _PROBABILITY for key in ("momentum", "rho", "alpha")},
+    **{f"optimizer.{key}": Sequence(_PROBABILITY, least=2) for key in ("betas", "adamw_betas")},
+    **{f"optimizer.{key}": _POSITIVE for key in ("adamw_eps", "adamw_lr", "d", "d0", "d_coef")},
+    "optimizer.eps": Either((_POSITIVE, Sequence(Optional(_POSITIVE), least=2))),
+    "optimizer.beta2_decay": Number(high=0),
+    "optimizer.beta3": Optional(_PROBABILITY),
+    "optimizer.etas": Sequence(_POSITIVE, least=2, rising=True),
+    "optimizer.step_sizes": Sequence(_POSITIVE, least=2, rising=True),
+    "optimizer.ns_coefficients": Sequence(Number(), least=3),
+    "optimizer.ns_steps": Number(low=1, high=99, integer=True),
+    "optimizer.adjust_lr_fn": Optional(Choice(("original", "match_rms_adamw"))),
+    "optimizer.adamw": Optional(Sequence(Pattern())),
+    "optimizer.slice_p": _POSITIVE_COUNT,
+    "optimizer.fused": Optional(Choice((True, False))),
+    "optimizer.function": Optional(PlaceName()),
+    "optimizer.parameters": Optional(Table()),
+    **{f"trainer.limit_{part}_batches": Batches() for part in ("train", "val", "test")},
+    "trainer.overfit_batches": Either((Choice((0,)), Batches())),
+    "trainer.val_check_interval": Batches(),
+    "trainer.precision": Choice(("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")),
+    "trainer.gradient_clip_val": Optional(_POSITIVE),
+    "trainer.gradient_clip_algorithm": Choice(("norm", "value")),
+    "trainer.deterministic": Choice((True, False, "warn")),
+    "trainer.profiler": Optional(Choice(("simple", "advanced", "pytorch"))),
+    "trainer.fast_dev_run": Instead("experiment=fast_dev_run"),
+    "trainer.max_epochs": Instead("epochs="),
+    "trainer.min_epochs": Instead("epochs="),
+    "trainer.max_steps": Instead("epochs=, or trainer.limit_train_batches= for less than an epoch"),
+    "trainer.min_steps": Instead("epochs="),
+    "trainer.logger": Instead("logger=tensorboard or logger=none"),
     "trainer.accumulate_grad_batches": _POSITIVE_COUNT,
     "trainer.check_val_every_n_epoch": _POSITIVE_COUNT,
 }
@@ -184,7 +237,25 @@ def check_config(config: DictConfig, reference: dict[str, Any] | None = None) ->
         _check_level(plain, reference, "", str(reference["scheduler"]))
     for key, rule in RULES.items():
         _check_rule(plain, key, rule)
+    _check_together(plain)
     build.plan(plain)
+
+
+def _check_together(values: dict[str, Any]) -> None:
+    """Refuse settings that exclude each other."""
+    trainer, optimizer = values["trainer"], values["optimizer"]
+    clips = trainer["gradient_clip_val"] is not None
+    if clips and optimizer.get("fused") and trainer["precision"] == "16-mixed":
+        raise RequestError("optimizer.fused=true scales 16-mixed gradients back too late to clip them: leave one out")
+    if optimizer["name"] == "muon" and values["channels_last"]:
+        raise RequestError("optimizer.name=muon takes a convolution as a matrix: leave out channels_last")
+    if trainer["strategy"] == "fsdp":
+        if clips and trainer["gradient_clip_algorithm"] == "norm":
+            raise RequestError("trainer=fsdp clips by value only: add trainer.gradient_clip_algorithm=value")
+        if values["ema"]:
+            raise RequestError("trainer=fsdp shards the weights, and ema needs them whole: leave one out")
+        if optimizer["name"] == "muon" or optimizer["name"].startswith("schedulefree"):
+            raise RequestError(f"trainer=fsdp shards the weights, and optimizer={optimizer['name']} needs them whole")
 
 
 def plain_config(config: DictConfig) -> dict[str, Any]:
@@ -296,6 +367,8 @@ def _explain(request: Request, overrides: list[str]) -> str | None:
         key = override.key_or_group
         if key in groups or key.startswith("hydra") or override.type not in _SETTING:
             continue
+        if _has(reference, key) and override.type is OverrideType.ADD:
+            return f"there is a {key} already: write it without +"
         if not _has(reference, key) and (override.type is OverrideType.CHANGE or not key.startswith("trainer.")):
             return _unknown(key, reference, chosen.get("scheduler", str(reference["scheduler"])))
     return None

@@ -16,7 +16,8 @@ from lrtrain.runs import RunFolder
 FREE = {
     *("resume", "resume_plan", "task", "log_every", "early_stop", "workers", "checkpoint_every", "logger.name"),
     *("on_nonfinite", "rollback_factor", "rollbacks"),
-    *("trainer.enable_progress_bar", "trainer.accelerator", "dataset.data_dir", "dataset.in_memory"),
+    *("trainer.enable_progress_bar", "trainer.accelerator", "trainer.profiler"),
+    *("dataset.data_dir", "dataset.in_memory"),
 }
 """Keys that change neither the rates nor the data."""
 

@@ -69,6 +69,11 @@ class RunFolder:
         return self.path / "checkpoints" / "best.ckpt"
 
     @property
+    def profile(self) -> str:
+        """What Lightning puts between the stage and the ending in the names of the profiles: fit-profile.txt."""
+        return "profile"
+
+    @property
     def schedule_table(self) -> Path:
         """The previewed rate of every update."""
         return self.path / "schedule.csv"

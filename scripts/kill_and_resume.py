@@ -44,7 +44,7 @@ MIXES: tuple[tuple[str, ...], ...] = (
     ("warmup=5%", "workers=2"),
     ("optimizer=adamw", "lr=0.001", "warmup=1ep", "checkpoint_every=11st"),
     ("model=linear", "trainer.accumulate_grad_batches=3"),
-    ("workers=2", "checkpoint_every=7st", "+trainer.val_check_interval=9"),
+    ("workers=2", "checkpoint_every=7st", "trainer.val_check_interval=9"),
 )
 OWN = {"plateau": ("patience=0", "threshold=0.5"), "greedy": ("patience=0",)}
 """Settings under which feedback acts in three epochs."""

@@ -55,8 +55,9 @@ SMALL = Work((128,), 32, 20)
 LARGE = Work((1024, 1024), 128, 3)
 
 splits = dataset("digits").load()
-inputs, labels = (torch.from_numpy(array).clone() for array in splits.train)
-val_inputs, val_labels = (torch.from_numpy(array).clone() for array in splits.validation)
+(inputs, labels), (val_inputs, val_labels) = (
+    part.gather(torch.arange(len(part))) for part in (splits.train, splits.validation)
+)
 
 
 def network(work: Work) -> nn.Module:

@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from hydra import compose, initialize_config_dir
+
+from lrtrain.configs import config_dir
+from lrtrain.request import plain_config
 
 if TYPE_CHECKING:
     from lrtrain.datasets import Source, Splits
@@ -45,10 +49,16 @@ class Run(NamedTuple):
         return {int(row["step"]): float(row[column]) for row in self.rows if row[column]}
 
 
+def composed(*overrides: str) -> dict[str, Any]:
+    """A configuration, as plain values."""
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return plain_config(compose("config", list(overrides)))
+
+
 CommandLine = Callable[..., Result]
 Train = Callable[..., Run]
 
-SMALL = ("model=linear", "trainer=cpu", "log_every=1", "+trainer.limit_train_batches=4")
+SMALL = ("model=linear", "trainer=cpu", "log_every=1", "trainer.limit_train_batches=4")
 """Four updates an epoch, all of them logged."""
 
 

@@ -126,7 +126,7 @@ def test_own_function_trains(train: Train) -> None:
 
 def test_the_founding_example(train: Train) -> None:
     run = train(
-        "scheduler=inverse_time", "decay=0.01", "lr=0.1", "epochs=100", *SMALL[:-1], "+trainer.limit_train_batches=2"
+        "scheduler=inverse_time", "decay=0.01", "lr=0.1", "epochs=100", *SMALL[:-1], "trainer.limit_train_batches=2"
     )
     rates = run.series("lr")
     assert rates[100] == rates[101] == 0.1 / 1.5
@@ -157,7 +157,7 @@ def test_feedback_on_top_of_a_schedule(train: Train) -> None:
 
 
 def test_accumulated_batches_are_one_update(train: Train) -> None:
-    run = train("scheduler=linear", *SMALL[:-1], "+trainer.limit_train_batches=8", "epochs=3",
+    run = train("scheduler=linear", *SMALL[:-1], "trainer.limit_train_batches=8", "epochs=3",
                 "trainer.accumulate_grad_batches=3")  # fmt: skip
     # 8 batches are 3 updates: 3 + 3 + 2.
     assert_rates(run, [LR * (1 - t / 9) for t in range(9)])

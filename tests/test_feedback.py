@@ -135,7 +135,7 @@ BAD = ("scheduler=plateau", "factor=0.5", "patience=0", "threshold=10", "lr=0.1"
     [
         ("trainer.check_val_every_n_epoch=1", 4, [3, 7, 11, 15]),
         ("trainer.check_val_every_n_epoch=2", 6, [7, 15, 23]),
-        ("+trainer.val_check_interval=0.5", 2, [1, 3, 5, 7]),
+        ("trainer.val_check_interval=0.5", 2, [1, 3, 5, 7]),
     ],
     ids=["each epoch", "every other epoch", "twice an epoch"],
 )

@@ -69,7 +69,7 @@ def test_a_decay_to_zero_ends_after_the_last_update(preview: Preview) -> None:
 
 
 def test_default_length_is_that_of_the_dataset(preview: Preview) -> None:
-    run = preview("epochs=2", "+trainer.limit_train_batches=7", "trainer.accumulate_grad_batches=3")
+    run = preview("epochs=2", "trainer.limit_train_batches=7", "trainer.accumulate_grad_batches=3")
     assert len(table(run)) == 2 * 3 + 1
 
 

@@ -9,15 +9,12 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, Train
-from hydra import compose, initialize_config_dir
+from conftest import SMALL, Train, composed
 from torch.optim import Optimizer
 
 from lrtrain import build
-from lrtrain.configs import config_dir
 from lrtrain.datasets import Inputs
 from lrtrain.models import model
-from lrtrain.request import plain_config
 from lrtrain.runs import RunFolder
 from lrtrain.training.record import Record
 
@@ -135,11 +132,6 @@ class Norms(pl.Callback):
             (self.gradients, [w.grad.flatten() for w in pl_module.parameters() if w.grad is not None]),
         ):
             norms.append(float(torch.cat(values).double().norm()))
-
-
-def composed(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return plain_config(compose("config", list(overrides)))
 
 
 def test_update_ratio_is_rate_times_gradient_over_weights(tmp_path: Path) -> None:

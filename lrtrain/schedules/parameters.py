@@ -7,6 +7,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -158,6 +159,80 @@ class Optional:
 
     def __str__(self) -> str:
         return f"null or {self.rule}"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A regular expression."""
+
+    def parse(self, value: object) -> str:
+        """Return the text if it is a regular expression, else raise ValueError."""
+        try:
+            re.compile(value)  # type: ignore[call-overload]
+        except (re.error, TypeError) as error:
+            raise ValueError(f"must be {self}, got {value!r}: {error}") from None
+        return str(value)
+
+    def __str__(self) -> str:
+        return "a regular expression"
+
+
+@dataclass(frozen=True)
+class PlaceName:
+    """What a place in code is called; what is there is not looked at."""
+
+    def parse(self, value: object) -> str:
+        """Return the text if it has the form ``module:name``, else raise ValueError."""
+        if not isinstance(value, str) or not re.fullmatch(r"[\w.]+:\w+", value):
+            raise ValueError(f"must be {self}, got {value!r}")
+        return value
+
+    def __str__(self) -> str:
+        return "a place such as my_module:MyClass"
+
+
+@dataclass(frozen=True)
+class Batches:
+    """A number of batches, or a share of them as Lightning tells the two apart: by the type."""
+
+    def parse(self, value: object) -> float:
+        """Return the value if the rule admits it, else raise ValueError."""
+        if not isinstance(value, bool) and (
+            (isinstance(value, int) and value >= 1) or (isinstance(value, float) and 0 < value <= 1)
+        ):
+            return value
+        raise ValueError(f"must be {self}, got {value!r}")
+
+    def __str__(self) -> str:
+        return "a whole number of batches >= 1, or a share of them up to 1.0"
+
+
+@dataclass(frozen=True)
+class Instead:
+    """A key that is not used here; says what to write."""
+
+    advice: str
+
+    def parse(self, value: object) -> object:
+        """Raise ValueError."""
+        raise ValueError(f"is not used here: write {self.advice}")
+
+
+@dataclass(frozen=True)
+class Either:
+    """What one of several rules admits."""
+
+    rules: tuple[Any, ...]
+
+    def parse(self, value: object) -> object:
+        """Return what the first rule that admits the value makes of it, else raise ValueError."""
+        for rule in self.rules:
+            with suppress(ValueError):
+                return rule.parse(value)
+        raise ValueError(f"must be {self}, got {value!r}")
+
+    def __str__(self) -> str:
+        return " or ".join(map(str, self.rules))
 
 
 @dataclass(frozen=True)

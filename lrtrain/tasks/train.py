@@ -127,6 +127,8 @@ def _train(config: Config, folder: RunFolder, parts: _Parts) -> float:
         best = {**checkpoints.best, **_test(trainer, module, data)}
     except RequestError:
         raise
+    except MisconfigurationException as error:
+        raise RequestError(str(error).strip().splitlines()[0]) from error
     except BaseException as error:
         status = {DivergedError: "diverged", InterruptedRunError: "interrupted"}.get(type(error), "failed")
         summary.write(status, error=str(error))
@@ -163,7 +165,7 @@ def _start(config: Config) -> tuple[tuple[Path, int] | None, list[Segment]]:
 
 
 def _callbacks(config: Config, record: Record, checkpoints: LastAndBest) -> list[pl.Callback]:
-    callbacks: list[pl.Callback] = [DivergenceGuard(), ValidationFeedback(config["monitor"]), record]
+    callbacks = [*build.averaging(config), DivergenceGuard(), ValidationFeedback(config["monitor"]), record]
     if config["early_stop"]:
         mode = build.metric_mode(config)
         callbacks.append(EarlyStopping(config["monitor"], patience=config["early_stop"], mode=mode))

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
-from torch.nn.utils import parameters_to_vector
 
 from lrtrain.errors import RequestError
 from lrtrain.runs import RunFolder
@@ -118,8 +117,7 @@ class LastAndBest(Checkpoint):
         Raises:
             DivergedError: There are such weights.
         """
-        weights = parameters_to_vector(trainer.lightning_module.parameters())
-        if not torch.isfinite(weights).all():
+        if not all(torch.isfinite(weight).all() for weight in trainer.lightning_module.parameters()):
             raise diverged(trainer, "a weight is not finite")
         began = time.monotonic()
         self._save(trainer, self.folder.last_checkpoint, self.folder.previous_checkpoint)

@@ -44,7 +44,8 @@ class Data(pl.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Shuffled batches, from where a resumed run had stopped."""
-        order = {"shuffle": True, "seed": self.seed, "drop_last": self.drop_last, "augment": self.augment}
+        again = getattr(self.trainer, "overfit_batches", 0)  # the same batches in every epoch
+        order = {"shuffle": not again, "seed": self.seed, "drop_last": self.drop_last, "augment": self.augment}
         self._train = self._loader(self.splits.train, self.batch_size, workers=self.workers, **order)
         if self._position:
             self._train.load_state_dict(self._position)

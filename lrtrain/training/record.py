@@ -178,5 +178,5 @@ def _rates(scheduler: Scheduler) -> dict[str, float]:
 
 @torch.no_grad()
 def _flat(weights: list[torch.Tensor]) -> torch.Tensor:
-    """A copy of all weights, in one vector."""
+    """A copy of all weights as one vector, in whatever layout they are."""
     return torch.cat([weight.reshape(-1) for weight in weights])

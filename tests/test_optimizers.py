@@ -1,0 +1,323 @@
+"""The optimizers: their settings are torch's, their rates the schedule's, and a run goes on exactly with each."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from conftest import SMALL, CommandLine, Train, composed
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lrtrain import Scheduler
+from lrtrain.configs import config_dir
+from lrtrain.request import RULES
+from lrtrain.runs import RunFolder
+from lrtrain.schedules import constant, cosine, inverse_time, warmup
+from lrtrain.tasks.train import run as run_training
+from lrtrain.training.loader import Batch
+from lrtrain.training.module import Classifier
+from lrtrain.training.muon import split
+from lrtrain.training.optimizers import OPTIMIZERS, optimizer, optimizer_class
+
+NAMES = sorted(OPTIMIZERS)
+TECHNICAL = {"params", "foreach", "maximize", "capturable", "differentiable", "fsdp_in_use"}
+"""How an optimizer computes, not what."""
+LEFT_OUT = {
+    "adagrad": {"lr_decay"},  # scheduler=inverse_time every=1st per=step
+    "schedulefree_sgd": {"warmup_steps"},  # warmup=
+    "schedulefree_adamw": {"warmup_steps"},
+}
+OURS: dict[str, dict[str, Any]] = {
+    "sgd": {"lr": 0.1, "momentum": 0.9},
+    "muon": {"lr": 0.02, "adamw": None, "adamw_lr": 3e-4},
+}
+"""Where a default is not the optimizer's own, or a key is added."""
+
+
+def settings(name: str) -> dict[str, Any]:
+    """A configuration's settings with the base rate, as plain values."""
+    values = OmegaConf.to_container(OmegaConf.load(config_dir() / "optimizer" / f"{name}.yaml"))
+    assert isinstance(values, dict)
+    own = values.get("optimizer", values)
+    lr = values.get("lr", 0.1)
+    return {"lr": lr, **{str(key): value for key, value in own.items() if key != "name"}}
+
+
+def signature(kind: Any, prefix: str = "") -> dict[str, Any]:
+    found = {name: value.default for name, value in inspect.signature(kind).parameters.items()}
+    return {
+        prefix + name: list(value) if isinstance(value, tuple) else value
+        for name, value in found.items()
+        if name not in TECHNICAL
+    }
+
+
+def test_every_optimizer_has_a_configuration() -> None:
+    assert sorted(path.stem for path in (config_dir() / "optimizer").glob("*.yaml")) == sorted([*NAMES, "custom"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_are_those_of_the_library(name: str) -> None:
+    theirs = signature(torch.optim.Muon if name == "muon" else optimizer_class(name))
+    if name == "muon":
+        adamw = signature(torch.optim.AdamW, "adamw_")
+        theirs |= {key: adamw[key] for key in ("adamw_betas", "adamw_eps", "adamw_weight_decay")}
+    expected = {key: value for key, value in theirs.items() if key not in LEFT_OUT.get(name, set())}
+    assert settings(name) == expected | OURS.get(name, {})
+
+
+def test_all_of_torch_is_there() -> None:
+    """But for LBFGS and SparseAdam, which the schedule cannot count and no model here needs."""
+    theirs = {kind for kind in vars(torch.optim).values() if isinstance(kind, type) and issubclass(kind, Optimizer)}
+    ours = {optimizer_class(name) for name in NAMES} | {torch.optim.Muon}
+    assert theirs - ours == {Optimizer, torch.optim.LBFGS, torch.optim.SparseAdam}
+
+
+def test_every_number_has_a_rule() -> None:
+    """And every rule is of a setting that some optimizer has."""
+    ruled = {key.partition(".")[2] for key in RULES if key.startswith("optimizer.")} - {"name"}
+    values: dict[str, Any] = {}
+    for name in [*NAMES, "custom"]:
+        values |= settings(name)
+    assert ruled <= values.keys()
+    unruled = {key: value for key, value in values.items() if key not in ruled | {"lr"}}
+    assert {key for key, value in unruled.items() if not isinstance(value, bool)} == {"growth_rate"}, "it may be inf"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("optimizer=prodigy", None),
+        ("optimizer=prodigy lr=0.1", "warning: optimizer=prodigy finds its rate itself, and lr=0.1 multiplies that"),
+        ("optimizer=rprop", "warning: optimizer=rprop takes the schedule's first rate and then its own"),
+    ],
+)
+def test_warnings(arguments: str, said: str | None, command_line: CommandLine) -> None:
+    out = command_line(*arguments.split(), "task=preview", "scheduler=cosine").out
+    assert (said in out) if said else ("warning" not in out)
+
+
+def test_an_optimizer_brings_its_own_rate() -> None:
+    assert composed("optimizer=adamw")["lr"] == 0.001
+    assert composed("optimizer=adamw", "lr=0.5")["lr"] == 0.5
+    assert composed()["lr"] == 0.1
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(2, 3, 2), nn.Flatten(), nn.Linear(12, 5), nn.LayerNorm(5), nn.Linear(5, 2))
+
+
+def descend(model: nn.Module, *optimizers: Optimizer, updates: int = 4) -> list[Tensor]:
+    """The weights after a few updates on fixed data."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(updates):
+        inputs = torch.randn(6, 2, 3, 3, generator=generator)
+        model.zero_grad()
+        model(inputs).square().sum().backward()
+        for each in optimizers:
+            each.step()
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def groups(model: nn.Module, lr: float = 0.02) -> list[dict[str, Any]]:
+    return [{"params": list(model.parameters()), "lr": lr, "name": "rest", "pattern": ""}]
+
+
+MUON = settings("muon")
+
+
+def test_muon_is_torchs_muon_and_adamw() -> None:
+    """The convolution as a matrix with a row for each output channel, as in the authors' own code."""
+    model, oracle = network(), network()
+    ours = descend(model, optimizer("muon", split(model, groups(model), 0.02, 3e-4, None), **MUON))
+    convolution, linear, head = (cast(nn.Linear, oracle[index]) for index in (0, 2, 4))
+    matrix = nn.Parameter(convolution.weight.detach().flatten(1).clone())
+    hidden = {id(convolution.weight), id(linear.weight)}
+    others = torch.optim.AdamW([p for p in oracle.parameters() if id(p) not in hidden], lr=3e-4)
+    muon = torch.optim.Muon([matrix, linear.weight], lr=0.02)
+    assert any(parameter is head.weight for parameter in others.param_groups[0]["params"])
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(4):
+        inputs = torch.randn(6, 2, 3, 3, generator=generator)
+        oracle.zero_grad()
+        oracle(inputs).square().sum().backward()
+        assert convolution.weight.grad is not None
+        matrix.grad = convolution.weight.grad.flatten(1)
+        muon.step()  # type: ignore[no-untyped-call]
+        others.step()
+        convolution.weight.data.copy_(matrix.data.view_as(convolution.weight))
+    assert all(torch.equal(a, b) for a, b in zip(ours, oracle.parameters(), strict=True))
+
+
+def test_one_schedule_moves_the_rates_of_muon_and_adamw() -> None:
+    model = network()
+    both = optimizer("muon", split(model, groups(model, lr=0.04), 0.02, 3e-4, None), **MUON)
+    scheduler = Scheduler(both, cosine(), total_steps=4)
+    rates = []
+    for _ in range(4):
+        rates.append({group["name"]: group["lr"] for group in both.param_groups})
+        descend(model, both, updates=1)
+    factors = [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2]
+    assert scheduler.last_epoch == 4
+    assert [rate["rest"] for rate in rates] == pytest.approx([0.04 * factor for factor in factors], rel=1e-12)
+    # A group at twice the base rate has twice that of AdamW, too.
+    assert [rate["rest_adamw"] for rate in rates] == pytest.approx([6e-4 * factor for factor in factors], rel=1e-12)
+
+
+def test_muon_takes_what_it_is_told() -> None:
+    model = network()
+    taken = split(model, groups(model), 0.02, 3e-4, ["0.*"])
+    assert [tuple(p.shape) for p in taken[0]["params"]] == [(5, 12), (2, 5)]
+    with pytest.raises(ValueError, match=r"optimizer\.adamw: 'body.\*' matches no parameter"):
+        split(model, groups(model), 0.02, 3e-4, ["body.*"])
+
+
+def test_embeddings_are_not_for_muon() -> None:
+    model = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 4, bias=False), nn.Linear(4, 7, bias=False))
+    assert [p.shape for p in split(model, groups(model), 0.02, 3e-4, None)[0]["params"]] == [(4, 4)]
+
+
+def test_muon_of_nothing_is_refused(train: Train, tmp_path: Path) -> None:
+    run = train("optimizer=muon", *SMALL, code=2)
+    assert "optimizer=muon is for the weights between a network's first and last layer" in run.result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_schedulefree_warms_up_as_its_own_warm_up() -> None:
+    ours, theirs = network(), network()
+    own = optimizer("schedulefree_adamw", groups(ours), **settings("schedulefree_adamw"))
+    Scheduler(own, warmup(constant(), "3st"), total_steps=6)
+    oracle = optimizer_class("schedulefree_adamw")(groups(theirs), lr=0.0025, warmup_steps=3)  # type: ignore[call-arg]
+    for each in (own, oracle):
+        each.train()  # type: ignore[attr-defined]
+    pairs = zip(descend(ours, own, updates=6), descend(theirs, oracle, updates=6), strict=True)
+    assert all(torch.allclose(a, b, rtol=1e-6, atol=1e-7) for a, b in pairs)
+
+
+def test_adagrads_decay_is_inverse_time() -> None:
+    ours, theirs = network(), network()
+    own = optimizer("adagrad", groups(ours, lr=0.01), **settings("adagrad"))
+    Scheduler(own, inverse_time(decay=0.5, every="1st", per="step"), total_steps=6, steps_per_epoch=2)
+    oracle = torch.optim.Adagrad(theirs.parameters(), lr=0.01, lr_decay=0.5)
+    pairs = zip(descend(ours, own, updates=6), descend(theirs, oracle, updates=6), strict=True)
+    assert all(torch.allclose(a, b, rtol=1e-6, atol=1e-7) for a, b in pairs)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "adagrad"])
+def test_fused_is_the_same(name: str) -> None:
+    weights = []
+    for fused in (False, True):
+        model = network()
+        weights.append(descend(model, optimizer(name, groups(model), **settings(name) | {"fused": fused})))
+    assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(*weights, strict=True))
+
+
+def test_optimizer_of_the_users_own(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signs of the gradient, from a module that lrtrain knows nothing of."""
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "class Signs(torch.optim.Optimizer):\n"
+        "    def __init__(self, params, lr, scale=1.0):\n"
+        "        super().__init__(params, {'lr': lr, 'scale': scale})\n"
+        "    @torch.no_grad()\n"
+        "    def step(self, closure=None):\n"
+        "        loss = closure()\n"
+        "        for group in self.param_groups:\n"
+        "            for p in group['params']:\n"
+        "                p.sub_(p.grad.sign(), alpha=group['lr'] * group['scale'])\n"
+        "        return loss\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "torch.nn.Linear.reset_parameters", lambda layer: [nn.init.zeros_(p) for p in layer.parameters()]
+        )
+        run = train("optimizer=custom", "optimizer.function=mine:Signs", "optimizer.parameters={scale:0.5}", *SMALL,
+                    "lr=0.25", "scheduler=constant", "epochs=1")  # fmt: skip
+    weights = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]["model.1.bias"]
+    assert set((weights / 0.125).tolist()) <= {-4, -2, 0, 2, 4}, "four steps of an eighth"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("optimizer=custom", "optimizer=custom needs optimizer.function=MODULE:CLASS"),
+        ("optimizer=custom optimizer.function=torch.optim", "optimizer.function must be a place such as"),
+        ("optimizer=custom optimizer.function=no_such:Thing", "names 'no_such:Thing', which cannot be imported"),
+        ("optimizer=custom optimizer.function=math:sqrt", "math:sqrt is not a torch.optim.Optimizer"),
+        ("optimizer=prodigy groups={1.*:0.1}", "optimizer=prodigy has one rate for all parameters"),
+        ("optimizer=adafactor optimizer.eps=[1,2,x]", "optimizer.eps must be"),
+        ("optimizer=schedulefree_sgd ema=0.9", "averages the weights itself: leave out ema"),
+        ("optimizer=sgd optimizer.nesterov=true optimizer.momentum=0", "Nesterov momentum requires"),
+    ],
+)
+def test_refused(arguments: str, said: str, train: Train, tmp_path: Path) -> None:
+    run = train(*arguments.split(), *SMALL, code=2)
+    assert said in run.result.err
+    assert len(run.result.err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_an_extra_installs(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lrtrain.training.optimizers.find_spec", lambda name: None)
+    for name, extra in (("schedulefree_sgd", "schedulefree"), ("prodigy", "prodigy")):
+        assert f'pip install "lrtrain[{extra}]"' in train(f"optimizer={name}", *SMALL, code=2).result.err
+
+
+UPDATES = 5
+RUN = (
+    *("model=mlp", "model.hidden=[8]", "trainer=cpu", "trainer.enable_progress_bar=false", "logger=none", "epochs=2"),
+    *("batch_size=126", "trainer.limit_train_batches=5", "scheduler=cosine", "warmup=2st", "checkpoint_every=3st"),
+)
+"""Two epochs of five updates; the last checkpoint before the eighth is of the sixth, in mid-epoch."""
+
+AVERAGED = [*(f"optimizer={name}" for name in NAMES), "ema=0.8", "ema=0.8 model=cnn", "optimizer=muon model=cnn"]
+
+
+@pytest.mark.parametrize("choice", AVERAGED)
+def test_goes_on_exactly(choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = composed(*(word for word in RUN if not word.startswith("model") or "cnn" not in choice), *choice.split())
+    whole, stopped = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "stopped")
+    run_training(config, whole)
+    original = Classifier.training_step
+    with monkeypatch.context() as patched:
+        batches = iter(range(100))
+
+        def training_step(module: Classifier, batch: Batch, batch_idx: int) -> Tensor:
+            if next(batches) == 7:
+                raise RuntimeError("the machine is on fire")
+            return original(module, batch, batch_idx)
+
+        patched.setattr(Classifier, "training_step", training_step)
+        with pytest.raises(RuntimeError, match="on fire"):
+            run_training(config, stopped)
+    assert loaded(stopped)["lr_schedulers"][0]["step"] == 6
+    run_training({**config, "resume": str(stopped.path)}, stopped)
+    ours, theirs = loaded(stopped), loaded(whole)
+    for part in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers"):
+        assert_same(ours.get(part), theirs.get(part))
+    assert stopped.metrics.read_text() == whole.metrics.read_text()
+
+
+def loaded(folder: RunFolder) -> dict[str, Any]:
+    return dict(torch.load(folder.last_checkpoint, weights_only=True))
+
+
+def assert_same(ours: Any, theirs: Any) -> None:
+    if isinstance(theirs, dict):
+        assert ours.keys() == theirs.keys()
+        for key in theirs:
+            assert_same(ours[key], theirs[key])
+    elif isinstance(theirs, list):
+        for pair in zip(ours, theirs, strict=True):
+            assert_same(*pair)
+    elif isinstance(theirs, Tensor):
+        assert torch.equal(ours, theirs)
+    else:
+        assert ours == theirs
