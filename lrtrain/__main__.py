@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import shutil
 import sys
 import tempfile
 import traceback
@@ -155,7 +154,7 @@ def _hand_to_hydra(task: Callable[[DictConfig], Any] | None) -> None:
         raise
     except OSError as error:
         if SweepFolder.run and SweepFolder.run.exists():
-            _discard(SweepFolder.run)
+            RunFolder(SweepFolder.run).discard()
         where = error.filename or SweepFolder.run or SweepFolder.path
         raise RequestError(f"cannot write to {where} ({error.strerror}); say where by hydra.run.dir=FOLDER") from error
     if errors:
@@ -171,7 +170,7 @@ def job(config: DictConfig) -> float | None:
         return tasks.run(plain_config(config), folder)
     except InterruptedRunError:
         if first and settings.mode != RunMode.MULTIRUN:
-            _discard(folder.path)
+            folder.discard()
         raise
     except OSError as error:
         if isinstance(error, BrokenPipeError):
@@ -182,19 +181,10 @@ def job(config: DictConfig) -> float | None:
             print(f"job {settings.job.num} failed: {error}", file=sys.stderr)
         elif isinstance(error, RequestError):
             if first:
-                _discard(folder.path)
+                folder.discard()
             raise
         log.exception("%s", error)
         raise
-
-
-def _discard(folder: Path) -> None:
-    """Remove the folder of a request that was refused after Hydra had made it, where nothing has come of it."""
-    if not any((folder / name).exists() for name in ("metrics.csv", "summary.json", "checkpoints")):
-        shutil.rmtree(folder)
-        for parent in list(folder.parents)[:2]:  # the day and outputs, where this was the first run in them
-            if "outputs" in (parent.name, parent.parent.name) and not any(parent.iterdir()):
-                parent.rmdir()
 
 
 def _say(error: BaseException, code: int, with_trace: bool) -> int:

@@ -39,9 +39,10 @@ def explained(error: BaseException, folder: RunFolder, ranks: int = 1) -> BaseEx
         )
     if ranks > 1 and isinstance(error, RuntimeError) and (isinstance(error, DistError) or _CONNECTION.search(said)):
         return LostProcessError(f"another process of the run has ended: see what it said, {then}")
-    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-        where = error.filename or folder.path
-        return FaultError(f"cannot write or read {where} ({error.strerror or said}): make room or mend it, {then}")
+    disk = error.__cause__ if isinstance(error.__cause__, OSError) else error  # Lightning's logger hides it
+    if isinstance(disk, OSError) and not isinstance(disk, BrokenPipeError):
+        where = disk.filename or folder.path
+        return FaultError(f"cannot write or read {where} ({disk.strerror or disk}): make room or mend it, {then}")
     return error
 
 
