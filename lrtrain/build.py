@@ -217,7 +217,7 @@ def horizon(config: Config, devices: int | None = None) -> Horizon:
     if config.get("steps_per_epoch"):
         return Horizon(config["steps_per_epoch"], config["epochs"])
     if devices is None:
-        devices = config["trainer"]["devices"] if isinstance(config["trainer"]["devices"], int) else 1
+        devices = device_count(config) or 1
     name, parameters = named(config["dataset"])
     try:
         size = dataset(name).train_size(**parameters)
@@ -230,6 +230,15 @@ def horizon(config: Config, devices: int | None = None) -> Horizon:
         raise ValueError(f"batch_size={config['batch_size']} with drop_last leaves no batch of {samples:,} samples")
     batches = _limited(batches, config["trainer"]["overfit_batches"] or config["trainer"]["limit_train_batches"])
     return Horizon(math.ceil(batches / config["trainer"]["accumulate_grad_batches"]), config["epochs"])
+
+
+def device_count(config: Config) -> int | None:
+    """How many devices train together, all nodes taken together; None where that is left to Lightning."""
+    devices = config["trainer"]["devices"]
+    here = len(devices) if isinstance(devices, list) else devices
+    if not str(here).isdecimal():
+        return None
+    return int(here) * int(config["trainer"].get("num_nodes", 1))
 
 
 def metric_mode(config: Config) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from lrtrain import build
 from lrtrain.configs import strategies
 from lrtrain.errors import RequestError
 from lrtrain.runs import RunFolder
@@ -105,7 +106,7 @@ def check_resume(config: Mapping[str, Any]) -> bool:
         if foreign := _functions(segment.config) - _functions(config):
             raise RequestError(f"{folder.plan} names code that this command does not: {', '.join(sorted(foreign))}")
     changed = changes(segments[-1].config, config)
-    check_plan(changed, policy)
+    check_plan(changed, policy, _effects(segments[-1].config, config, changed))
     if not changed and folder.has_finished():
         print(f"{folder.path} has finished; more epochs=... go on with it, under a resume_plan=...")
         return False
@@ -132,8 +133,27 @@ def check_policy(config: Mapping[str, Any]) -> None:
         raise RequestError(f"resume_plan={config['resume_plan']} says how to go on with a run: give resume= too")
 
 
-def check_plan(changed: Mapping[str, tuple[Any, Any]], policy: str | None) -> None:
+def check_devices(config: Mapping[str, Any], before: int, now: int) -> None:
+    """Refuse to go on with a run on another number of devices than that it was saved on.
+
+    Raises:
+        RequestError: Says what would change.
+    """
+    if before != now:
+        effect = _other_devices(config, config, before, now)
+        raise RequestError(
+            f"the run was on {before} devices, and this would be on {now}: {effect}. Give trainer.devices={before}, "
+            f"or resume_plan=weights_only ({POLICIES['weights_only']})"
+        )
+
+
+def check_plan(changed: Mapping[str, tuple[Any, Any]], policy: str | None, effects: str = "") -> None:
     """Refuse a changed plan that nobody decided on, or a policy that cannot do what is asked.
+
+    Args:
+        changed: Each changed key, old and new.
+        policy: What was decided.
+        effects: What else changes with them.
 
     Raises:
         RequestError: Names each changed key, old and new, and the policies to choose from.
@@ -143,6 +163,7 @@ def check_plan(changed: Mapping[str, tuple[Any, Any]], policy: str | None) -> No
     if not changed:
         return
     listed = "; ".join(f"{key} {old} -> {new}" for key, (old, new) in changed.items())
+    listed += f" ({effects})" if effects else ""
     possible = [name for name in POLICIES if not _beyond(name, changed)]
     choice = "; ".join(f"{name}: {POLICIES[name]}" for name in possible)
     if policy is None:
@@ -161,6 +182,23 @@ def _beyond(policy: str, changed: Iterable[str]) -> list[str]:
             key for group in ("scheduler", "feedback") for own in strategies(group).values() for key in own
         }
     return [key for key in changed if key.partition(".")[0] not in able]
+
+
+def _effects(old: Mapping[str, Any], new: Mapping[str, Any], changed: Iterable[str]) -> str:
+    """What another number of devices brings with it, where the configurations have one."""
+    before, now = build.device_count(old), build.device_count(new)
+    if not {"trainer.devices", "trainer.num_nodes"} & set(changed) or not before or not now:
+        return ""
+    return _other_devices(old, new, before, now)
+
+
+def _other_devices(old: Mapping[str, Any], new: Mapping[str, Any], before: int, now: int) -> str:
+    pairs = {
+        "global batch": (old["batch_size"] * before, new["batch_size"] * now),
+        "updates an epoch": (build.horizon(old, before).steps_per_epoch, build.horizon(new, now).steps_per_epoch),
+    }
+    listed = ", ".join(f"{name} {was} -> {will}" for name, (was, will) in pairs.items())
+    return f"{listed}, another order of samples and other random numbers"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

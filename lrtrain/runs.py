@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -82,6 +83,19 @@ class RunFolder:
     def schedule_picture(self) -> Path:
         """The previewed curve."""
         return self.path / "schedule.png"
+
+    def discard(self) -> None:
+        """Remove what the beginning of a run leaves, where nothing has come of it; what others put there stays."""
+        if any(path.exists() for path in (self.metrics, self.summary, self.last_checkpoint.parent)):
+            return
+        shutil.rmtree(self.path / ".hydra", ignore_errors=True)
+        with suppress(OSError):  # something is not ours, and the folder not empty
+            for path in (self.plan, *self.path.glob("events.out.tfevents.*"), *self.path.glob("lrtrain.log")):
+                path.unlink(missing_ok=True)
+            self.path.rmdir()
+            for parent in list(self.path.parents)[:2]:  # the day and outputs, where this was the first run in them
+                if "outputs" in (parent.name, parent.parent.name):
+                    parent.rmdir()
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replace the summary; `summary` holds plain values, and a number that is not finite becomes null."""

@@ -17,10 +17,10 @@ CASES: list[list[str]] = [
     [],
     ["trainer.accumulate_grad_batches=3"],
     ["trainer.gradient_clip_val=0.1", "scheduler=inverse_time", "decay=0.5"],
-    ["+trainer.val_check_interval=7", "scheduler=plateau", "patience=0"],
+    ["trainer.val_check_interval=7", "scheduler=plateau", "patience=0"],
     ["early_stop=1", "lr=1.5"],
     ["model=cnn", "optimizer=adam", "trainer.check_val_every_n_epoch=2"],
-    ["+trainer.limit_train_batches=1"],
+    ["trainer.limit_train_batches=1"],
     ["drop_last=true", "trainer.accumulate_grad_batches=7", "warmup=3st"],
 ]
 

@@ -27,9 +27,14 @@ COLUMNS = (
 
 
 class SweepFolder(Callback):
-    """Remembers where Hydra runs a sweep, so that it can be summarised also when jobs failed."""
+    """Remembers where Hydra runs a sweep, so that it can be summarised also when jobs failed; or a single run."""
 
     path: ClassVar[Path | None] = None
+    run: ClassVar[Path | None] = None
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called by Hydra before it makes the folder of a single run."""
+        SweepFolder.run = Path(config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra before the first job."""

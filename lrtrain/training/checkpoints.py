@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import os
-import random
 import time
 import zipfile
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lrtrain.errors import RequestError
 from lrtrain.runs import RunFolder
@@ -58,20 +59,15 @@ class LastAndBest(Checkpoint):
         self._saved_step = self._seen_step = 0
         self._saved_at = time.monotonic()
         self._save_took = 0.02  # until the first has been measured
-        self._random: dict[str, Any] | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Have the files written where they belong."""
+        trainer.strategy.checkpoint_io = FileInPlace()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin counting."""
         self._saved_step = self._seen_step = scheduler_of(trainer).last_epoch
         self._saved_at = time.monotonic()
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Go on with the random numbers of the run that was saved, now that nothing else will draw from them."""
-        if self._random is not None:
-            _restore_random(self._random)
-            self._random = None
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -132,22 +128,42 @@ class LastAndBest(Checkpoint):
         for logger in trainer.loggers:
             logger.save()  # what a checkpoint goes on from is on the disk by then
         scratch = path.with_name(f".{path.name}")
-        trainer.save_checkpoint(scratch)
+        try:
+            trainer.save_checkpoint(scratch)
+        except BaseException:
+            if trainer.is_global_zero:
+                scratch.unlink(missing_ok=True)  # what did not fit on the disk is not left to fill it
+            raise
         if trainer.is_global_zero:
-            with scratch.open("rb") as file:
-                os.fsync(file.fileno())
             if previous is not None and path.exists():
                 path.replace(previous)
             scratch.replace(path)
         trainer.strategy.barrier()
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far and the state of the random numbers, as plain values."""
-        return {"best": self.best, "random": _random_state()}
+        """The best so far, as plain values."""
+        return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue with those of a saved run."""
-        self.best, self._random = state_dict["best"], state_dict["random"]
+        """Continue with that of a saved run."""
+        self.best = state_dict["best"]
+
+
+class FileInPlace(TorchCheckpointIO):
+    """Writes a checkpoint to the file that is named, and sees to it that it reaches the disk.
+
+    Lightning writes to the system's folder for temporary files first, which may be another and smaller disk.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write the file, in a folder that is made where it is not there."""
+        data = io.BytesIO()  # torch writing to the file itself would end in an error that does not say why
+        torch.save(checkpoint, data)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with Path(path).open("wb") as file:
+            file.write(data.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def sound_checkpoint(folder: RunFolder) -> tuple[Path, int]:
@@ -174,17 +190,3 @@ def _position(path: Path) -> int | None:
         return int(torch.load(path, map_location="cpu", weights_only=True)["lr_schedulers"][0]["step"])
     except Exception:  # whatever reading a damaged file runs into, it is not whole
         return None
-
-
-def _random_state() -> dict[str, Any]:
-    version, internal, gauss = random.getstate()
-    state = {"torch": torch.get_rng_state(), "python": [version, list(internal), gauss]}
-    return state | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
-
-
-def _restore_random(state: dict[str, Any]) -> None:
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    torch.set_rng_state(state["torch"].cpu())
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"].cpu())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import lightning.pytorch as pl
@@ -122,8 +123,9 @@ class Record(pl.Callback):
         self.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Keep what was recorded so far."""
-        self.close()
+        """Keep what was recorded so far, where there is room for it."""
+        with suppress(OSError):
+            self.close()
 
     def state_dict(self) -> dict[str, Any]:
         """The open log point, and what the summary needs of those before."""
