@@ -41,6 +41,7 @@ from lrtrain.schedules.schedule import formula
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
+    from torch import nn
 
     from lrtrain.training.checkpoints import Cadence
     from lrtrain.training.data import Data
@@ -283,20 +284,26 @@ def _limited(batches: int, limit: float | None) -> int:
     return max(1, min(batches, limit if isinstance(limit, int) else int(batches * limit)))
 
 
+def network(config: Config, inputs: Inputs, classes: int) -> nn.Module:
+    """The model, with weights drawn at random."""
+    from lrtrain.models import model
+
+    name, parameters = named(config["model"])
+    return model(name, inputs, classes, **parameters)
+
+
 def module(config: Config, plan: Plan, inputs: Inputs, classes: int) -> Classifier:
     """The LightningModule with its model, optimizer and scheduler."""
-    from lrtrain.models import model
     from lrtrain.scheduler import Scheduler
     from lrtrain.training.groups import parameter_groups
     from lrtrain.training.module import Classifier
     from lrtrain.training.optimizers import optimizer
 
-    model_name, model_parameters = named(config["model"])
+    model = network(config, inputs, classes)
     optimizer_name, settings = named(config["optimizer"])
-    network = model(model_name, inputs, classes, **model_parameters)
     chosen = groups(config)
     parameters = parameter_groups(
-        network,
+        model,
         plan.lr,
         {pattern: group.lr_mult for pattern, group in chosen.items()},
         no_decay=config["no_decay"],
@@ -306,7 +313,7 @@ def module(config: Config, plan: Plan, inputs: Inputs, classes: int) -> Classifi
         group["name"]: chosen[group["pattern"]].schedule if group["pattern"] else plan.schedule for group in parameters
     }
     return Classifier(
-        network,
+        model,
         classes,
         make_optimizer=lambda: optimizer(optimizer_name, parameters, plan.lr, **settings),
         make_scheduler=lambda optimizer: Scheduler(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +26,7 @@ from lrtrain.training.interruption import Interruption
 from lrtrain.training.loggers import EventFile, drop_events_from
 from lrtrain.training.module import Classifier
 from lrtrain.training.progress_bar import RunBar
+from lrtrain.training.quiet import quiet
 from lrtrain.training.record import TEST, Record
 from lrtrain.training.scheduling import ValidationFeedback, scheduler_of
 
@@ -49,7 +48,7 @@ def run(config: Config, folder: RunFolder) -> float:
         DivergedError: The loss was no longer finite.
         InterruptedRunError: A signal came; the run can be resumed.
     """
-    _quiet()
+    quiet()
     tries, scale = config["rollbacks"] if config["on_nonfinite"] == "rollback" else 0, None
     for attempt in range(tries + 1):
         # After a rollback the run is resumed in its own folder, as the same plan.
@@ -234,10 +233,3 @@ def _load(path: Path, module: Classifier, callbacks: list[pl.Callback]) -> None:
     for callback in callbacks:
         if callback.state_key in checkpoint["callbacks"]:
             callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
-
-
-def _quiet() -> None:
-    """Keep Lightning's advice on other settings out of the user's sight; what concerns the run, we say ourselves."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\..*")
