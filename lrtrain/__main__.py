@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -123,8 +124,9 @@ def _evaluating(overrides: list[str], multirun: bool) -> list[str]:
 
 def _value(key: str, overrides: list[str]) -> str | None:
     """What a key is set to last, without its quotes."""
-    values = [word.partition("=")[2] for word in overrides if word.startswith(f"{key}=")]
-    return values[-1].strip("'\"") if values else None
+    value = next((word.partition("=")[2] for word in reversed(overrides) if word.startswith(f"{key}=")), None)
+    quoted = re.fullmatch("(['\"])(.*)\\1", value or "")
+    return quoted[2].replace(f"\\{quoted[1]}", quoted[1]) if quoted else value
 
 
 def _quoted(path: Path) -> str:

@@ -20,10 +20,10 @@ from lrtrain.report.confusion import confusion_picture, confusions
 from lrtrain.report.table import print_classes
 from lrtrain.resume import find_checkpoint
 from lrtrain.runs import RunFolder, Table, write_bytes
+from lrtrain.tasks.train import quiet
 from lrtrain.training.checkpoints import load_weights
 from lrtrain.training.data import Data
 from lrtrain.training.evaluation import BY_CLASS, Evaluation
-from lrtrain.training.quiet import quiet
 
 Config = Mapping[str, Any]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +28,6 @@ from lrtrain.training.interruption import Interruption
 from lrtrain.training.loggers import EventFile, drop_events_from
 from lrtrain.training.module import Classifier
 from lrtrain.training.progress_bar import RunBar
-from lrtrain.training.quiet import quiet
 from lrtrain.training.record import TEST, Record
 from lrtrain.training.scheduling import ValidationFeedback, scheduler_of
 
@@ -233,3 +234,10 @@ def _load(path: Path, module: Classifier, callbacks: list[pl.Callback]) -> None:
     for callback in callbacks:
         if callback.state_key in checkpoint["callbacks"]:
             callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
+
+
+def quiet() -> None:
+    """Keep Lightning's advice on other settings out of the user's sight; what concerns the run, we say ourselves."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
