@@ -27,6 +27,7 @@ from lrtrain.schedules import (
     floor,
     frozen,
     hold,
+    reduced,
     registered,
     stretch,
     stretched_rest,
@@ -133,6 +134,21 @@ def continued(history: Sequence[Segment]) -> Curve:
             lr = float(config["lr"])
         planned = horizon(config).total_steps
     return curve
+
+
+def under_feedback(config: Config, plan: Plan, step: int, state: Mapping[str, Any]) -> Plan:
+    """The plan as it goes on from an update where its feedback has reduced the rate already.
+
+    Args:
+        config: That the plan was built from.
+        plan: Of the run that goes on.
+        step: The update.
+        state: Of the feedback by then, as a scheduler's state has it; that of another rule counts for nothing.
+    """
+    rule = plan.feedback.name if plan.feedback else None
+    if state["rule"] != rule or state["scale"] == 1:
+        return plan
+    return plan._replace(schedule=reduced(plan.schedule, step, state["scale"], _least(config)))
 
 
 def combined(config: Config, base: Curve) -> Curve:

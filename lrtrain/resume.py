@@ -11,12 +11,12 @@ from omegaconf import OmegaConf
 
 from lrtrain.configs import strategies
 from lrtrain.errors import RequestError
-from lrtrain.runs import RunFolder
+from lrtrain.runs import RunFolder, Segment
 
 FREE = {
     *("resume", "resume_plan", "task", "log_every", "early_stop", "workers", "checkpoint_every", "logger.name"),
     *("on_nonfinite", "rollback_factor", "rollbacks"),
-    *("trainer.enable_progress_bar", "trainer.accelerator"),
+    *("trainer.enable_progress_bar", "trainer.accelerator", "overlay", "run"),
 }
 """Keys that change neither the rates nor the data."""
 
@@ -158,13 +158,24 @@ def check_resume(config: Mapping[str, Any]) -> bool:
             raise RequestError(f"{folder.plan} names code that this command does not: {', '.join(sorted(foreign))}")
     changed = changes(segments[-1].config, config)
     check_plan(changed, policy)
-    if not changed and folder.has_finished():
+    if not changed and folder.has_finished() and config["task"] == "train":
         print(f"{folder.path} has finished; more epochs=... go on with it, under a resume_plan=...")
         return False
     from lrtrain.training.checkpoints import sound_checkpoint  # imports torch, which the run will need anyway
 
     sound_checkpoint(folder)
     return True
+
+
+def plans_until(folder: RunFolder, step: int) -> list[Segment]:
+    """The plans that a run has followed until an update, the first first."""
+    return [segment for segment in folder.read_plan() if segment.step <= step]
+
+
+def with_present_plan(segments: Sequence[Segment], config: Mapping[str, Any], step: int) -> list[Segment]:
+    """The plans that a run has followed until an update, and the one that it goes on with, where that is another."""
+    changed = changes(segments[-1].config, config)
+    return [*segments, *([Segment(dict(config), config["resume_plan"], step)] if changed else [])]
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -177,8 +188,8 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[A
 
 
 def check_policy(config: Mapping[str, Any]) -> None:
-    """Refuse to go on with anything but training, and a policy where there is nothing to go on with."""
-    if config["resume"] and config["task"] != "train":
+    """Refuse to go on with anything but training or its preview, and a policy where there is nothing to go on with."""
+    if config["resume"] and config["task"] not in ("train", "preview"):
         raise RequestError(f"resume goes on with training; leave out task={config['task']}")
     if config["resume_plan"] and not config["resume"]:
         raise RequestError(f"resume_plan={config['resume_plan']} says how to go on with a run: give resume= too")

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lrtrain import build
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError
 from lrtrain.report.table import print_result
-from lrtrain.resume import changes
+from lrtrain.resume import plans_until, with_present_plan
 from lrtrain.runs import RunFolder, Segment
 from lrtrain.schedules import Plan
 from lrtrain.training.checkpoints import LastAndBest, sound_checkpoint
@@ -155,10 +155,7 @@ def _start(config: Config) -> tuple[tuple[Path, int] | None, list[Segment]]:
     checkpoint, step = sound_checkpoint(origin)
     if config["resume_plan"] == "weights_only":
         return (checkpoint, step), [Segment(dict(config))]
-    segments = [segment for segment in origin.read_plan() if segment.step <= step]
-    if changes(segments[-1].config, config):
-        segments.append(Segment(dict(config), config["resume_plan"], step))
-    return (checkpoint, step), segments
+    return (checkpoint, step), with_present_plan(plans_until(origin, step), config, step)
 
 
 def _callbacks(config: Config, record: Record, checkpoints: LastAndBest) -> list[pl.Callback]:

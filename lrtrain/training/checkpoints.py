@@ -170,6 +170,11 @@ def sound_checkpoint(folder: RunFolder) -> tuple[Path, int]:
     raise RequestError(f"{folder.path} has no checkpoint that is whole; the best weights may be in best.ckpt")
 
 
+def feedback_state(path: Path) -> dict[str, Any]:
+    """What the scheduler of a sound checkpoint knew of its feedback."""
+    return dict(torch.load(path, map_location="cpu", weights_only=True)["lr_schedulers"][0]["feedback"])
+
+
 def load_weights(path: Path, model: nn.Module, name: str) -> int:
     """Give a model the weights of a checkpoint.
 
