@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, CommandLine, Result, Run, Train, read_csv
+from lightning.pytorch import Trainer
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 from torch import nn
@@ -22,6 +23,7 @@ from lrtrain.configs import config_dir, tasks
 from lrtrain.datasets import Inputs, Splits, digits
 from lrtrain.models import linear, mlp
 from lrtrain.report.confusion import confusion_picture, confusions
+from lrtrain.resume import overrides_of
 from lrtrain.training.evaluation import Evaluation
 
 REFUSED = 2
@@ -137,12 +139,19 @@ def test_model_and_data_are_those_of_the_run(train: Train, evaluate: Task) -> No
     plain(done.folder, mlp.mlp(Inputs((1, 8, 8)), 10, hidden=[16, 8], dropout=0.2))
 
 
-def test_hardware_is_that_of_this_command(train: Train, evaluate: Task) -> None:
-    done = train(*SMALL, "epochs=1")
-    path = done.folder / ".hydra" / "overrides.yaml"
-    path.write_text(path.read_text() + "- trainer.devices=64\n- trainer.strategy=ddp\n")
-    config = evaluate(f"checkpoint={done.folder}").summary["config"]
-    assert (config["trainer"]["devices"], config["trainer"]["strategy"]) == (1, "auto")
+def test_what_is_taken_over_from_a_run(tmp_path: Path) -> None:
+    """The model, the data and the precision; neither the hardware nor what only training needs."""
+    kept = ["dataset=digits", "model=mlp", "model.hidden=[8]", "batch_size=16", "trainer.precision=bf16-mixed"]
+    left = ["trainer=ddp", "trainer.devices=64", "+trainer.num_nodes=2", "trainer.strategy=ddp", "optimizer.lr=1"]
+    left += ["task=train", "scheduler=step", "gamma=0.5", "lr=1", "groups={.*:2}", "optimizer=adam", "logger=none"]
+    path = tmp_path / ".hydra" / "overrides.yaml"
+    path.parent.mkdir()
+    path.write_text("".join(f"- {word}\n" for word in [*left, *kept]))
+    now = ["task=evaluate", "trainer=cpu"]
+    checkpoint = tmp_path / "checkpoints" / "best.ckpt"
+    assert overrides_of(checkpoint, now) == [*kept, *now]
+    now.append("model=cnn")
+    assert overrides_of(checkpoint, now) == ["dataset=digits", "batch_size=16", "trainer.precision=bf16-mixed", *now]
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
@@ -302,8 +311,11 @@ def test_a_label_for_each_token(train: Train, evaluate: Task, predict: Task, mon
     assert [int(row["label"]) for row in rows] == [int(row["predicted"]) for row in rows] == labels
 
 
-def test_predictions_need_one_device(train: Train, command_line: CommandLine, tmp_path: Path) -> None:
+def test_predictions_need_one_device(
+    train: Train, command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = train(*SMALL, "epochs=1")
+    monkeypatch.setattr(Trainer, "test", lambda *_, **__: pytest.fail("began, and would have started processes"))
     several = ("trainer=cpu", "trainer.devices=2", "trainer.strategy=ddp")
     one_line(command_line("task=predict", f"checkpoint={done.folder}", *several), "trainer.devices=1")
     assert not (tmp_path / "outputs").exists()

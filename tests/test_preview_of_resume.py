@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -130,10 +131,12 @@ def test_goes_on_from_what_feedback_has_done(stopped: Stopped, preview: Preview,
     assert [rate for *_, rate in previewed[OLD:]] == pytest.approx([0.03] * (OLD + 1)), "and no further than min_lr"
 
 
-def test_feedback_of_another_rule_counts_for_nothing(stopped: Stopped, preview: Preview) -> None:
-    folder = stopped(*SMALL, "epochs=3", "scheduler=plateau", "patience=0", "threshold=10", "logger=none")
-    out = preview(f"resume={folder}", "scheduler=constant", "resume_plan=switch").result.out
-    assert "goes on from" not in out
+def test_feedback_of_another_rule_counts_for_nothing(train: Train, preview: Preview) -> None:
+    reduced = ("scheduler=plateau", "factor=0.5", "patience=0", "threshold=10")
+    folder = train(*SMALL, "epochs=3", *reduced, "logger=none").folder
+    shown = preview(f"resume={folder}", "scheduler=constant", "epochs=4", "resume_plan=switch")
+    assert "goes on from" not in shown.result.out
+    assert {rate for *_, rate in rates(shown.folder / "schedule.csv")} == {0.1}
 
 
 def test_new_run_of_the_old_weights_is_its_own_plan(stopped: Stopped, preview: Preview) -> None:
@@ -231,6 +234,15 @@ def test_picture_has_both_plans_and_the_join(monkeypatch: pytest.MonkeyPatch) ->
     assert [[1, 0], [1, 1]] in lines.values(), "the join, from the bottom to the top"
     assert "update 2" in [text.get_text() for text in axes.texts]
     assert axes.get_ylim()[1] > 6
+
+
+def test_curve_is_not_drawn_beyond_its_end() -> None:
+    curve = Curve([4.0, 3.0, 2.0, 1.0, 0.5], 2)
+    assert curve.sample_over(2) == [4, 3, 2, 1]
+    longer = curve.sample_over(5)
+    assert longer[:4] == [4, 3, 2, 1]
+    assert all(math.isnan(rate) for rate in longer[4:])
+    assert len(longer) == 10
 
 
 @pytest.mark.parametrize("unicode", [True, False])
