@@ -311,6 +311,15 @@ def test_a_label_for_each_token(train: Train, evaluate: Task, predict: Task, mon
     assert [int(row["label"]) for row in rows] == [int(row["predicted"]) for row in rows] == labels
 
 
+def test_split_without_samples(train: Train, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = train(*SMALL, "epochs=1")
+    splits = digits.load()
+    monkeypatch.setattr(digits, "load", lambda: splits._replace(test=(splits.test[0][:0], splits.test[1][:0])))
+    for task in ("evaluate", "predict"):
+        one_line(command_line(f"task={task}", f"checkpoint={done.folder}"), "no sample in its test split")
+    assert command_line("task=evaluate", f"checkpoint={done.folder}", "split=validation").code == 0
+
+
 def test_predictions_need_one_device(
     train: Train, command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,7 +59,8 @@ def run(config: Config, folder: RunFolder) -> float:
 
     print(f"{trained.what}\nweights of {trained.checkpoint}, update {trained.step:,}")
     _print_table(counts, by_class, labels, [final[f"{PREFIX[config['split']]}_{name}"] for name in BY_CLASS])
-    print(f"loss {float(measured['loss']):.4f}, accuracy {accuracy:.4f} of {counts.sum():,} {trained.unit}")
+    unit = "tokens" if evaluation.tokens else "samples"
+    print(f"loss {float(measured['loss']):.4f}, accuracy {accuracy:.4f} of {counts.sum():,} {unit}")
     if wrong := confusions(counts, MOST_CONFUSIONS):
         print("taken for another: " + ", ".join(f"{labels[t]} for {labels[p]} ({n:,})" for t, p, n in wrong))
     print(f"{folder.path}\n{folder.confusion_picture}")
@@ -73,7 +74,6 @@ class Trained(NamedTuple):
         data: Its test split is the one that was asked for.
         step: The updates that the weights have had.
         what: Model, dataset and split in words.
-        unit: What a label belongs to.
     """
 
     network: nn.Module
@@ -82,7 +82,6 @@ class Trained(NamedTuple):
     checkpoint: Path
     step: int
     what: str
-    unit: str
 
 
 def load(config: Config, folder: RunFolder) -> Trained:
@@ -106,8 +105,9 @@ def load(config: Config, folder: RunFolder) -> Trained:
         raise RequestError(str(error).strip().splitlines()[0]) from error
     # The loop over the test split takes its samples in order, and in large batches.
     data.splits = splits._replace(test=getattr(splits, config["split"]))
-    unit = "tokens" if data.splits.test[1].ndim > 1 else "samples"
-    return Trained(network, data, trainer, checkpoint, step, f"{model} on {dataset}, {config['split']} split", unit)
+    if not len(data.test_dataloader()):
+        raise RequestError(f"dataset={dataset} has no sample in its {config['split']} split; give another split=")
+    return Trained(network, data, trainer, checkpoint, step, f"{model} on {dataset}, {config['split']} split")
 
 
 def summary(config: Config, trained: Trained, began: float) -> dict[str, Any]:

@@ -29,12 +29,12 @@ def run(config: Config, folder: RunFolder) -> None:
     trained = load(config, folder)
     if trained.trainer.world_size > 1:
         raise RequestError("task=predict writes in the order of the data, on one device: trainer.devices=1")
-    rows = _Rows(folder, trained.data.splits.classes, config["top"], sequences=trained.unit == "tokens")
+    rows = _Rows(folder, trained.data.splits.classes, config["top"])
     trained.trainer.test(Prediction(trained.network, rows.add), trained.data, verbose=False)
     rows.close()
     folder.write_summary({**summary(config, trained, began), "count": rows.written, "final": {}})
     print(f"{trained.what}\nweights of {trained.checkpoint}, update {trained.step:,}")
-    print(f"{rows.written:,} {trained.unit}: {folder.predictions}")
+    print(f"{rows.written:,} rows: {folder.predictions}")
 
 
 class _Rows:
@@ -44,21 +44,18 @@ class _Rows:
         folder: Where it belongs.
         classes: Number of classes.
         top: Probabilities in a row, those of the likeliest classes; None writes those of all.
-        sequences: Each label is one of several of its sample.
     """
 
-    def __init__(self, folder: RunFolder, classes: int, top: int | None, sequences: bool) -> None:
+    def __init__(self, folder: RunFolder, classes: int, top: int | None) -> None:
+        self.folder = folder
+        self.classes = classes
         self.top = top and min(top, classes)
         self.written = self._samples = 0
-        if self.top:
-            values = [name for k in range(1, self.top + 1) for name in (f"class_{k}", f"probability_{k}")]
-        else:
-            values = [f"p{index}" for index in range(classes)]
-        place = ["index", "position"] if sequences else ["index"]
-        self._table = Table(folder.predictions, [*place, "label", "predicted", "probability", *values])
+        self._table: Table | None = None
 
     def add(self, probabilities: Tensor, labels: Tensor) -> None:
         """Append the rows of a batch; the shapes are (n, classes) and (n,), or (n, length, classes) and (n, length)."""
+        self._table = self._table or self._open(labels.ndim > 1)
         flat = probabilities.flatten(0, -2)
         best, predicted = flat.max(dim=-1)
         columns = [labels.flatten().tolist(), predicted.tolist(), _shortest(best)]
@@ -69,7 +66,16 @@ class _Rows:
 
     def close(self) -> None:
         """Release the file."""
-        self._table.close()
+        if self._table:
+            self._table.close()
+
+    def _open(self, sequences: bool) -> Table:
+        if self.top:
+            values = [name for k in range(1, self.top + 1) for name in (f"class_{k}", f"probability_{k}")]
+        else:
+            values = [f"p{index}" for index in range(self.classes)]
+        place = ["index", "position"] if sequences else ["index"]
+        return Table(self.folder.predictions, [*place, "label", "predicted", "probability", *values])
 
     def _values(self, probabilities: Tensor) -> Iterable[Iterable[Any]]:
         """What a row ends with: the probabilities of all classes, or the likeliest ones, each with its own."""

@@ -17,7 +17,6 @@ from torchmetrics.classification import (
 )
 
 from lrtrain.training.loader import Batch
-from lrtrain.training.module import outputs
 
 BY_CLASS = {"precision": MulticlassPrecision, "recall": MulticlassRecall, "f1": MulticlassF1Score}
 
@@ -30,6 +29,7 @@ class Evaluation(pl.LightningModule):
         classes: Number of classes.
 
     Attributes:
+        tokens: A label belongs to a token, not to a sample; known after the test.
         measured: After the test, by name: ``loss`` and ``acc``; ``precision``, ``recall`` and ``f1``, their means over
             the classes that occur; the same with ``_by_class``, of shape (classes,); and ``confusion``, how many
             samples of the class in the row were taken for the class in the column.
@@ -38,6 +38,7 @@ class Evaluation(pl.LightningModule):
     def __init__(self, model: nn.Module, classes: int) -> None:
         super().__init__()
         self.model = model
+        self.tokens = False
         self.measured: dict[str, Tensor] = {}
         self.loss = MeanMetric()
         self.metrics = MetricCollection(
@@ -51,7 +52,9 @@ class Evaluation(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure a batch."""
-        logits, labels = outputs(self.model, batch)
+        inputs, labels = batch
+        self.tokens = labels.ndim > 1
+        logits, labels = self.model(inputs).flatten(0, -2), labels.flatten()
         self.loss.update(cross_entropy(logits, labels, reduction="none"))
         self.metrics.update(logits, labels)
 

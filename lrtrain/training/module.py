@@ -53,7 +53,7 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss of a batch."""
-        return cross_entropy(*outputs(self.model, batch))
+        return cross_entropy(*self._logits(batch))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure `val_loss` and `val_acc`."""
@@ -64,11 +64,16 @@ class Classifier(pl.LightningModule):
         self._measure("test", self.test_loss, self.test_acc, batch)
 
     def _measure(self, stage: str, loss: MeanMetric, accuracy: MulticlassAccuracy, batch: Batch) -> None:
-        logits, labels = outputs(self.model, batch)
+        logits, labels = self._logits(batch)
         loss.update(cross_entropy(logits, labels, reduction="none"))
         accuracy.update(logits, labels)
         for name, metric in (("loss", loss), ("acc", accuracy)):
             self.log(f"{stage}_{name}", metric, logger=False, on_step=False, on_epoch=True)
+
+    def _logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits and labels, a row for each label: a sequence has one a token."""
+        inputs, labels = batch
+        return self.model(inputs).flatten(0, -2), labels.flatten()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and its scheduler, which counts the updates itself."""
@@ -81,9 +86,3 @@ class Classifier(pl.LightningModule):
                 "set the length of the run by epochs and trainer.limit_train_batches only"
             )
         return for_lightning(scheduler, self.monitor)
-
-
-def outputs(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """A model's logits (m, classes) and the labels (m,), a row for each label: a sequence has one a token."""
-    inputs, labels = batch
-    return model(inputs).flatten(0, -2), labels.flatten()
