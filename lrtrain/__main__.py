@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -24,7 +25,7 @@ from lrtrain.configs import config_dir
 from lrtrain.errors import DivergedError, FaultError, InterruptedRunError, LostProcessError, RequestError
 from lrtrain.help import help_text
 from lrtrain.request import Request, check_config, check_request, plain_config
-from lrtrain.resume import check_policy, check_resume, find_run, merged_overrides
+from lrtrain.resume import check_policy, check_resume, find_checkpoint, find_run, merged_overrides, overrides_of
 from lrtrain.runs import RunFolder
 from lrtrain.sweeps.summary import SweepFolder, summarise
 
@@ -58,14 +59,14 @@ def _main() -> int:
     SweepFolder.path, task, first = None, "", True
     try:
         if not (args.hydra_help or args.info or args.shell_completion or args.experimental_rerun):
-            overrides = _resuming(args.overrides, args.multirun)
+            overrides = _with_those_of_the_run(args.overrides, args.multirun)
             request = Request(overrides, args.multirun, args.config_name or "config", args.config_dir)
             config = check_request(request)
             task, first = config["task"], processes.is_first(config["trainer"])
             check_policy(config)
-            if config["resume"]:
-                if not check_resume(config):
-                    return 0
+            if config["resume"] and not check_resume(config):
+                return 0
+            if overrides != args.overrides:
                 sys.argv[1:] = [*(word for word in sys.argv[1:] if word not in args.overrides), *overrides]
         with nullcontext() if first else _folder_of_its_own():
             _hand_to_hydra(job if args.multirun else None)
@@ -119,21 +120,47 @@ def _summarise(sweep: Path, task: str) -> None:
         summarise(sweep)
 
 
+def _with_those_of_the_run(overrides: list[str], multirun: bool) -> list[str]:
+    """The overrides of this command, over those of the run that it comes back to, if it does."""
+    if _value("task", overrides) in ("evaluate", "predict"):
+        return _evaluating(overrides, multirun)
+    return _resuming(overrides, multirun)
+
+
 def _resuming(overrides: list[str], multirun: bool) -> list[str]:
     """The overrides of a run that is resumed: what it began with, what is asked for now, and its own folder."""
-    wanted = next((word.partition("=")[2] for word in overrides if word.startswith("resume=")), "null")
-    if wanted in ("null", ""):
+    wanted = _value("resume", overrides) or "null"
+    if wanted == "null":
         return overrides
     if multirun:
         raise RequestError("resume goes on with one run; leave out -m")
-    folder = find_run(wanted.strip("'\""), Path("outputs"))
+    folder = find_run(wanted, Path("outputs"))
     merged = [word for word in merged_overrides(folder, overrides) if not word.startswith("resume=")]
-    quoted = "'" + str(folder.path).replace("\\", "\\\\").replace("'", "\\'") + "'"
-    merged.append(f"resume={quoted}")
-    if "resume_plan=weights_only" not in overrides:
+    merged.append(f"resume={_quoted(folder.path)}")
+    if "resume_plan=weights_only" not in overrides and _value("task", overrides) != "preview":
         earlier = len(list((folder.path / ".hydra").glob("resumed_*")))
-        merged += [f"hydra.run.dir={quoted}", f"hydra.output_subdir=.hydra/resumed_{earlier + 1}"]
+        merged += [f"hydra.run.dir={_quoted(folder.path)}", f"hydra.output_subdir=.hydra/resumed_{earlier + 1}"]
     return merged
+
+
+def _evaluating(overrides: list[str], multirun: bool) -> list[str]:
+    """The overrides of a task that loads a checkpoint: what its run was asked for, what is asked for now, its file."""
+    if multirun:
+        raise RequestError(f"task={_value('task', overrides)} takes one checkpoint; leave out -m")
+    checkpoint = find_checkpoint(_value("checkpoint", overrides) or "best", Path("outputs"))
+    merged = [word for word in overrides_of(checkpoint, overrides) if not word.startswith("checkpoint=")]
+    return [*merged, f"checkpoint={_quoted(checkpoint)}"]
+
+
+def _value(key: str, overrides: list[str]) -> str | None:
+    """What a key is set to last, without its quotes."""
+    value = next((word.partition("=")[2] for word in reversed(overrides) if word.startswith(f"{key}=")), None)
+    quoted = re.fullmatch("(['\"])(.*)\\1", value or "")
+    return quoted[2].replace(f"\\{quoted[1]}", quoted[1]) if quoted else value
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _hand_to_hydra(task: Callable[[DictConfig], Any] | None) -> None:

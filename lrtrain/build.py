@@ -29,6 +29,7 @@ from lrtrain.schedules import (
     floor,
     frozen,
     hold,
+    reduced,
     registered,
     stretch,
     stretched_rest,
@@ -43,6 +44,7 @@ from lrtrain.schedules.schedule import formula
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
+    from torch import nn
 
     from lrtrain.training.checkpoints import Cadence
     from lrtrain.training.data import Data
@@ -139,6 +141,21 @@ def continued(history: Sequence[Segment]) -> Curve:
             lr = float(config["lr"])
         planned = horizon(config).total_steps
     return curve
+
+
+def under_feedback(config: Config, plan: Plan, step: int, state: Mapping[str, Any]) -> Plan:
+    """The plan as it goes on from an update where its feedback has reduced the rate already.
+
+    Args:
+        config: That the plan was built from.
+        plan: Of the run that goes on.
+        step: The update.
+        state: Of the feedback by then, as a scheduler's state has it; that of another rule counts for nothing.
+    """
+    rule = plan.feedback.name if plan.feedback else None
+    if state["rule"] != rule or state["scale"] == 1:
+        return plan
+    return plan._replace(schedule=reduced(plan.schedule, step, state["scale"], _least(config)))
 
 
 def combined(config: Config, base: Curve) -> Curve:
@@ -304,41 +321,48 @@ def _limited(batches: int, limit: float) -> int:
     return limited
 
 
-def module(config: Config, plan: Plan, inputs: Inputs, classes: int) -> Classifier:
-    """The LightningModule with its model, optimizer and scheduler."""
+def network(config: Config, inputs: Inputs, classes: int) -> nn.Module:
+    """The model, with weights drawn at random."""
     import torch
 
     from lrtrain.models import model
+
+    name, parameters = named(config["model"])
+    made = model(name, inputs, classes, **parameters)
+    if config["channels_last"]:
+        if len(inputs.shape) != 3:
+            raise ValueError(f"channels_last=true is for pictures; {config['dataset']['name']} has none")
+        made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config["compile"]:
+        _check_compiler()
+        # So the names in a checkpoint stay as they are; made.compile() does nothing for an nn.Sequential.
+        made.forward = torch.compile(made.forward)
+    return made
+
+
+def module(config: Config, plan: Plan, inputs: Inputs, classes: int) -> Classifier:
+    """The LightningModule with its model, optimizer and scheduler."""
     from lrtrain.scheduler import Scheduler
     from lrtrain.training.groups import parameter_groups
     from lrtrain.training.module import Classifier
     from lrtrain.training.optimizers import optimizer, own_groups
 
-    model_name, model_parameters = named(config["model"])
+    model = network(config, inputs, classes)
     optimizer_name, settings = named(config["optimizer"])
-    network = model(model_name, inputs, classes, **model_parameters)
-    if config["channels_last"]:
-        if len(inputs.shape) != 3:
-            raise ValueError(f"channels_last=true is for pictures; {config['dataset']['name']} has none")
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if config["compile"]:
-        _check_compiler()
-        # So the names in a checkpoint stay as they are; network.compile() does nothing for an nn.Sequential.
-        network.forward = torch.compile(network.forward)
     chosen = groups(config)
     parameters = parameter_groups(
-        network,
+        model,
         plan.lr,
         {pattern: group.lr_mult for pattern, group in chosen.items()},
         no_decay=config["no_decay"],
         layer_decay=config["layer_decay"],
     )
-    parameters = own_groups(optimizer_name, network, parameters, plan.lr, **settings)
+    parameters = own_groups(optimizer_name, model, parameters, plan.lr, **settings)
     curves = {
         group["name"]: chosen[group["pattern"]].schedule if group["pattern"] else plan.schedule for group in parameters
     }
     return Classifier(
-        network,
+        model,
         classes,
         make_optimizer=lambda: optimizer(optimizer_name, parameters, plan.lr, **settings),
         make_scheduler=lambda optimizer: Scheduler(

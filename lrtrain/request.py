@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lrtrain import build
-from lrtrain.configs import GROUPS, config_dir, strategies
+from lrtrain.configs import GROUPS, config_dir, strategies, tasks
 from lrtrain.errors import RequestError
 from lrtrain.schedules.parameters import (
     Batches,
@@ -103,6 +103,8 @@ RULES: dict[str, Any] = {
     "channels_last": Choice((True, False)),
     "overlay": Sequence(Strategy()),
     "steps_per_epoch": Optional(_POSITIVE_COUNT),
+    "split": Choice(("test", "validation", "train")),
+    "top": Optional(_POSITIVE_COUNT),
     "no_decay": Choice((True, False)),
     "layer_decay": Number(low=0, high=1, open_low=True),
     **{f"{group}.name": Name(group) for group in ("model", "dataset", "optimizer", "logger")},
@@ -238,7 +240,8 @@ def check_config(config: DictConfig, reference: dict[str, Any] | None = None) ->
     for key, rule in RULES.items():
         _check_rule(plain, key, rule)
     _check_together(plain)
-    build.plan(plain)
+    if plain["task"] in ("train", "preview"):
+        build.plan(plain)
 
 
 def _check_together(values: dict[str, Any]) -> None:
@@ -399,6 +402,8 @@ def _unknown(path: str, reference: dict[str, Any], scheduler: str) -> str:
     if owners:
         own = ", ".join(taken.get(scheduler, {})) or "no keys of its own"
         return f"{path} belongs to scheduler={' or '.join(owners)}; scheduler={scheduler} takes {own}"
+    if owners := [task for task, keys in tasks().items() if path in keys]:
+        return f"{path} belongs to task={' or '.join(owners)}"
     if name in OTHER_NAMES:
         return f"there is no key {path}; write {OTHER_NAMES[name]}=..."
     elsewhere = {key: strategy for strategy, keys in reversed(taken.items()) for key in keys}

@@ -97,6 +97,31 @@ class RunFolder:
                 if "outputs" in (parent.name, parent.parent.name):
                     parent.rmdir()
 
+    @property
+    def per_class(self) -> Path:
+        """What was measured for each class."""
+        return self.path / "per_class.csv"
+
+    @property
+    def confusion_table(self) -> Path:
+        """How often which class was taken for which."""
+        return self.path / "confusion.csv"
+
+    @property
+    def confusion_picture(self) -> Path:
+        """The same, drawn."""
+        return self.path / "confusion.png"
+
+    @property
+    def predictions(self) -> Path:
+        """What a model says of each sample."""
+        return self.path / "predictions.csv"
+
+    @property
+    def overrides(self) -> Path:
+        """What was asked for on the command line when the run began."""
+        return self.path / ".hydra" / "overrides.yaml"
+
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replace the summary; `summary` holds plain values, and a number that is not finite becomes null."""
         write_text(self.summary, json.dumps(_finite(summary), indent=2, allow_nan=False) + "\n")
@@ -175,6 +200,11 @@ class Table:
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row; raises ValueError for a value whose column the table does not have."""
         self._writer.writerow(row)
+        self._file.flush()
+
+    def extend(self, rows: Iterable[Iterable[Any]]) -> None:
+        """Append rows of values in the order of the columns."""
+        self._writer.writer.writerows(rows)
         self._file.flush()
 
     def close(self) -> None:

@@ -81,7 +81,7 @@ class Ended(NamedTuple):
 
 
 SECONDS = 60
-ONE = ("trainer=cpu", "log_every=1", "trainer.enable_progress_bar=false", "+trainer.limit_train_batches=8")
+ONE = ("trainer=cpu", "log_every=1", "trainer.enable_progress_bar=false", "trainer.limit_train_batches=8")
 TWO = (*ONE, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 
 

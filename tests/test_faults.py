@@ -175,7 +175,7 @@ MEMORY = ("out of memory", "fewer workers", "smaller batch_size")
 @pytest.mark.parametrize(
     ("act", "parts"),
     [
-        (lose_a_worker, ("loader worker", "Killed", "fewer workers")),
+        (lose_a_worker, ("a loader worker was lost", "fewer workers")),
         (exhaust_python, MEMORY),
         (exhaust_torch, (*MEMORY, "1152921504606846976 bytes")),
         (exhaust_a_device, (*MEMORY, "2.00 GiB")),

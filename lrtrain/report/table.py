@@ -41,6 +41,18 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     _console().print(table)
 
 
+def print_classes(columns: Sequence[str], rows: Sequence[Sequence[str]], mean: Sequence[str]) -> None:
+    """Print a row of numbers for each class, and below a line their mean."""
+    table = Table(box=SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    table.add_section()
+    table.add_row(*mean)
+    _console().print(table)
+
+
 def _console() -> Console:
     """A terminal's own width; in a file or a pipe, wide enough to fold nothing."""
     console = Console(highlight=False)

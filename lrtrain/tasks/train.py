@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lrtrain import build, processes, signals
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError
 from lrtrain.report.table import print_result
-from lrtrain.resume import changes, check_devices
+from lrtrain.resume import check_devices, plans_until, with_present_plan
 from lrtrain.runs import RunFolder, Segment
 from lrtrain.schedules import Plan
 from lrtrain.training.checkpoints import LastAndBest, sound_checkpoint
@@ -54,7 +54,7 @@ def run(config: Config, folder: RunFolder) -> float:
         InterruptedRunError: A signal came.
         FaultError: The machine failed.
     """
-    _quiet()
+    quiet()
     if processes.is_child():
         processes.end_with_parent()
     tries, scale = config["rollbacks"] if config["on_nonfinite"] == "rollback" else 0, None
@@ -178,10 +178,7 @@ def _start(config: Config) -> tuple[tuple[Path, int] | None, list[Segment]]:
     checkpoint, step = sound_checkpoint(origin)
     if config["resume_plan"] == "weights_only":
         return (checkpoint, step), [Segment(dict(config))]
-    segments = [segment for segment in origin.read_plan() if segment.step <= step]
-    if changes(segments[-1].config, config):
-        segments.append(Segment(dict(config), config["resume_plan"], step))
-    return (checkpoint, step), segments
+    return (checkpoint, step), with_present_plan(plans_until(origin, step), config, step)
 
 
 def _callbacks(config: Config, record: Record, checkpoints: LastAndBest) -> list[pl.Callback]:
@@ -282,7 +279,7 @@ def _load(path: Path, module: Classifier, callbacks: list[pl.Callback]) -> dict[
     return checkpoint  # type: ignore[no-any-return]
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep Lightning's advice on other settings out of the user's sight; what concerns the run, we say ourselves."""
     say_once()
     for name in ("lightning.pytorch", "lightning.fabric"):

@@ -6,6 +6,7 @@ import io
 import os
 import time
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import nn
 
 from lrtrain.errors import RequestError
 from lrtrain.runs import RunFolder
@@ -180,6 +182,48 @@ def sound_checkpoint(folder: RunFolder) -> tuple[Path, int]:
         if path.exists():
             print(f"{path} is damaged; going back to the one before")
     raise RequestError(f"{folder.path} has no checkpoint that is whole; the best weights may be in best.ckpt")
+
+
+def feedback_state(path: Path) -> dict[str, Any]:
+    """What the scheduler of a sound checkpoint knew of its feedback."""
+    return dict(torch.load(path, map_location="cpu", weights_only=True)["lr_schedulers"][0]["feedback"])
+
+
+def load_weights(path: Path, model: nn.Module, name: str) -> int:
+    """Give a model the weights of a checkpoint.
+
+    Args:
+        path: A checkpoint of a `Classifier`.
+        model: Of the kind that the checkpoint was written of.
+        name: What a person calls the model.
+
+    Returns:
+        The updates done by then.
+
+    Raises:
+        RequestError: The file is damaged, holds more than plain data, or other weights than the model's.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        step = int(checkpoint["global_step"])
+        named = {str(key): value for key, value in checkpoint["state_dict"].items()}
+        weights = {key.removeprefix("model."): value for key, value in named.items() if key.startswith("model.")}
+        found = {key: tuple(value.shape) for key, value in weights.items()}
+    except Exception as error:  # whatever reading a damaged or a hostile file runs into
+        raise RequestError(f"{path} is damaged, or no checkpoint of ours ({type(error).__name__})") from error
+    needed = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    for key in [*needed, *found]:
+        if needed.get(key) != found.get(key):
+            raise RequestError(
+                f"the weights of {path} do not fit {name}: {key} is {_shape(found, key)} in the checkpoint, "
+                f"and {_shape(needed, key)} in the model"
+            )
+    model.load_state_dict(weights)
+    return step
+
+
+def _shape(shapes: Mapping[str, tuple[int, ...]], key: str) -> str:
+    return " x ".join(map(str, shapes[key])) or "a number" if key in shapes else "missing"
 
 
 def _position(path: Path) -> int | None:
