@@ -50,6 +50,8 @@ def step(module, batch, batch_idx):
     seen[0] += 1
     if fault == "nan":
         return loss * math.nan
+    if fault == "explodes":
+        return loss + 1e9  # by itself, the gradient tells nobody
     if fault:
         os.kill(os.getpid(), getattr(signal, fault))
     return loss
@@ -309,10 +311,13 @@ def test_divergence_of_one_rank_stops_all(tmp_path: Path) -> None:
     """Rolled back once, at half the rate, and then it is enough."""
     rollback = ("on_nonfinite=rollback", "rollbacks=1", "checkpoint_every=3st", "scheduler=constant", "model=linear")
     folder = tmp_path / "run"
-    end = run(tmp_path, *TWO, *rollback, "epochs=3", f"hydra.run.dir={folder}", faults={"1:5": "nan", "1:12": "nan"})
+    end = run(
+        tmp_path, *TWO, *rollback, "epochs=3", f"hydra.run.dir={folder}", faults={"1:5": "explodes", "1:12": "nan"}
+    )
     assert end.code == 1
     assert end.rates(0) == end.rates(1) == [0.1] * 6 + [0.05] * 7
     assert end.out.count("rolling back (1 of 1)") == 1
+    assert "train_loss is 1e+09 on rank 1 at update 5" in end.out
     assert len(end.err.splitlines()) == 1, end.err
     # The second attempt goes on from update 3, and seven steps later is in its update 9.
     assert "train_loss is nan on rank 1 at update 9" in end.err

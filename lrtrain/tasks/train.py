@@ -188,7 +188,7 @@ def _callbacks(config: Config, record: Record, checkpoints: LastAndBest) -> list
         callbacks.append(EarlyStopping(config["monitor"], patience=config["early_stop"], mode=mode))
     if config["trainer"]["enable_progress_bar"]:
         callbacks.append(RunBar(config["log_every"]))
-    return [*callbacks, RandomNumbers(), Interruption(checkpoints), checkpoints]
+    return [*callbacks, RandomNumbers(), Interruption(), checkpoints]
 
 
 def _devices(trainer: pl.Trainer) -> int:

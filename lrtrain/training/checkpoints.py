@@ -16,7 +16,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from lrtrain.errors import RequestError
+from lrtrain import signals
+from lrtrain.errors import InterruptedRunError, RequestError
 from lrtrain.runs import RunFolder
 from lrtrain.training.guard import diverged
 from lrtrain.training.scheduling import scheduler_of
@@ -39,7 +40,7 @@ SHARE = 0.01
 
 
 class LastAndBest(Checkpoint):
-    """Writes the best weights after a validation, and the last ones at a cadence.
+    """Writes the best weights after a validation, and the last ones at a cadence and before it ends a run on a signal.
 
     Each replaces its predecessor in one step, and the last keeps the one before as ``previous``. A last checkpoint is
     written only where a run can go on from exactly: after an update, and after the validation that may follow it.
@@ -74,16 +75,17 @@ class LastAndBest(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save in mid-epoch where the cadence says so."""
-        if self.is_due(trainer) and self.may_save(trainer, batch_idx):
-            self.save_last(trainer)
+        """Save in mid-epoch where the cadence or a signal says so."""
+        due, number = self._asked(trainer)
+        if (due or number) and self._may_save(trainer, batch_idx):
+            self._save_and_stop(trainer, number)
         self._seen_step = scheduler_of(trainer).last_epoch
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save at the end of an epoch where the cadence says so, and of the last one always."""
-        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if ends or self.is_due(trainer):
-            self.save_last(trainer)
+        """Save at the end of an epoch where the cadence or a signal says so, and of the last one always."""
+        due, number = self._asked(trainer)
+        if due or number or trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
+            self._save_and_stop(trainer, number)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the weights that are the best so far."""
@@ -94,20 +96,33 @@ class LastAndBest(Checkpoint):
             self.best = {"epoch": trainer.current_epoch, "step": scheduler_of(trainer).last_epoch, **metrics}
             self._save(trainer, self.folder.best_checkpoint)
 
-    def is_due(self, trainer: pl.Trainer) -> bool:
-        """Whether the cadence asks for a checkpoint now."""
+    def _asked(self, trainer: pl.Trainer) -> tuple[bool, int]:
+        """Whether a checkpoint is due, by the first rank's clock, and the signal that any rank has received."""
+        due, number = self._is_due(trainer), signals.received or 0
+        if trainer.world_size == 1:
+            return due, number
+        said = torch.tensor([due and trainer.is_global_zero, number], device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(said, torch.distributed.ReduceOp.MAX)
+        due, number = said.tolist()
+        return bool(due), number
+
+    def _is_due(self, trainer: pl.Trainer) -> bool:
         updates, seconds = self.cadence
         if updates is None:
             seconds = self._save_took / SHARE if seconds is None else seconds
-            due = time.monotonic() - self._saved_at >= seconds
-            return trainer.strategy.broadcast(due) if trainer.world_size > 1 else due
+            return time.monotonic() - self._saved_at >= seconds
         return scheduler_of(trainer).last_epoch - self._saved_step >= updates
 
-    def may_save(self, trainer: pl.Trainer, batch_idx: int) -> bool:
+    def _may_save(self, trainer: pl.Trainer, batch_idx: int) -> bool:
         """Whether a run can go on exactly from the end of this batch: no gradients pending, no validation to follow."""
         updated = scheduler_of(trainer).last_epoch > self._seen_step
         count, validates = batch_idx + 1, trainer.val_check_batch
         return updated and count < trainer.num_training_batches and not (validates and count % validates == 0)
+
+    def _save_and_stop(self, trainer: pl.Trainer, number: int) -> None:
+        self.save_last(trainer)
+        if number:
+            raise InterruptedRunError(number)
 
     def save_last(self, trainer: pl.Trainer) -> None:
         """Write the last checkpoint now; weights that are not finite are not kept.
