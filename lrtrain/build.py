@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrtrain.datasets import Inputs, dataset
@@ -41,10 +42,11 @@ from lrtrain.schedules.schedule import formula
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
+    from torch import nn
 
     from lrtrain.training.checkpoints import Cadence
-    from lrtrain.training.data import Data
-    from lrtrain.training.module import Classifier
+    from lrtrain.training.custom import Look
+    from lrtrain.training.scheduled import Scheduled
 
 Config = Mapping[str, Any]
 Curve = Callable[[Progress], float]
@@ -212,6 +214,8 @@ def horizon(config: Config, devices: int | None = None) -> Horizon:
     if devices is None:
         devices = config["trainer"]["devices"] if isinstance(config["trainer"]["devices"], int) else 1
     name, parameters = named(config["dataset"])
+    if name == "custom":
+        return Horizon(_custom_updates(config, max(devices, 1)), config["epochs"])
     samples = math.ceil(dataset(name).train_size(**parameters) / max(devices, 1))
     batches = samples / config["batch_size"]
     batches = math.floor(batches) if config["drop_last"] else math.ceil(batches)
@@ -223,7 +227,12 @@ def horizon(config: Config, devices: int | None = None) -> Horizon:
 
 def metric_mode(config: Config) -> str:
     """Whether a smaller (min) or a larger (max) monitored metric is better."""
-    return "max" if config["monitor"].endswith("_acc") else "min"
+    if config["monitor_mode"] != "auto":
+        return str(config["monitor_mode"])
+    ending = config["monitor"].rpartition("_")[2]
+    if ending not in ("loss", "error", "acc", "accuracy"):
+        raise RequestError(f"monitor={config['monitor']}: say by monitor_mode=min or max whether less of it is better")
+    return "max" if ending in ("acc", "accuracy") else "min"
 
 
 def named(choice: Config) -> tuple[str, dict[str, Any]]:
@@ -283,20 +292,73 @@ def _limited(batches: int, limit: float | None) -> int:
     return max(1, min(batches, limit if isinstance(limit, int) else int(batches * limit)))
 
 
-def module(config: Config, plan: Plan, inputs: Inputs, classes: int) -> Classifier:
-    """The LightningModule with its model, optimizer and scheduler."""
+def _custom_updates(config: Config, devices: int) -> int:
+    """The updates in an epoch of a user's data: it is made, and asked."""
+    batches, limit = _look(config).batches, config["trainer"].get("limit_train_batches")
+    if batches is None and not isinstance(limit, int):
+        raise ValueError("dataset.function: its training loader has no length; give +trainer.limit_train_batches=N")
+    used = int(limit) if batches is None else _limited(math.ceil(batches / devices), limit)
+    return math.ceil(used / int(config["trainer"]["accumulate_grad_batches"]))
+
+
+def _look(config: Config) -> Look:
+    from lrtrain.training.custom import look_at
+
+    return look_at(**_custom_data(config))
+
+
+def _custom_data(config: Config) -> dict[str, Any]:
+    """What makes a user's data module, the keys of ours that it may take included."""
+    return {key: config["dataset"][key] for key in ("function", "parameters")} | {
+        key: config[key] for key in ("batch_size", "seed")
+    }
+
+
+def inputs_and_classes(config: Config, data: pl.LightningDataModule) -> tuple[Inputs | None, int | None]:
+    """What the model is given; None for what a user's own data does not tell.
+
+    Raises:
+        ValueError: A model of ours would have to know.
+    """
+    from lrtrain.training.data import Data
+
+    if isinstance(data, Data):
+        return data.splits.inputs, data.splits.classes
+    found, tokens = _look(config), config["dataset"]["tokens"]
+    inputs = None if found.shape is None else Inputs(found.shape, tokens)
+    if config["model"]["name"] != "lightning":
+        if inputs is None:
+            raise ValueError(
+                "dataset.function: its training batches are no pairs (inputs, labels); use model=lightning"
+            )
+        if found.integers and tokens is None:
+            raise ValueError(
+                "dataset.function: its inputs are whole numbers; give dataset.tokens, or make them float32"
+            )
+    return inputs, config["dataset"]["classes"]
+
+
+def network(config: Config, inputs: Inputs | None, classes: int | None) -> nn.Module:
+    """The model, with weights drawn at random."""
     from lrtrain.models import model
+
+    name, parameters = named(config["model"])
+    return model(name, inputs, classes, **parameters)
+
+
+def module(config: Config, plan: Plan, inputs: Inputs | None, classes: int | None) -> Scheduled:
+    """The LightningModule with its model, optimizer and scheduler."""
     from lrtrain.scheduler import Scheduler
+    from lrtrain.training.custom import lightning_module
     from lrtrain.training.groups import parameter_groups
     from lrtrain.training.module import Classifier
     from lrtrain.training.optimizers import optimizer
 
-    model_name, model_parameters = named(config["model"])
+    model = network(config, inputs, classes)
     optimizer_name, settings = named(config["optimizer"])
-    network = model(model_name, inputs, classes, **model_parameters)
     chosen = groups(config)
     parameters = parameter_groups(
-        network,
+        model,
         plan.lr,
         {pattern: group.lr_mult for pattern, group in chosen.items()},
         no_decay=config["no_decay"],
@@ -305,9 +367,12 @@ def module(config: Config, plan: Plan, inputs: Inputs, classes: int) -> Classifi
     curves = {
         group["name"]: chosen[group["pattern"]].schedule if group["pattern"] else plan.schedule for group in parameters
     }
-    return Classifier(
-        network,
-        classes,
+    kind: Callable[..., Scheduled] = lightning_module
+    if config["model"]["name"] != "lightning":
+        assert classes is not None, "the request was checked for it"
+        kind = partial(Classifier, classes=classes)
+    return kind(
+        model,
         make_optimizer=lambda: optimizer(optimizer_name, parameters, plan.lr, **settings),
         make_scheduler=lambda optimizer: Scheduler(
             optimizer,
@@ -322,10 +387,13 @@ def module(config: Config, plan: Plan, inputs: Inputs, classes: int) -> Classifi
     )
 
 
-def data(config: Config) -> Data:
+def data(config: Config) -> pl.LightningDataModule:
     """The data module."""
+    from lrtrain.training.custom import data_module
     from lrtrain.training.data import Data
 
+    if config["dataset"]["name"] == "custom":
+        return data_module(**_custom_data(config))
     name, parameters = named(config["dataset"])
     order = {key: config[key] for key in ("batch_size", "seed", "drop_last", "workers")}
     return Data(dataset(name).load(**parameters), **order)
@@ -345,5 +413,5 @@ def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> 
         default_root_dir=folder.path,
         enable_checkpointing=True,
         enable_model_summary=False,
-        num_sanity_val_steps=0,
+        num_sanity_val_steps=1 if config["model"]["name"] == "lightning" else 0,  # to see which metrics it logs
     )

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lrtrain import build
 from lrtrain.configs import GROUPS, config_dir, strategies
 from lrtrain.errors import RequestError
+from lrtrain.imports import check_place
 from lrtrain.schedules.parameters import Choice, Every, Length, Number, Optional, Rate, Sequence, Table
 
 _SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
@@ -40,6 +41,20 @@ class Name:
 
     def __str__(self) -> str:
         return f"the name of a {self.group}"
+
+
+class Code:
+    """The place of a user's code."""
+
+    def parse(self, value: object) -> object:
+        """Return the text if it names a place in a module that is there, else raise ValueError."""
+        if not isinstance(value, str):
+            raise ValueError(f"must be {self}, got {value!r}")
+        check_place(value)
+        return value
+
+    def __str__(self) -> str:
+        return "a place such as my_module:MyClass"
 
 
 class Strategy:
@@ -68,7 +83,7 @@ RULES: dict[str, Any] = {
     "rollbacks": Number(low=0, integer=True),
     "early_stop": Optional(_POSITIVE_COUNT),
     "seed": Number(low=0, high=2**32 - 1, integer=True),
-    "monitor": Choice(("val_loss", "val_acc")),
+    "monitor_mode": Choice(("auto", "min", "max")),
     "warmup": Length(),
     "warmup_shape": Choice(("linear", "cosine", "1-sqrt", "exponential")),
     "warmup_start": Number(low=0, high=1),
@@ -88,7 +103,16 @@ RULES: dict[str, Any] = {
     **{f"{group}.name": Name(group) for group in ("model", "dataset", "optimizer", "logger")},
     "model.hidden": Sequence(_POSITIVE_COUNT),
     "model.channels": Sequence(_POSITIVE_COUNT, least=1),
+    "model.kernels": Sequence(_POSITIVE_COUNT, least=1),
+    "model.padding": Number(low=0, integer=True),
+    **{f"model.{key}": _POSITIVE_COUNT for key in ("stride", "pool", "depth", "width", "layers", "heads")},
     "model.dropout": _PROBABILITY,
+    "model.function": Code(),
+    "model.parameters": Optional(Table()),
+    "dataset.function": Code(),
+    "dataset.parameters": Optional(Table()),
+    "dataset.classes": Optional(Number(low=2, integer=True)),
+    "dataset.tokens": Optional(_POSITIVE_COUNT),
     "optimizer.momentum": _PROBABILITY,
     "optimizer.weight_decay": Number(low=0),
     "optimizer.betas": Sequence(_PROBABILITY, least=2),
@@ -171,7 +195,22 @@ def check_config(config: DictConfig, reference: dict[str, Any] | None = None) ->
         _check_level(plain, reference, "", str(reference["scheduler"]))
     for key, rule in RULES.items():
         _check_rule(plain, key, rule)
+    _check_measured(plain)
     build.plan(plain)
+
+
+def _check_measured(config: dict[str, Any]) -> None:
+    """Check what a model of ours measures; a user's LightningModule tells when it is there."""
+    if config["model"]["name"] == "lightning":
+        if not isinstance(config["monitor"], str):
+            raise RequestError(f"monitor must be the name of a metric, got {config['monitor']!r}")
+    else:
+        _check_rule(config, "monitor", Choice(("val_loss", "val_acc")))
+        if config["dataset"]["name"] == "custom" and config["dataset"]["classes"] is None:
+            raise RequestError(
+                "dataset=custom: give the number of dataset.classes, or a module of yours: model=lightning"
+            )
+    build.metric_mode(config)
 
 
 def plain_config(config: DictConfig) -> dict[str, Any]:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
 
+from lrtrain.imports import by_path
 from lrtrain.schedules.progress import Progress
 from lrtrain.schedules.schedule import schedule
 
 
 class Place:
-    """The rule of a parameter that names a function as ``module:function``; nothing is evaluated, only imported."""
+    """The rule of a parameter that names a function as ``module:function``."""
 
     def parse(self, value: Any) -> Callable[..., float]:
         """Import the function, or raise ValueError."""
         if callable(value):
             return value  # type: ignore[no-any-return]
-        module, colon, name = str(value).partition(":")
-        if not (module and colon and name):
-            raise ValueError(f"must be {self}, got {value!r}")
-        try:
-            function = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise ValueError(f"names {value!r}, which cannot be imported: {error}") from error
+        function = by_path(str(value))
         return getattr(function, "__wrapped__", function)  # type: ignore[no-any-return]
 
     def __str__(self) -> str:

@@ -30,7 +30,7 @@ class DivergenceGuard(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the validation loss."""
-        if "val_loss" in trainer.callback_metrics:
+        if "val_loss" in trainer.callback_metrics and not trainer.sanity_checking:
             self._check(trainer, "val_loss", float(trainer.callback_metrics["val_loss"]))
 
     def state_dict(self) -> dict[str, float | None]:

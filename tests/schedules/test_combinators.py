@@ -153,7 +153,7 @@ def test_configurations_name_their_parts() -> None:
         (lambda: s.by_name("warmup", {"inner": {"scheduler": "cosin"}}), "did you mean cosine"),
         (lambda: at(s.warmup(s.constant(), "4st", "exponential"), 0), "needs a start above 0"),
         (lambda: at(s.join([s.constant(), s.linear()], []), 0), "2 parts need 1 lengths, got 0"),
-        (lambda: s.custom("math"), "must be a place such as my_module:my_schedule"),
+        (lambda: s.custom("math"), "must be a place such as my_module:my_function"),
         (lambda: s.custom("math:nothing"), "cannot be imported"),
     ],
 )
