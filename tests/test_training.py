@@ -18,7 +18,6 @@ from torch.optim import Optimizer
 from lrtrain import build
 from lrtrain.configs import config_dir
 from lrtrain.datasets import Inputs, dataset
-from lrtrain.models import model
 from lrtrain.request import plain_config
 from lrtrain.runs import RunFolder
 from lrtrain.training.record import Record
@@ -202,32 +201,6 @@ def test_digits_are_stratified() -> None:
     share = np.bincount(load_digits().target) / 1797
     for _, labels in splits[:3]:
         assert np.bincount(labels, minlength=10) == pytest.approx(share * len(labels), abs=1.0)
-
-
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 12)])
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [
-        ("linear", {}),
-        ("mlp", {"hidden": [], "dropout": 0.0}),
-        ("mlp", {"hidden": [7, 5], "dropout": 0.5}),
-        ("cnn", {"channels": [2], "dropout": 0.0}),
-        ("cnn", {"channels": [2, 3, 4], "dropout": 0.5}),
-    ],
-)
-def test_model_maps_inputs_to_logits(name: str, parameters: dict[str, Any], shape: tuple[int, ...]) -> None:
-    network = model(name, Inputs(shape), 6, **parameters)
-    assert network(torch.zeros(4, *shape)).shape == (4, 6)
-
-
-def test_size_of_the_linear_model() -> None:
-    assert sum(weight.numel() for weight in model("linear", Inputs((1, 8, 8)), 10).parameters()) == 64 * 10 + 10
-
-
-@pytest.mark.parametrize(("shape", "channels"), [((64,), [8]), ((1, 8, 8), [8, 8, 8, 8])])
-def test_cnn_refuses_what_it_cannot_take(shape: tuple[int, ...], channels: list[int]) -> None:
-    with pytest.raises(ValueError, match="model"):
-        model("cnn", Inputs(shape), 10, channels=channels, dropout=0.0)
 
 
 def test_network_that_cannot_be_built_is_a_wrong_request(train: Train, tmp_path: Path) -> None:
