@@ -54,10 +54,17 @@ def call(key: str, text: str, parameters: Mapping[str, Any] | None, **offered: A
     except ValueError as error:
         raise ValueError(f"{key} {error}") from error
     try:
-        names = inspect.signature(function).parameters
-        return function(**({name: offered[name] for name in offered if name in names} | dict(parameters or {})))
+        taken = {name: value for name, value in offered.items() if name in _parameters(function)}
+        return function(**(taken | dict(parameters or {})))
     except Exception as error:  # whatever calling somebody's code runs into
         raise ValueError(f"{key} names {text!r}, which fails: {_said(error)}") from error
+
+
+def _parameters(function: Any) -> Mapping[str, Any]:
+    try:
+        return inspect.signature(function).parameters
+    except ValueError:  # what is not written in Python may not tell
+        return {}
 
 
 def _parts(text: str) -> tuple[str, str]:

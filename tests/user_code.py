@@ -62,7 +62,11 @@ class LitNet(pl.LightningModule):
 
 
 class TestedNet(LitNet):
-    """The same, with a test and an accuracy."""
+    """The same, with a test and an accuracy; it is told what the inputs are, and saves that with its arguments."""
+
+    def __init__(self, width: int, inputs: Inputs | None = None, classes: int = 10) -> None:
+        super().__init__(width, classes)
+        self.save_hyperparameters()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         super().validation_step(batch, batch_idx)
@@ -72,6 +76,26 @@ class TestedNet(LitNet):
         logits = self(batch[0])
         self.log("test_loss", cross_entropy(logits, batch[1]))
         self.log("test_acc", (logits.argmax(1) == batch[1]).float().mean())
+
+
+class Points(LitNet):
+    """For the points of `LitData`."""
+
+    def __init__(self) -> None:
+        super().__init__(width=4, classes=3)
+        self.layers = nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.2), nn.Linear(4, 3))
+
+
+class Bag(nn.Module):
+    """The mean of what is learned of each token."""
+
+    def __init__(self, inputs: Inputs, classes: int) -> None:
+        super().__init__()
+        assert inputs.tokens is not None
+        self.layer = nn.Embedding(inputs.tokens, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.layer(tokens).mean(1)  # type: ignore[no-any-return]
 
 
 class Regression(pl.LightningModule):
@@ -101,6 +125,10 @@ class Unmeasured(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         raise AssertionError("it is refused before")
+
+
+def broken() -> nn.Module:
+    raise ZeroDivisionError("somebody's mistake")
 
 
 def points(count: int, seed: int, *, classes: int = 3) -> TensorDataset:
@@ -173,6 +201,19 @@ class Endless(pl.LightningDataModule):
     def val_dataloader(self) -> Any:
         samples = [sample for sample, _ in zip(Stream(), range(16), strict=False)]
         return DataLoader(samples, 8)  # type: ignore[arg-type]
+
+
+class WholeNumbers(LitData):
+    """Inputs of whole numbers."""
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self.train = self.rest = TensorDataset(torch.arange(80).view(20, 4) % 7, torch.arange(20) % 3)
+
+
+class BrokenData(LitData):
+    def setup(self, stage: str) -> None:
+        raise FileNotFoundError("no such folder")
 
 
 class Unvalidated(pl.LightningDataModule):
