@@ -310,7 +310,7 @@ def _look(config: Config) -> Look:
 def _custom_data(config: Config) -> dict[str, Any]:
     """What makes a user's data module, the keys of ours that it may take included."""
     return {key: config["dataset"][key] for key in ("function", "parameters")} | {
-        key: config[key] for key in ("batch_size", "seed")
+        key: config[key] for key in ("batch_size", "seed", "workers", "drop_last")
     }
 
 

@@ -219,6 +219,14 @@ def test_everything_of_the_user(train: Train) -> None:
     assert errors[7] < errors[3]
 
 
+def test_metric_that_is_no_number(train: Train) -> None:
+    arguments = ("model=lightning", "model.function=user_code:Undefined", "model.parameters={width:4}", *SHORT)
+    run = train(*arguments, "monitor=val_score", "monitor_mode=max", code=1)
+    assert run.summary["status"] == "diverged"
+    assert "val_score is nan at update 4" in run.result.err
+    assert train(*arguments).summary["best"]["val_loss"] == 1.0
+
+
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, int], None]:
     """Let the training step of a class fail, once, at its n-th call."""
@@ -237,16 +245,18 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, int], None]:
     return fail
 
 
-def test_resumed_in_mid_epoch(train: Train, failing: Callable[[type, int], None]) -> None:
+@pytest.mark.parametrize("call", [10, 7], ids=["in mid-epoch", "at the end of an epoch"])
+def test_resumed(call: int, train: Train, failing: Callable[[type, int], None]) -> None:
     """Module and data are the user's, and the loader can go on where it was."""
     data = ("dataset=custom", "dataset.function=user_code:TestedData", "dataset.parameters={batch_size:9}")
     module = ("model=lightning", "model.function=user_code:Points")
     arguments = (*module, *data, *SHORT[:2], "epochs=3", "checkpoint_every=1st", "scheduler=cosine", *F1)
     whole = train(*arguments)
-    failing(user_code.Points, 10)  # six batches an epoch
+    failing(user_code.Points, call)  # six batches an epoch
     stopped = train(*arguments, code=1)
-    resumed = train(f"resume={stopped.folder}", *(word for word in arguments if "function" in word))
-    assert (stopped.folder / "metrics.csv").read_text() == (whole.folder / "metrics.csv").read_text(), resumed
+    assert len(stopped.series("lr")) == call - 1
+    train(f"resume={stopped.folder}", *(word for word in arguments if "function" in word))
+    assert (stopped.folder / "metrics.csv").read_text() == (whole.folder / "metrics.csv").read_text()
     for name, weight in checkpoint(whole)["state_dict"].items():
         assert torch.equal(checkpoint(stopped)["state_dict"][name], weight)
 

@@ -112,6 +112,14 @@ class Regression(pl.LightningModule):
         self.log("val_error", mse_loss(self.layer(batch["x"]), batch["y"]))
 
 
+class Undefined(LitNet):
+    """Has a huge loss before training, and then a score that is not a number."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", 1e9 if self.trainer.sanity_checking else 1.0)
+        self.log("val_score", float("nan"))
+
+
 class Manual(LitNet):
     """Steps its optimizers itself."""
 

@@ -98,14 +98,21 @@ class _KeepsPosition(pl.LightningDataModule):
 
     def train_dataloader(self) -> Any:
         loader = super().train_dataloader()
-        if self._position is not None and hasattr(loader, "load_state_dict"):
-            loader.load_state_dict(self._position)
+        position, self._position = self._position, None
+        if position and hasattr(loader, "load_state_dict"):
+            loader.load_state_dict(position["state"])
+            if position["ended"]:
+                next(iter(loader), None)  # nothing is left of that epoch: the next iteration begins another
         return loader
 
     def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().state_dict()
         loader: Any = self.trainer.train_dataloader if self.trainer else None
-        position = {"train_loader": loader.state_dict()} if hasattr(loader, "state_dict") else {}
-        return super().state_dict() | position
+        if self.trainer and hasattr(loader, "state_dict"):
+            done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+            ended = done >= self.trainer.num_training_batches
+            state["train_loader"] = {"state": loader.state_dict(), "ended": ended}
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "train_loader"})
