@@ -70,6 +70,8 @@ def plan(config: Config, devices: int | None = None, history: Sequence[Segment] 
         _check_phases(config, length)
         if config["trainer"]["check_val_every_n_epoch"] > config["epochs"]:
             raise ValueError("trainer.check_val_every_n_epoch is more than epochs: nothing would be measured")
+        if not config["shuffle"] and config["trainer"]["devices"] not in (1, "1"):
+            raise ValueError("shuffle=false is for one device: others would get batches of unequal number")
         strategy = config["scheduler"]
         if config["feedback"] and strategy != config["feedback"]:
             strategy = f"{strategy} x {config['feedback']}"
@@ -310,7 +312,7 @@ def _look(config: Config) -> Look:
 def _custom_data(config: Config) -> dict[str, Any]:
     """What makes a user's data module, the keys of ours that it may take included."""
     return {key: config["dataset"][key] for key in ("function", "parameters")} | {
-        key: config[key] for key in ("batch_size", "seed", "workers", "drop_last")
+        key: config[key] for key in ("batch_size", "seed", "shuffle", "workers", "drop_last")
     }
 
 
@@ -395,7 +397,7 @@ def data(config: Config) -> pl.LightningDataModule:
     if config["dataset"]["name"] == "custom":
         return data_module(**_custom_data(config))
     name, parameters = named(config["dataset"])
-    order = {key: config[key] for key in ("batch_size", "seed", "drop_last", "workers")}
+    order = {key: config[key] for key in ("batch_size", "seed", "shuffle", "drop_last", "workers")}
     return Data(dataset(name).load(**parameters), **order)
 
 

@@ -74,6 +74,7 @@ RULES: dict[str, Any] = {
     "lr": Number(low=0, open_low=True),
     "epochs": _POSITIVE_COUNT,
     "batch_size": _POSITIVE_COUNT,
+    "shuffle": Choice((True, False)),
     "drop_last": Choice((True, False)),
     "workers": Number(low=0, integer=True),
     "resume_plan": Optional(Choice(("keep", "stretch", "append", "switch", "weights_only"))),

@@ -78,6 +78,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "no mode": ((*LIT, "monitor=val_f1"), "monitor=val_f1: say by monitor_mode=min or max"),
     "monitor that is no name": ((*LIT, "monitor=3"), "monitor must be the name of a metric"),
     "metric of another's": (("model=mlp", *F1), "monitor must be val_loss or val_acc"),
+    "order of several devices": (("shuffle=false", "trainer.devices=2"), "shuffle=false is for one device"),
     "data, no classes": (("model=mlp", *DATA), "dataset.classes"),
     "data, no place": (("dataset=custom", "dataset.classes=3"), "dataset.function must be a place"),
     "data, no module": ((*LIT, "dataset=custom", "dataset.function=nowhere:Data"), "there is no module nowhere"),

@@ -30,6 +30,10 @@ def test_networks_of_the_authors_of_mnist1d(name: str, size: int) -> None:
     data = build.data(config)
     module = build.module(config, plan, *build.inputs_and_classes(config, data))
     assert sum(weight.numel() for weight in module.parameters()) == size
+    batches = data.train_dataloader()
+    first, again = ([labels.tolist() for _, labels in batches] for _ in range(2))
+    assert first == again, "the order is that of the data, every epoch"
+    assert [len(labels) for labels in first] == [100] * 40
 
 
 @pytest.fixture

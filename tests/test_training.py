@@ -167,6 +167,15 @@ def test_update_ratio_is_rate_times_gradient_over_weights(tmp_path: Path) -> Non
     assert rows["update_ratio"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_order_of_the_samples() -> None:
+    inputs, _ = dataset("digits").load().train
+    for shuffle in ("true", "false"):
+        batches = build.data(composed(f"shuffle={shuffle}", "batch_size=100")).train_dataloader()
+        seen = [np.concatenate([np.asarray(batch[0]) for batch in batches]) for _ in range(2)]
+        assert np.array_equal(seen[0], seen[1]) == (shuffle == "false")
+        assert np.array_equal(seen[0], inputs) == (shuffle == "false")
+
+
 def test_digits_are_split_once_and_for_all() -> None:
     module = dataset("digits")
     splits, again = module.load(), module.load()

@@ -18,17 +18,25 @@ class Data(pl.LightningDataModule):
         splits: The three parts.
         batch_size: Samples a training batch.
         seed: Of the order of the training samples.
+        shuffle: Draw a new order of them every epoch.
         drop_last: Leave out an epoch's last batch when it is smaller.
         workers: Processes that gather the training batches.
     """
 
     def __init__(
-        self, splits: Splits, batch_size: int, seed: int = 0, drop_last: bool = False, workers: int = 0
+        self,
+        splits: Splits,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        workers: int = 0,
     ) -> None:
         super().__init__()
         self.splits = splits
         self.batch_size = batch_size
         self.seed = seed
+        self.shuffle = shuffle
         self.drop_last = drop_last
         self.workers = workers
         self._train: Loader | None = None
@@ -36,7 +44,7 @@ class Data(pl.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Shuffled batches, from where a resumed run had stopped."""
-        order = {"shuffle": True, "seed": self.seed, "drop_last": self.drop_last, "workers": self.workers}
+        order = {"shuffle": self.shuffle, "seed": self.seed, "drop_last": self.drop_last, "workers": self.workers}
         self._train = self._loader(self.splits.train, self.batch_size, **order)
         if self._position:
             self._train.load_state_dict(self._position)
