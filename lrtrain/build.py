@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrtrain.datasets import Inputs, dataset
@@ -47,8 +48,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lrtrain.training.checkpoints import Cadence
-    from lrtrain.training.data import Data
-    from lrtrain.training.module import Classifier
+    from lrtrain.training.custom import Look
+    from lrtrain.training.scheduled import Scheduled
 
 Config = Mapping[str, Any]
 Curve = Callable[[Progress], float]
@@ -72,6 +73,8 @@ def plan(config: Config, devices: int | None = None, history: Sequence[Segment] 
         _check_phases(config, length)
         if config["trainer"]["check_val_every_n_epoch"] > config["epochs"]:
             raise ValueError("trainer.check_val_every_n_epoch is more than epochs: nothing would be measured")
+        if not config["shuffle"] and config["trainer"]["devices"] not in (1, "1"):
+            raise ValueError("shuffle=false is for one device: others would get batches of unequal number")
         strategy = config["scheduler"]
         if config["feedback"] and strategy != config["feedback"]:
             strategy = f"{strategy} x {config['feedback']}"
@@ -236,6 +239,8 @@ def horizon(config: Config, devices: int | None = None) -> Horizon:
     if devices is None:
         devices = device_count(config) or 1
     name, parameters = named(config["dataset"])
+    if name == "custom":
+        return Horizon(_custom_updates(config, max(devices, 1)), config["epochs"])
     try:
         size = dataset(name).train_size(**parameters)
     except TypeError as error:
@@ -260,7 +265,12 @@ def device_count(config: Config) -> int | None:
 
 def metric_mode(config: Config) -> str:
     """Whether a smaller (min) or a larger (max) monitored metric is better."""
-    return "max" if config["monitor"].endswith("_acc") else "min"
+    if config["monitor_mode"] != "auto":
+        return str(config["monitor_mode"])
+    ending = config["monitor"].rpartition("_")[2]
+    if ending not in ("loss", "error", "acc", "accuracy"):
+        raise RequestError(f"monitor={config['monitor']}: say by monitor_mode=min or max whether less of it is better")
+    return "max" if ending in ("acc", "accuracy") else "min"
 
 
 def named(choice: Config) -> tuple[str, dict[str, Any]]:
@@ -321,7 +331,7 @@ def _limited(batches: int, limit: float) -> int:
     return limited
 
 
-def network(config: Config, inputs: Inputs, classes: int) -> nn.Module:
+def network(config: Config, inputs: Inputs | None, classes: int | None) -> nn.Module:
     """The model, with weights drawn at random."""
     import torch
 
@@ -330,7 +340,7 @@ def network(config: Config, inputs: Inputs, classes: int) -> nn.Module:
     name, parameters = named(config["model"])
     made = model(name, inputs, classes, **parameters)
     if config["channels_last"]:
-        if len(inputs.shape) != 3:
+        if inputs is None or len(inputs.shape) != 3:
             raise ValueError(f"channels_last=true is for pictures; {config['dataset']['name']} has none")
         made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config["compile"]:
@@ -340,9 +350,57 @@ def network(config: Config, inputs: Inputs, classes: int) -> nn.Module:
     return made
 
 
-def module(config: Config, plan: Plan, inputs: Inputs, classes: int) -> Classifier:
+def _custom_updates(config: Config, devices: int) -> int:
+    """The updates in an epoch of a user's data: it is made, and asked."""
+    batches = _look(config).batches
+    limit = config["trainer"]["overfit_batches"] or config["trainer"]["limit_train_batches"]
+    if batches is None and not isinstance(limit, int):
+        raise ValueError("dataset.function: its training loader has no length; give trainer.limit_train_batches=N")
+    used = int(limit) if batches is None else _limited(math.ceil(batches / devices), limit)
+    return math.ceil(used / int(config["trainer"]["accumulate_grad_batches"]))
+
+
+def _look(config: Config) -> Look:
+    from lrtrain.training.custom import look_at
+
+    return look_at(**_custom_data(config))
+
+
+def _custom_data(config: Config) -> dict[str, Any]:
+    """What makes a user's data module, the keys of ours that it may take included."""
+    return {key: config["dataset"][key] for key in ("function", "parameters")} | {
+        key: config[key] for key in ("batch_size", "seed", "shuffle", "workers", "drop_last")
+    }
+
+
+def inputs_and_classes(config: Config, data: pl.LightningDataModule) -> tuple[Inputs | None, int | None]:
+    """What the model is given; None for what a user's own data does not tell.
+
+    Raises:
+        ValueError: A model of ours would have to know.
+    """
+    from lrtrain.training.data import Data
+
+    if isinstance(data, Data):
+        return data.splits.inputs, data.splits.classes
+    found, tokens = _look(config), config["dataset"]["tokens"]
+    inputs = None if found.shape is None else Inputs(found.shape, tokens)
+    if config["model"]["name"] != "lightning":
+        if inputs is None:
+            raise ValueError(
+                "dataset.function: its training batches are no pairs (inputs, labels); use model=lightning"
+            )
+        if found.integers and tokens is None:
+            raise ValueError(
+                "dataset.function: its inputs are whole numbers; give dataset.tokens, or make them float32"
+            )
+    return inputs, config["dataset"]["classes"]
+
+
+def module(config: Config, plan: Plan, inputs: Inputs | None, classes: int | None) -> Scheduled:
     """The LightningModule with its model, optimizer and scheduler."""
     from lrtrain.scheduler import Scheduler
+    from lrtrain.training.custom import lightning_module
     from lrtrain.training.groups import parameter_groups
     from lrtrain.training.module import Classifier
     from lrtrain.training.optimizers import optimizer, own_groups
@@ -361,9 +419,12 @@ def module(config: Config, plan: Plan, inputs: Inputs, classes: int) -> Classifi
     curves = {
         group["name"]: chosen[group["pattern"]].schedule if group["pattern"] else plan.schedule for group in parameters
     }
-    return Classifier(
+    kind: Callable[..., Scheduled] = lightning_module
+    if config["model"]["name"] != "lightning":
+        assert classes is not None, "the request was checked for it"
+        kind = partial(Classifier, classes=classes)
+    return kind(
         model,
-        classes,
         make_optimizer=lambda: optimizer(optimizer_name, parameters, plan.lr, **settings),
         make_scheduler=lambda optimizer: Scheduler(
             optimizer,
@@ -401,13 +462,16 @@ def averaging(config: Config) -> list[pl.Callback]:
     return [ScheduleFree()]
 
 
-def data(config: Config) -> Data:
+def data(config: Config) -> pl.LightningDataModule:
     """The data module."""
     from lrtrain.training.augment import Augment
+    from lrtrain.training.custom import data_module
     from lrtrain.training.data import Data
 
+    if config["dataset"]["name"] == "custom":
+        return data_module(**_custom_data(config))
     name, parameters = named(config["dataset"])
-    order = {key: config[key] for key in ("batch_size", "seed", "drop_last", "workers")}
+    order = {key: config[key] for key in ("batch_size", "seed", "shuffle", "drop_last", "workers")}
     splits = dataset(name).load(**parameters)
     augment = Augment(splits.inputs.shape, **config["augment"]) if any(config["augment"].values()) else None
     return Data(splits, augment=augment, **order)
@@ -436,7 +500,7 @@ def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> 
         default_root_dir=folder.path,
         enable_checkpointing=True,
         enable_model_summary=False,
-        num_sanity_val_steps=0,
+        num_sanity_val_steps=1 if config["model"]["name"] == "lightning" else 0,  # to see which metrics it logs
     )
     if made.precision != settings["precision"]:
         raise ValueError(f"trainer.precision={settings['precision']} needs a GPU: write {made.precision}")

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lrtrain import build
 from lrtrain.configs import GROUPS, config_dir, strategies, tasks
 from lrtrain.errors import RequestError
+from lrtrain.imports import check_place
 from lrtrain.schedules.parameters import (
     Batches,
     Choice,
@@ -28,7 +29,6 @@ from lrtrain.schedules.parameters import (
     Number,
     Optional,
     Pattern,
-    PlaceName,
     Rate,
     Sequence,
     Table,
@@ -59,6 +59,20 @@ class Name:
         return f"the name of a {self.group}"
 
 
+class Code:
+    """The place of a user's code."""
+
+    def parse(self, value: object) -> object:
+        """Return the text if it names a place in a module that is there, else raise ValueError."""
+        if not isinstance(value, str):
+            raise ValueError(f"must be {self}, got {value!r}")
+        check_place(value)
+        return value
+
+    def __str__(self) -> str:
+        return "a place such as my_module:MyClass"
+
+
 class Strategy:
     """The name of a strategy."""
 
@@ -76,6 +90,7 @@ RULES: dict[str, Any] = {
     "lr": Number(low=0, open_low=True),
     "epochs": _POSITIVE_COUNT,
     "batch_size": _POSITIVE_COUNT,
+    "shuffle": Choice((True, False)),
     "drop_last": Choice((True, False)),
     "workers": Number(low=0, integer=True),
     "resume_plan": Optional(Choice(("keep", "stretch", "append", "switch", "weights_only"))),
@@ -85,7 +100,7 @@ RULES: dict[str, Any] = {
     "rollbacks": Number(low=0, integer=True),
     "early_stop": Optional(_POSITIVE_COUNT),
     "seed": Number(low=0, high=2**32 - 1, integer=True),
-    "monitor": Choice(("val_loss", "val_acc")),
+    "monitor_mode": Choice(("auto", "min", "max")),
     "warmup": Length(),
     "warmup_shape": Choice(("linear", "cosine", "1-sqrt", "exponential")),
     "warmup_start": Number(low=0, high=1),
@@ -110,6 +125,9 @@ RULES: dict[str, Any] = {
     **{f"{group}.name": Name(group) for group in ("model", "dataset", "optimizer", "logger")},
     "model.hidden": Sequence(_POSITIVE_COUNT),
     "model.channels": Sequence(_POSITIVE_COUNT, least=1),
+    "model.kernels": Sequence(_POSITIVE_COUNT, least=1),
+    "model.padding": Number(low=0, integer=True),
+    **{f"model.{key}": _POSITIVE_COUNT for key in ("stride", "pool", "depth", "width", "layers", "heads")},
     "model.dropout": _PROBABILITY,
     "augment": Table(),
     "augment.crop": Number(low=0, integer=True),
@@ -145,7 +163,7 @@ RULES: dict[str, Any] = {
     "optimizer.adamw": Optional(Sequence(Pattern())),
     "optimizer.slice_p": _POSITIVE_COUNT,
     "optimizer.fused": Optional(Choice((True, False))),
-    "optimizer.function": Optional(PlaceName()),
+    "optimizer.function": Code(),
     "optimizer.parameters": Optional(Table()),
     **{f"trainer.limit_{part}_batches": Batches() for part in ("train", "val", "test")},
     "trainer.overfit_batches": Either((Choice((0,)), Batches())),
@@ -161,6 +179,12 @@ RULES: dict[str, Any] = {
     "trainer.max_steps": Instead("epochs=, or trainer.limit_train_batches= for less than an epoch"),
     "trainer.min_steps": Instead("epochs="),
     "trainer.logger": Instead("logger=tensorboard or logger=none"),
+    "model.function": Code(),
+    "model.parameters": Optional(Table()),
+    "dataset.function": Code(),
+    "dataset.parameters": Optional(Table()),
+    "dataset.classes": Optional(Number(low=2, integer=True)),
+    "dataset.tokens": Optional(_POSITIVE_COUNT),
     "trainer.accumulate_grad_batches": _POSITIVE_COUNT,
     "trainer.check_val_every_n_epoch": _POSITIVE_COUNT,
 }
@@ -239,6 +263,7 @@ def check_config(config: DictConfig, reference: dict[str, Any] | None = None) ->
         _check_level(plain, reference, "", str(reference["scheduler"]))
     for key, rule in RULES.items():
         _check_rule(plain, key, rule)
+    _check_measured(plain)
     _check_together(plain)
     if plain["task"] in ("train", "preview"):
         build.plan(plain)
@@ -259,6 +284,20 @@ def _check_together(values: dict[str, Any]) -> None:
             raise RequestError("trainer=fsdp shards the weights, and ema needs them whole: leave one out")
         if optimizer["name"] == "muon" or optimizer["name"].startswith("schedulefree"):
             raise RequestError(f"trainer=fsdp shards the weights, and optimizer={optimizer['name']} needs them whole")
+
+
+def _check_measured(config: dict[str, Any]) -> None:
+    """Check what a model of ours measures; a user's LightningModule tells when it is there."""
+    if config["model"]["name"] == "lightning":
+        if not isinstance(config["monitor"], str):
+            raise RequestError(f"monitor must be the name of a metric, got {config['monitor']!r}")
+    else:
+        _check_rule(config, "monitor", Choice(("val_loss", "val_acc")))
+        if config["dataset"]["name"] == "custom" and config["dataset"]["classes"] is None:
+            raise RequestError(
+                "dataset=custom: give the number of dataset.classes, or a module of yours: model=lightning"
+            )
+    build.metric_mode(config)
 
 
 def plain_config(config: DictConfig) -> dict[str, Any]:

@@ -25,7 +25,7 @@ FREE = {
 LENGTH = {"epochs"}
 COMBINED = {
     *("lr", "warmup", "warmup_shape", "warmup_start", "min_lr", "hold", "final_cooldown", "final_cooldown_shape"),
-    *("stretch", "horizon", "scheduler", "feedback", "monitor"),
+    *("stretch", "horizon", "scheduler", "feedback", "monitor", "monitor_mode"),
 }
 """Keys of the curve, besides the strategies' own."""
 

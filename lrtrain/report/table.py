@@ -18,10 +18,11 @@ def print_result(summary: Mapping[str, Any], folder: RunFolder) -> None:
     """Print what came of a run, and how to look at its curves."""
     console = _console()
     table = Table(box=SIMPLE_HEAD)
-    for column in ("weights", "epoch", *METRICS):
+    metrics = list(dict.fromkeys((*METRICS, summary["monitor"])))
+    for column in ("weights", "epoch", *metrics):
         table.add_column(column, justify="left" if column == "weights" else "right")
-    table.add_row("best", str(summary["best"]["epoch"] + 1), *_formatted(summary["best"]))
-    table.add_row("final", str(summary["epochs"]), *_formatted(summary["final"]))
+    table.add_row("best", str(summary["best"]["epoch"] + 1), *_formatted(summary["best"], metrics))
+    table.add_row("final", str(summary["epochs"]), *_formatted(summary["final"], metrics))
     console.print(table)
     rates = f"learning rate {summary['lr']['first']:.4g} -> {summary['lr']['last']:.4g}"
     console.print(
@@ -59,5 +60,5 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=160)
 
 
-def _formatted(values: Mapping[str, float]) -> list[str]:
-    return [f"{values[name]:.4f}" if values.get(name) is not None else "-" for name in METRICS]
+def _formatted(values: Mapping[str, float], names: Sequence[str]) -> list[str]:
+    return [f"{values[name]:.4f}" if values.get(name) is not None else "-" for name in names]

@@ -178,20 +178,6 @@ class Pattern:
 
 
 @dataclass(frozen=True)
-class PlaceName:
-    """What a place in code is called; what is there is not looked at."""
-
-    def parse(self, value: object) -> str:
-        """Return the text if it has the form ``module:name``, else raise ValueError."""
-        if not isinstance(value, str) or not re.fullmatch(r"[\w.]+:\w+", value):
-            raise ValueError(f"must be {self}, got {value!r}")
-        return value
-
-    def __str__(self) -> str:
-        return "a place such as my_module:MyClass"
-
-
-@dataclass(frozen=True)
 class Batches:
     """A number of batches, or a share of them as Lightning tells the two apart: by the type."""
 

@@ -88,7 +88,7 @@ def load(config: Config, folder: RunFolder) -> Trained:
     """Build everything before anything is written.
 
     Raises:
-        RequestError: Something cannot be built, or the checkpoint does not fit it.
+        RequestError: Something cannot be built or is a module of the user's, or the checkpoint does not fit it.
     """
     quiet()
     checkpoint = find_checkpoint(config["checkpoint"], Path("outputs"))
@@ -97,6 +97,9 @@ def load(config: Config, folder: RunFolder) -> Trained:
     settings = {**config["trainer"], "enable_progress_bar": bar}
     try:
         data = build.data(config)
+        if model == "lightning" or not isinstance(data, Data):
+            own = "a LightningModule" if model == "lightning" else "a LightningDataModule"
+            raise ValueError(f"task={config['task']} does not know what {own} of yours measures; call its own test")
         splits = data.splits
         network = build.network(config, splits.inputs, splits.classes)
         step = load_weights(checkpoint, network, f"model={model}")

@@ -16,6 +16,7 @@ import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lrtrain import build, processes, signals
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError
@@ -29,10 +30,10 @@ from lrtrain.training.faults import explained
 from lrtrain.training.guard import DivergenceGuard, Rescale
 from lrtrain.training.interruption import Interruption
 from lrtrain.training.loggers import EventFile, drop_events_from, say_once
-from lrtrain.training.module import Classifier
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.ranks import RandomNumbers, SharedFolder
 from lrtrain.training.record import TEST, Record
+from lrtrain.training.scheduled import Scheduled
 from lrtrain.training.scheduling import ValidationFeedback, scheduler_of
 
 Config = Mapping[str, Any]
@@ -81,8 +82,8 @@ class _Parts(NamedTuple):
     """
 
     trainer: pl.Trainer
-    module: Classifier
-    data: Data
+    module: Scheduled
+    data: pl.LightningDataModule
     plan: Plan
     segments: list[Segment]
     record: Record
@@ -107,7 +108,7 @@ def _prepare(config: Config, folder: RunFolder, scale: float | None) -> _Parts:
         devices = _devices(trainer)
         plan = build.plan(config, devices, segments)
         data = build.data(config)
-        module = build.module(config, plan, data.splits.inputs, data.splits.classes)
+        module = build.module(config, plan, *build.inputs_and_classes(config, data))
         module.make_scheduler(module.make_optimizer())
         if start:
             checkpoint = _load(start[0], module, callbacks if resumes else [])
@@ -154,9 +155,10 @@ def _train(config: Config, folder: RunFolder, parts: _Parts) -> float:
             raise
         raise reason from error
     if trainer.is_global_zero:
-        record.add_test(trainer, {name: final[name] for name in TEST})
+        record.add_test(trainer, {name: final[name] for name in TEST if name in final})
         if isinstance(trainer.logger, EventFile):
-            metrics = {f"best/{name}": best[name] for name in ("val_loss", "val_acc", "test_acc")}
+            shown = {config["monitor"]: None, "val_loss": None, "val_acc": None, "test_acc": None}
+            metrics = {f"best/{name}": best[name] for name in shown if name in best}
             trainer.logger.log_result(config, metrics, scheduler_of(trainer).last_epoch - 1)
         print_result(summary.write("finished", best, final), folder)
     return float(checkpoints.best[config["monitor"]])
@@ -166,8 +168,12 @@ def _announcement(config: Config, parts: _Parts) -> list[str]:
     """What is said at the start: from where, what the rate will do, and what is odd about it."""
     begins = "going on" if parts.resumes else "beginning"
     origin = [f"{begins} from {parts.start[0]}, update {parts.start[1]:,}"] if parts.start else []
-    data = f"{config['dataset']['name']}: {parts.data.splits.sentence()}"
-    return [*origin, data, parts.plan.sentence(), *(f"warning: {line}" for line in build.warnings(config, parts.plan))]
+    if isinstance(parts.data, Data):
+        origin.append(f"{config['dataset']['name']}: {parts.data.splits.sentence()}")
+    if config["model"]["name"] == "lightning":
+        ours = f"optimizer={config['optimizer']['name']} and scheduler={config['scheduler']}"
+        origin.append(f"{ours} take the place of configure_optimizers in {config['model']['function']}")
+    return [*origin, parts.plan.sentence(), *(f"warning: {line}" for line in build.warnings(config, parts.plan))]
 
 
 def _start(config: Config) -> tuple[tuple[Path, int] | None, list[Segment]]:
@@ -263,13 +269,15 @@ class _Summary:
         return summary
 
 
-def _test(trainer: pl.Trainer, module: Classifier, data: pl.LightningDataModule) -> dict[str, float]:
-    """Test the module's present weights."""
+def _test(trainer: pl.Trainer, module: Scheduled, data: pl.LightningDataModule) -> dict[str, float]:
+    """Test the module's present weights; what a user's module or data has no test for is left out."""
+    if not is_overridden("test_step", module) or not is_overridden("test_dataloader", data):
+        return {}
     trainer.test(module, data, verbose=False)
-    return {name: float(trainer.callback_metrics[name]) for name in TEST}
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def _load(path: Path, module: Classifier, callbacks: list[pl.Callback]) -> dict[str, Any]:
+def _load(path: Path, module: Scheduled, callbacks: list[pl.Callback]) -> dict[str, Any]:
     """Load a checkpoint's weights and callbacks; Lightning loads all the rest, once it is known that these fit."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])

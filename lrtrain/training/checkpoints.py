@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import time
 import zipfile
@@ -88,10 +89,12 @@ class LastAndBest(Checkpoint):
             self._save_and_stop(trainer, number)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the weights that are the best so far."""
+        """Save the weights that are the best so far; raises DivergedError for a metric that is not finite."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if not math.isfinite(metrics[self.monitor]):
+            raise diverged(trainer, f"{self.monitor} is {metrics[self.monitor]:.4g}")
         if not self.best or self._better(metrics[self.monitor], self.best[self.monitor]):
             self.best = {"epoch": trainer.current_epoch, "step": scheduler_of(trainer).last_epoch, **metrics}
             self._save(trainer, self.folder.best_checkpoint)

@@ -18,6 +18,7 @@ class Data(pl.LightningDataModule):
         splits: The three parts.
         batch_size: Samples a training batch.
         seed: Of the order of the training samples.
+        shuffle: Draw a new order of them every epoch.
         drop_last: Leave out an epoch's last batch when it is smaller.
         workers: Processes that gather the training batches, and all batches of samples that are not in memory.
         augment: Changes the inputs of training batches.
@@ -28,6 +29,7 @@ class Data(pl.LightningDataModule):
         splits: Splits,
         batch_size: int,
         seed: int = 0,
+        shuffle: bool = True,
         drop_last: bool = False,
         workers: int = 0,
         augment: Augment | None = None,
@@ -36,6 +38,7 @@ class Data(pl.LightningDataModule):
         self.splits = splits
         self.batch_size = batch_size
         self.seed = seed
+        self.shuffle = shuffle
         self.drop_last = drop_last
         self.workers = workers
         self.augment = augment
@@ -45,7 +48,8 @@ class Data(pl.LightningDataModule):
     def train_dataloader(self) -> Loader:
         """Shuffled batches, from where a resumed run had stopped."""
         again = getattr(self.trainer, "overfit_batches", 0)  # the same batches in every epoch
-        order = {"shuffle": not again, "seed": self.seed, "drop_last": self.drop_last, "augment": self.augment}
+        shuffle = self.shuffle and not again
+        order = {"shuffle": shuffle, "seed": self.seed, "drop_last": self.drop_last, "augment": self.augment}
         self._train = self._loader(self.splits.train, self.batch_size, workers=self.workers, **order)
         if self._position:
             self._train.load_state_dict(self._position)

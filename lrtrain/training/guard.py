@@ -59,7 +59,7 @@ class DivergenceGuard(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the validation loss, which is the same on all ranks."""
-        if "val_loss" in trainer.callback_metrics:
+        if "val_loss" in trainer.callback_metrics and not trainer.sanity_checking:
             value = float(trainer.callback_metrics["val_loss"])
             if not self._is_sound(value):
                 raise diverged(trainer, f"val_loss is {value:.4g}")

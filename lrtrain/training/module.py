@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import lightning.pytorch as pl
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from lrtrain.errors import RequestError
 from lrtrain.scheduler import Scheduler
 from lrtrain.training.loader import Batch
-from lrtrain.training.scheduling import for_lightning, planned_updates
+from lrtrain.training.scheduled import Scheduled
 
 
-class Classifier(pl.LightningModule):
+class Classifier(Scheduled):
     """Trains a model on cross-entropy and measures its accuracy.
 
     Args:
@@ -87,15 +84,3 @@ class Classifier(pl.LightningModule):
         inputs, labels = batch
         logits = self.model(inputs)
         return (logits, labels) if labels.dim() == 1 else (logits.flatten(0, -2), labels.flatten())
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer and its scheduler, which counts the updates itself."""
-        optimizer = self.make_optimizer()
-        scheduler = self.make_scheduler(optimizer)
-        planned = planned_updates(self.trainer)
-        if planned != scheduler.total_steps:
-            raise RequestError(
-                f"the schedule is planned for {scheduler.total_steps:,} updates, but Lightning will do {planned:,}: "
-                "set the length of the run by epochs and trainer.limit_train_batches only"
-            )
-        return for_lightning(scheduler, self.monitor)

@@ -29,7 +29,8 @@ class Record(pl.Callback):
     every `every` updates, and one at the last update of each epoch, which the validation joins. `grad_norm` is the
     norm of the whole gradient before clipping; `update_ratio` the norm of the change in the weights over the norm of
     the weights. Where there are several parameter groups, each has its rate as ``lr/<name>``; other hyperparameters
-    on a schedule are recorded by their names.
+    on a schedule are recorded by their names. What the validation logs is known from Lightning's sanity check, where
+    there is one.
 
     Args:
         folder: Where the table belongs.
@@ -41,6 +42,7 @@ class Record(pl.Callback):
         self.every = every
         self.first_rate = self.last_rate = 0.0
         self.last_metrics: dict[str, float] = {}
+        self._validation: tuple[str, ...] = VALIDATION
         self._row: dict[str, Any] = {}
         self._weights: list[torch.Tensor] = []
         self._before: torch.Tensor | None = None
@@ -49,6 +51,12 @@ class Record(pl.Callback):
         self._settings: dict[str, float] = {}
         self._table: Table | None = None
         self._loggers: list[Logger] = []
+
+    def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Learn what the validation logs."""
+        self._validation = tuple(
+            name for name in trainer.callback_metrics if name not in (*TRAIN, "lr", "step", "epoch")
+        )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the table."""
@@ -60,7 +68,7 @@ class Record(pl.Callback):
         if not trainer.is_global_zero:
             return
         scheduler = scheduler_of(trainer)
-        columns = ["step", "epoch", *_rates(scheduler), *scheduler.hyperparameters, *TRAIN, *VALIDATION, *TEST]
+        columns = ["step", "epoch", *_rates(scheduler), *scheduler.hyperparameters, *TRAIN, *self._validation, *TEST]
         done, open_point = scheduler.last_epoch, self._row.get("step")
 
         def keep(row: dict[str, str]) -> bool:
@@ -113,7 +121,7 @@ class Record(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the validation to the log point of the update before it."""
         if not trainer.sanity_checking:
-            self._measured(trainer, VALIDATION)
+            self._measured(trainer, self._validation)
 
     def add_test(self, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """Add the test of the final weights to the last log point."""
@@ -130,11 +138,12 @@ class Record(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """The open log point, and what the summary needs of those before."""
         rates = {"first_rate": self.first_rate, "last_rate": self.last_rate}
-        return {"row": self._row, "last_metrics": self.last_metrics, **rates}
+        return {"row": self._row, "last_metrics": self.last_metrics, "validation": list(self._validation), **rates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the record of a saved run."""
         self._row, self.last_metrics = dict(state_dict["row"]), dict(state_dict["last_metrics"])
+        self._validation = tuple(state_dict["validation"])
         self.first_rate, self.last_rate = state_dict["first_rate"], state_dict["last_rate"]
 
     def close(self) -> None:
@@ -161,7 +170,8 @@ class Record(pl.Callback):
         if self._row and self._row["step"] != step:
             self._flush()
         self._row |= {"step": step, **values}
-        self.last_metrics |= {name: value for name, value in values.items() if name in (*TRAIN[:1], *VALIDATION, *TEST)}
+        kept = (*TRAIN[:1], *self._validation, *TEST)
+        self.last_metrics |= {name: value for name, value in values.items() if name in kept}
         for logger in self._loggers:
             logger.log_metrics(values, step)
 
