@@ -246,10 +246,13 @@ def _beyond(policy: str, changed: Iterable[str]) -> list[str]:
 
 def _effects(old: Mapping[str, Any], new: Mapping[str, Any], changed: Iterable[str]) -> str:
     """What another number of devices brings with it, where the configurations have one."""
-    before, now = build.device_count(old), build.device_count(new)
-    if not {"trainer.devices", "trainer.num_nodes"} & set(changed) or not before or not now:
+    if not {"trainer.devices", "trainer.num_nodes"} & set(changed):
         return ""
-    return _other_devices(old, new, before, now)
+    try:
+        before, now = build.device_count(old), build.device_count(new)
+        return _other_devices(old, new, before, now) if before and now else ""
+    except (KeyError, TypeError, ValueError):  # the old configuration was read from a file, and may hold anything
+        return ""
 
 
 def _other_devices(old: Mapping[str, Any], new: Mapping[str, Any], before: int, now: int) -> str:

@@ -78,9 +78,17 @@ def test_signal(name: str, code: int, train: Train, command_line: CommandLine, t
     assert_equal(folder, train(*ASKED).folder)
 
 
-def test_handlers_are_given_back(train: Train) -> None:
+def test_handlers_are_ours_in_between_and_given_back(train: Train, stop: Stop) -> None:
+    """Lightning's would exit with 0, and in a distributed run wait for the other ranks inside the handler."""
+
+    def look(module: Classifier) -> None:
+        during.append([signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)])
+
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
+    during: list[list[Any]] = []
+    stop(2, look)
     train(*ASKED)
+    assert [handler.__module__ for handler in during[0]] == ["lrtrain.signals"] * 3
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
 
 
