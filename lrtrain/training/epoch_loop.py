@@ -29,6 +29,9 @@ LEFT_OUT = (
 TRANSFER = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 """The same, of a module or its data."""
 
+NO_CLOSURE = ("torch", "lrtrain", "schedulefree", "prodigyopt")
+"""The packages whose optimizers take a step without a closure; others may call Lightning's, and more than once."""
+
 
 class EpochLoop(_TrainingEpochLoop):
     """Takes the plain steps of an epoch itself, in the same order and to the same bits as Lightning would.
@@ -119,6 +122,7 @@ def _is_plain(trainer: pl.Trainer, data_fetcher: _DataFetcher) -> bool:
         isinstance(module, Classifier)  # which is known to log nothing in training
         and not _own(module, pl.LightningModule, (*LEFT_OUT, *TRANSFER))
         and not (data and _own(data, pl.LightningDataModule, TRANSFER))
+        and type(trainer.optimizers[0]).__module__.partition(".")[0] in NO_CLOSURE
         and type(trainer.strategy) is SingleDeviceStrategy
         and type(trainer.precision_plugin) is Precision
         and type(trainer.profiler) is PassThroughProfiler  # type: ignore[attr-defined]
