@@ -332,13 +332,15 @@ def _limited(batches: int, limit: float) -> int:
 
 
 def network(config: Config, inputs: Inputs | None, classes: int | None) -> nn.Module:
-    """The model, with weights drawn at random."""
+    """The model, with weights drawn at random, and as many CPU threads as suit it."""
     import torch
 
     from lrtrain.models import model
+    from lrtrain.training.threads import use_threads
 
     name, parameters = named(config["model"])
     made = model(name, inputs, classes, **parameters)
+    use_threads(config["threads"], made, None if name == "lightning" else inputs, config["batch_size"])
     if config["channels_last"]:
         if inputs is None or len(inputs.shape) != 3:
             raise ValueError(f"channels_last=true is for pictures; {config['dataset']['name']} has none")

@@ -93,6 +93,7 @@ RULES: dict[str, Any] = {
     "shuffle": Choice((True, False)),
     "drop_last": Choice((True, False)),
     "workers": Number(low=0, integer=True),
+    "threads": Optional(_POSITIVE_COUNT),
     "resume_plan": Optional(Choice(("keep", "stretch", "append", "switch", "weights_only"))),
     "checkpoint_every": Every(),
     "on_nonfinite": Choice(("stop", "rollback")),

@@ -15,7 +15,17 @@ from lrtrain.errors import RequestError
 from lrtrain.runs import RunFolder, Segment
 
 FREE = {
-    *("resume", "resume_plan", "task", "log_every", "early_stop", "workers", "checkpoint_every", "logger.name"),
+    *(
+        "resume",
+        "resume_plan",
+        "task",
+        "log_every",
+        "early_stop",
+        "workers",
+        "threads",
+        "checkpoint_every",
+        "logger.name",
+    ),
     *("on_nonfinite", "rollback_factor", "rollbacks"),
     *("trainer.enable_progress_bar", "trainer.accelerator", "trainer.profiler"),
     *("dataset.data_dir", "dataset.in_memory", "overlay", "run"),
