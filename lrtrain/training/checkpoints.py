@@ -60,6 +60,7 @@ class LastAndBest(Checkpoint):
         self.mode = mode
         self.cadence = cadence
         self.best: dict[str, float] = {}
+        self._best_is_new = False
         self._saved_step = self._seen_step = 0
         self._saved_at = time.monotonic()
         self._save_took = 0.02  # until the first has been measured
@@ -98,6 +99,7 @@ class LastAndBest(Checkpoint):
         if not self.best or self._better(metrics[self.monitor], self.best[self.monitor]):
             self.best = {"epoch": trainer.current_epoch, "step": scheduler_of(trainer).last_epoch, **metrics}
             self._save(trainer, self.folder.best_checkpoint)
+            self._best_is_new = True
 
     def _asked(self, trainer: pl.Trainer) -> tuple[bool, int]:
         """Whether a checkpoint is due, by the first rank's clock, and the signal that any rank has received."""
@@ -136,6 +138,11 @@ class LastAndBest(Checkpoint):
         if not all(torch.isfinite(weight).all() for weight in trainer.lightning_module.parameters()):
             raise diverged(trainer, "a weight is not finite")
         began = time.monotonic()
+        for logger in trainer.loggers:
+            logger.save()  # what a checkpoint goes on from is on the disk by then, and so are the best weights
+        if self._best_is_new and trainer.is_global_zero:
+            _reach_disk(self.folder.best_checkpoint)
+        self._best_is_new = False
         self._save(trainer, self.folder.last_checkpoint, self.folder.previous_checkpoint)
         self._saved_step, self._saved_at = scheduler_of(trainer).last_epoch, time.monotonic()
         self._save_took = self._saved_at - began
@@ -145,11 +152,11 @@ class LastAndBest(Checkpoint):
 
     @staticmethod
     def _save(trainer: pl.Trainer, path: Path, previous: Path | None = None) -> None:
-        for logger in trainer.loggers:
-            logger.save()  # what a checkpoint goes on from is on the disk by then
         scratch = path.with_name(f".{path.name}")
         try:
             trainer.save_checkpoint(scratch)
+            if previous is not None and trainer.is_global_zero:
+                _reach_disk(scratch)
         except BaseException:
             if trainer.is_global_zero:
                 scratch.unlink(missing_ok=True)  # what did not fit on the disk is not left to fill it
@@ -170,7 +177,7 @@ class LastAndBest(Checkpoint):
 
 
 class FileInPlace(TorchCheckpointIO):
-    """Writes a checkpoint to the file that is named, and sees to it that it reaches the disk.
+    """Writes a checkpoint to the file that is named.
 
     Lightning writes to the system's folder for temporary files first, which may be another and smaller disk.
     """
@@ -182,8 +189,12 @@ class FileInPlace(TorchCheckpointIO):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with Path(path).open("wb") as file:
             file.write(data.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
+
+
+def _reach_disk(path: Path) -> None:
+    """Wait until a file would survive a loss of power, not only the end of this process."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def sound_checkpoint(folder: RunFolder) -> tuple[Path, int]:
