@@ -1,20 +1,25 @@
 """What a training step costs: lrtrain's default run beside plain PyTorch loops and idiomatic Lightning.
 
-The work is the same for all, on one thread: scikit-learn's digits, a multilayer perceptron, SGD with momentum, a step
-decay, a validation every epoch. All of them take turns in one process; printed is the median of the turns in
-microseconds an update, and the median of the ratios to the plain DataLoader loop within each turn.
+The work is the same for all, on one thread: scikit-learn's digits, one network, SGD with momentum, a step decay, a
+validation every epoch. All of them take turns in one process; printed is the median of the turns in microseconds an
+update, and the median of the ratios to the plain DataLoader loop within each turn. Then, in processes of their own: the
+MNIST job of lightning-hydra-template (784-64-128-64-10 with batch norm, Adam, batches of 128; random pictures unless
+--mnist names a folder with the files), the times to start, and the peak memory.
 
-Run: python scripts/training_speed.py [--rounds 5]
+Run: python scripts/training_speed.py [--rounds 5] [--mnist FOLDER]
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import gzip
 import io
-import itertools
 import logging
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -24,18 +29,21 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import StepLR
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
 from lrtrain.configs import config_dir
-from lrtrain.datasets import dataset
+from lrtrain.datasets import Inputs, dataset, mnist
+from lrtrain.models import model
 from lrtrain.request import plain_config
 from lrtrain.runs import RunFolder
 from lrtrain.tasks import run
@@ -44,15 +52,16 @@ Batches = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 
 
 class Work(NamedTuple):
-    """What is trained: hidden units, samples a batch, epochs."""
+    """What is trained: a model with its parameters, samples a batch, epochs."""
 
-    hidden: tuple[int, ...]
+    model: str
+    parameters: dict[str, Any]
     batch_size: int
     epochs: int
 
 
-SMALL = Work((128,), 32, 20)
-LARGE = Work((1024, 1024), 128, 3)
+SMALL = Work("mlp", {"hidden": [128], "dropout": 0.0}, 32, 20)
+LARGE = Work("cnn", {"channels": [64, 128, 128]}, 64, 3)
 
 splits = dataset("digits").load()
 (inputs, labels), (val_inputs, val_labels) = (
@@ -61,11 +70,9 @@ splits = dataset("digits").load()
 
 
 def network(work: Work) -> nn.Module:
-    """The multilayer perceptron."""
+    """The model."""
     torch.manual_seed(0)
-    widths = [64, *work.hidden]
-    layers = [layer for pair in itertools.pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
-    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], 10))
+    return model(work.model, Inputs((1, 8, 8)), 10, **work.parameters)
 
 
 def optimizer_of(net: nn.Module) -> tuple[Optimizer, StepLR]:
@@ -159,9 +166,10 @@ def lightning(work: Work, everything: bool) -> None:
 
 def ours(work: Work) -> None:
     """The default run of `python -m lrtrain`: curves, metrics.csv, gradient norms, checkpoints, guard, signals."""
-    settings = [f"model.hidden={list(work.hidden)}", f"batch_size={work.batch_size}", f"epochs={work.epochs}"]
+    settings = [f"model={work.model}", f"batch_size={work.batch_size}", f"epochs={work.epochs}", "threads=1"]
+    settings += [f"model.{key}={value}" for key, value in work.parameters.items()]
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        config = plain_config(compose("config", ["trainer=cpu", "model.dropout=0", *settings]))
+        config = plain_config(compose("config", ["trainer=cpu", *settings]))
     with tempfile.TemporaryDirectory() as folder:
         run(config, RunFolder(Path(folder)))
 
@@ -202,16 +210,118 @@ def compare(title: str, work: Work, rounds: int) -> None:
         print(f"{name:26s}{statistics.median(turn[name] for turn in turns):10.0f}{ratio:8.2f}")
 
 
+class Picture(Dataset[tuple[Tensor, int]]):
+    """Pictures as torchvision gives them: each is converted and normalised by itself."""
+
+    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        picture = torch.from_numpy(self.images[index]).to(torch.float32).div(255)
+        return picture.sub_(0.1307).div_(0.3081), int(self.labels[index])
+
+
+class Template(Idiomatic):
+    """The network and the optimizer of lightning-hydra-template."""
+
+    def __init__(self) -> None:
+        super().__init__(Work("mlp", {"hidden": [64, 128, 64], "dropout": 0.0, "batch_norm": True}, 128, 1))
+        parameters = {"hidden": [64, 128, 64], "dropout": 0.0, "batch_norm": True}
+        self.net = model("mlp", Inputs((1, 28, 28)), 10, **parameters)
+
+    def configure_optimizers(self) -> Any:
+        """Adam."""
+        return torch.optim.Adam(self.net.parameters(), lr=0.001)
+
+
+def template() -> None:
+    """One epoch of the template's job by idiomatic Lightning, in this process."""
+    images = np.random.default_rng(0).integers(0, 256, (60_000, 1, 28, 28), np.uint8)
+    labels = np.arange(60_000, dtype=np.uint8) % 10
+    train, val = Picture(images[:55_000], labels[:55_000]), Picture(images[55_000:], labels[55_000:])
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = pl.Trainer(
+            max_epochs=1,
+            accelerator="cpu",
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            default_root_dir=folder,
+            logger=TensorBoardLogger(folder),
+        )
+        trainer.fit(Template(), DataLoader(train, batch_size=128, shuffle=True), DataLoader(val, batch_size=128))
+
+
+def random_mnist(folder: Path) -> None:
+    """Files of MNIST's names and sizes."""
+    generator = np.random.default_rng(0)
+    sizes = [60_000, 60_000, 10_000, 10_000]
+    for name, size in zip(mnist.MNIST.files, sizes, strict=True):
+        shape = (size, 28, 28) if "images" in name else (size,)
+        values = generator.integers(0, 256 if "images" in name else 10, shape, np.uint8)
+        if "labels" in name:
+            values[: len(mnist.MNIST.first)] = mnist.MNIST.first
+        header = bytes([0, 0, 8, len(shape)]) + b"".join(side.to_bytes(4, "big") for side in shape)
+        with gzip.open(folder / name, "wb", compresslevel=1) as file:
+            file.write(header + values.tobytes())
+
+
+def process(*arguments: str) -> tuple[float, float]:
+    """The seconds and the peak memory in MiB of a Python process."""
+    began = time.perf_counter()
+    started = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)  # noqa: S603
+    _, status, usage = os.wait4(started.pid, 0)
+    if status:
+        raise RuntimeError(f"{arguments} ended with {status}")
+    return time.perf_counter() - began, usage.ru_maxrss / 1024
+
+
+def processes(rounds: int, folder: str) -> None:
+    """What takes a process of its own: the template's job, starting, memory."""
+    lrtrain = ("-m", "lrtrain", f"hydra.run.dir={folder}/run", "threads=1")
+    job = (
+        *(*lrtrain, "dataset=mnist", f"dataset.data_dir={folder}", "model=mlp", "model.hidden=[64,128,64]"),
+        *("model.dropout=0", "model.batch_norm=true", "optimizer=adam", "batch_size=128", "scheduler=constant"),
+    )
+    step = [f"trainer.limit_{part}_batches=1" for part in ("train", "val", "test")]
+    figures: dict[str, list[float]] = {}
+
+    def add(name: str, value: float) -> None:
+        figures.setdefault(name, []).append(value)
+
+    for _ in range(rounds):
+        add("--help, s", process("-m", "lrtrain", "--help")[0])
+        one_step = process(*job, "epochs=1", *step)[0]
+        add("template's job: a whole run of one step, s", one_step)
+        add("template's job: an epoch, s", (process(*job, "epochs=4")[0] - process(*job, "epochs=1")[0]) / 3)
+        add("template's job: an epoch by idiomatic Lightning, s", seconds(template))
+        add("peak memory of import lightning.pytorch, MiB", process("-c", "import lightning.pytorch")[1])
+        add("peak memory of the default run, MiB", process(*lrtrain)[1])
+    print()
+    for name, values in figures.items():
+        print(f"{name:52s}{statistics.median(values):8.2f}")
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--mnist", help="a folder with the files of MNIST")
+    rounds, given = vars(parser.parse_args()).values()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     compare("digits, 64-128-10, batches of 32, 20 epochs", SMALL, rounds)
-    compare("digits, 64-1024-1024-10, batches of 128, 3 epochs", LARGE, rounds)
+    compare("digits, convolutions of 64, 128, 128 channels, batches of 64, 3 epochs", LARGE, rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        if given:
+            for name in mnist.MNIST.files:
+                (Path(folder) / name).symlink_to(Path(given).resolve() / name)
+        else:
+            random_mnist(Path(folder))
+        processes(rounds, folder)
 
 
 if __name__ == "__main__":
