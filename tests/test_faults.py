@@ -18,7 +18,9 @@ from conftest import SMALL, CommandLine, Result, Train
 from test_resume import SHORT, Stop, assert_equal, checkpoint, stop, stopped
 
 from lrtrain import build
+from lrtrain.runs import RunFolder
 from lrtrain.training.checkpoints import FileInPlace
+from lrtrain.training.faults import explained
 from lrtrain.training.module import Classifier
 
 __all__ = ["stop", "stopped"]
@@ -209,3 +211,14 @@ def test_memory_lost_before_there_is_anything(
     assert result.code == REFUSED
     one_line(result, "out of memory")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_worker_lost_while_it_hands_over_a_batch(tmp_path: Path) -> None:
+    receiver, sender = multiprocessing.Pipe()
+    sender.close()
+    with pytest.raises(EOFError) as lost:
+        receiver.recv()
+    receiver.close()
+    assert "a loader worker was lost" in str(explained(lost.value, RunFolder(tmp_path)))
+    own = EOFError("of the user's own code")
+    assert explained(own, RunFolder(tmp_path)) is own

@@ -150,7 +150,11 @@ def _train(config: Config, folder: RunFolder, parts: _Parts) -> float:
         raise RequestError(str(error).strip().splitlines()[0]) from error
     except BaseException as error:
         reason = explained(error, folder, trainer.world_size)
-        summary.write_end(reason)
+        try:
+            summary.write_end(reason)
+        except RuntimeError as late:  # torch says that a worker was lost in whatever is going on when it hears of it
+            reason = explained(late, folder, trainer.world_size)
+            summary.write_end(reason)
         if reason is error:
             raise
         raise reason from error

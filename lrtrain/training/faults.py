@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 
 import torch
 from torch.distributed import DistError
@@ -33,10 +34,8 @@ def explained(error: BaseException, folder: RunFolder, ranks: int = 1) -> BaseEx
     ):
         smaller = f"; or {resume} resume_plan=weights_only with a smaller batch_size" if resume else ""
         return FaultError(f"out of memory ({_brief(error)}): free some, or use fewer workers, {then}{smaller}")
-    if isinstance(error, RuntimeError) and (worker := _WORKER.search(said)):
-        return FaultError(
-            f"a loader worker was lost ({worker[1].strip()}), perhaps for want of memory: use fewer workers, {then}"
-        )
+    if lost := _lost_worker(error):
+        return FaultError(f"a loader worker was lost ({lost}), perhaps for want of memory: use fewer workers, {then}")
     if ranks > 1 and isinstance(error, RuntimeError) and (isinstance(error, DistError) or _CONNECTION.search(said)):
         return LostProcessError(f"another process of the run has ended: see what it said, {then}")
     disk = error.__cause__ if isinstance(error.__cause__, OSError) else error  # Lightning's logger hides it
@@ -44,6 +43,18 @@ def explained(error: BaseException, folder: RunFolder, ranks: int = 1) -> BaseEx
         where = disk.filename or folder.path
         return FaultError(f"cannot write or read {where} ({disk.strerror or disk}): make room or mend it, {then}")
     return error
+
+
+def _lost_worker(error: BaseException) -> str | None:
+    """How a process that gathers batches ended, where that is what the error says."""
+    if isinstance(error, RuntimeError):
+        found = _WORKER.search(str(error))
+        return found[1].strip() if found else None
+    if not isinstance(error, ConnectionError | EOFError):
+        return None
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)  # it was about to hand over a batch
+    from_worker = frame.f_globals.get("__name__", "").startswith("multiprocessing.")
+    return (str(error) or "its batch was cut off") if from_worker else None
 
 
 def _brief(error: BaseException) -> str:
