@@ -52,8 +52,8 @@ def _lost_worker(error: BaseException) -> str | None:
         return found[1].strip() if found else None
     if not isinstance(error, ConnectionError | EOFError):
         return None
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)  # it was about to hand over a batch
-    from_worker = frame.f_globals.get("__name__", "").startswith("multiprocessing.")
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    from_worker = modules and modules[-1].startswith("multiprocessing.")  # it was about to hand over a batch
     return (str(error) or "its batch was cut off") if from_worker else None
 
 
