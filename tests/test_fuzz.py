@@ -212,6 +212,14 @@ def fits_strategy(strategy: str) -> st.SearchStrategy[list[str]]:
 
 
 own_keys = st.sampled_from([name for name in CHOICES["scheduler"] if name != "custom"]).flatmap(fits_strategy)
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left in the folder is left by the request."""
+    monkeypatch.chdir(tmp_path)
+
+
 fuzzing = settings(
     max_examples=EXAMPLES,
     derandomize=True,
