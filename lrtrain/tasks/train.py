@@ -14,6 +14,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.strategies import FSDPStrategy
 
 from lrtrain import build
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError
@@ -121,10 +122,8 @@ def _train(config: Config, folder: RunFolder, parts: _Parts) -> float:
         trainer.fit(module, data, ckpt_path=start[0] if start and resumes else None, weights_only=True)
         if not checkpoints.best:
             raise RuntimeError("the run ended before its first validation: nothing was measured")
-        final = {**record.last_metrics, **_test(trainer, module, data)}
-        # Not by Lightning's ckpt_path, which would set the callbacks back to when the best weights were saved.
-        _load(folder.best_checkpoint, module, [])
-        best = {**checkpoints.best, **_test(trainer, module, data)}
+        final = {**record.last_metrics, **_test(config, parts, folder.last_checkpoint)}
+        best = {**checkpoints.best, **_test(config, parts, folder.best_checkpoint)}
     except RequestError:
         raise
     except MisconfigurationException as error:
@@ -223,8 +222,13 @@ class _Summary:
         return summary
 
 
-def _test(trainer: pl.Trainer, module: Classifier, data: pl.LightningDataModule) -> dict[str, float]:
-    """Test the module's present weights."""
+def _test(config: Config, parts: _Parts, checkpoint: Path) -> dict[str, float]:
+    """Test a checkpoint's weights."""
+    trainer, module, data, plan = parts[:4]
+    if isinstance(trainer.strategy, FSDPStrategy):  # it leaves a module in shards, which cannot be used again
+        module = build.module(config, plan, data.splits.inputs, data.splits.classes)
+    # Not by Lightning's ckpt_path, which would set the callbacks back to when the weights were saved.
+    _load(checkpoint, module, [])
     trainer.test(module, data, verbose=False)
     return {name: float(trainer.callback_metrics[name]) for name in TEST}
 
