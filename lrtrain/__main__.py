@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import shutil
-import signal
+import re
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from lrtrain import tasks
+from lrtrain import processes, signals, tasks
 from lrtrain.configs import config_dir
-from lrtrain.errors import DivergedError, InterruptedRunError, RequestError
+from lrtrain.errors import DivergedError, FaultError, InterruptedRunError, LostProcessError, RequestError
 from lrtrain.help import help_text
 from lrtrain.request import Request, check_config, check_request, plain_config
-from lrtrain.resume import check_policy, check_resume, find_run, merged_overrides
+from lrtrain.resume import check_policy, check_resume, find_checkpoint, find_run, merged_overrides, overrides_of
 from lrtrain.runs import RunFolder
 from lrtrain.sweeps.summary import SweepFolder, summarise
 
@@ -36,8 +37,16 @@ def main() -> int:
     """Run the command line.
 
     Returns:
-        The exit code: 0 good, 1 the run failed, 2 the request was wrong.
+        The exit code: 0 good, 1 the run failed, 2 the request was wrong, 128 + n after signal n.
     """
+    try:
+        with signals.taken_over():
+            return _main()
+    except InterruptedRunError as error:  # it came when all was done
+        return 128 + error.signum
+
+
+def _main() -> int:
     args = get_args_parser().parse_args()
     if args.help:
         print(help_text())
@@ -46,27 +55,30 @@ def main() -> int:
     asked = os.environ.get("HYDRA_FULL_ERROR", "")
     wants_trace = asked not in ("0", "") and os.environ.get("LOCAL_RANK", "0") == "0"  # others inherit our setting
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    SweepFolder.path, task = None, ""
+    logging.raiseExceptions = False  # a log that cannot be written is no reason for a trace
+    SweepFolder.path, task, first = None, "", True
     try:
         if not (args.hydra_help or args.info or args.shell_completion or args.experimental_rerun):
-            overrides = _resuming(args.overrides, args.multirun)
+            overrides = _with_those_of_the_run(args.overrides, args.multirun)
             request = Request(overrides, args.multirun, args.config_name or "config", args.config_dir)
             config = check_request(request)
-            task = config["task"]
+            task, first = config["task"], processes.is_first(config["trainer"])
             check_policy(config)
-            if config["resume"]:
-                if not check_resume(config):
-                    return 0
+            if config["resume"] and not check_resume(config):
+                return 0
+            if overrides != args.overrides:
                 sys.argv[1:] = [*(word for word in sys.argv[1:] if word not in args.overrides), *overrides]
-        _hand_to_hydra(job if args.multirun else None)
-    except RequestError as error:
-        return _say(error, FAILED if SweepFolder.path else REFUSED, wants_trace)
-    except InterruptedRunError as error:
-        return _say(error, 128 + error.signum, wants_trace)
-    except DivergedError as error:
+        with nullcontext() if first else _folder_of_its_own():
+            _hand_to_hydra(job if args.multirun else None)
+    except (RequestError, InterruptedRunError, DivergedError, LostProcessError) as error:
+        code = _code(error)
+        if not first:  # the first process says it, and ends first
+            if processes.is_child():
+                processes.outlive_parent()
+            return code
+        return _say(error, FAILED if SweepFolder.path and code == REFUSED else code, wants_trace)
+    except FaultError as error:
         return _say(error, FAILED, wants_trace)
-    except KeyboardInterrupt:
-        return _say(RuntimeError("interrupted before there was anything to save"), 128 + signal.SIGINT, wants_trace)
     except BrokenPipeError:  # whoever read our output, such as `head`, has had enough; nor can Python flush to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -79,6 +91,25 @@ def main() -> int:
     return 0
 
 
+def _code(error: BaseException) -> int:
+    if isinstance(error, InterruptedRunError):
+        return 128 + error.signum
+    return REFUSED if isinstance(error, RequestError) else FAILED
+
+
+@contextmanager
+def _folder_of_its_own() -> Iterator[None]:
+    """Let Hydra make folders where they are in nobody's way: the first process of a run makes those that are kept."""
+    arguments = sys.argv[1:]
+    with tempfile.TemporaryDirectory(prefix="lrtrain-") as folder:
+        own = [] if processes.is_child() else [f"hydra.run.dir={folder}"]  # Lightning tells its children the folder
+        sys.argv[1:] = [*arguments, *own, "hydra.output_subdir=null"]
+        try:
+            yield
+        finally:
+            sys.argv[1:] = arguments
+
+
 def _summarise(sweep: Path, task: str) -> None:
     """Show what came of all jobs of a sweep."""
     if task == "preview":
@@ -89,21 +120,47 @@ def _summarise(sweep: Path, task: str) -> None:
         summarise(sweep)
 
 
+def _with_those_of_the_run(overrides: list[str], multirun: bool) -> list[str]:
+    """The overrides of this command, over those of the run that it comes back to, if it does."""
+    if _value("task", overrides) in ("evaluate", "predict"):
+        return _evaluating(overrides, multirun)
+    return _resuming(overrides, multirun)
+
+
 def _resuming(overrides: list[str], multirun: bool) -> list[str]:
     """The overrides of a run that is resumed: what it began with, what is asked for now, and its own folder."""
-    wanted = next((word.partition("=")[2] for word in overrides if word.startswith("resume=")), "null")
-    if wanted in ("null", ""):
+    wanted = _value("resume", overrides) or "null"
+    if wanted == "null":
         return overrides
     if multirun:
         raise RequestError("resume goes on with one run; leave out -m")
-    folder = find_run(wanted.strip("'\""), Path("outputs"))
+    folder = find_run(wanted, Path("outputs"))
     merged = [word for word in merged_overrides(folder, overrides) if not word.startswith("resume=")]
-    quoted = "'" + str(folder.path).replace("\\", "\\\\").replace("'", "\\'") + "'"
-    merged.append(f"resume={quoted}")
-    if "resume_plan=weights_only" not in overrides:
+    merged.append(f"resume={_quoted(folder.path)}")
+    if "resume_plan=weights_only" not in overrides and _value("task", overrides) != "preview":
         earlier = len(list((folder.path / ".hydra").glob("resumed_*")))
-        merged += [f"hydra.run.dir={quoted}", f"hydra.output_subdir=.hydra/resumed_{earlier + 1}"]
+        merged += [f"hydra.run.dir={_quoted(folder.path)}", f"hydra.output_subdir=.hydra/resumed_{earlier + 1}"]
     return merged
+
+
+def _evaluating(overrides: list[str], multirun: bool) -> list[str]:
+    """The overrides of a task that loads a checkpoint: what its run was asked for, what is asked for now, its file."""
+    if multirun:
+        raise RequestError(f"task={_value('task', overrides)} takes one checkpoint; leave out -m")
+    checkpoint = find_checkpoint(_value("checkpoint", overrides) or "best", Path("outputs"))
+    merged = [word for word in overrides_of(checkpoint, overrides) if not word.startswith("checkpoint=")]
+    return [*merged, f"checkpoint={_quoted(checkpoint)}"]
+
+
+def _value(key: str, overrides: list[str]) -> str | None:
+    """What a key is set to last, without its quotes."""
+    value = next((word.partition("=")[2] for word in reversed(overrides) if word.startswith(f"{key}=")), None)
+    quoted = re.fullmatch("(['\"])(.*)\\1", value or "")
+    return quoted[2].replace(f"\\{quoted[1]}", quoted[1]) if quoted else value
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _hand_to_hydra(task: Callable[[DictConfig], Any] | None) -> None:
@@ -118,7 +175,15 @@ def _hand_to_hydra(task: Callable[[DictConfig], Any] | None) -> None:
             errors.append(error)
             return None
 
-    hydra.main(config_path=str(config_dir()), config_name="config", version_base="1.3")(task or single)()
+    try:
+        hydra.main(config_path=str(config_dir()), config_name="config", version_base="1.3")(task or single)()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if SweepFolder.run and SweepFolder.run.exists():
+            RunFolder(SweepFolder.run).discard()
+        where = error.filename or SweepFolder.run or SweepFolder.path
+        raise RequestError(f"cannot write to {where} ({error.strerror}); say where by hydra.run.dir=FOLDER") from error
     if errors:
         raise errors[0]
 
@@ -126,30 +191,30 @@ def _hand_to_hydra(task: Callable[[DictConfig], Any] | None) -> None:
 def job(config: DictConfig) -> float | None:
     """One run: what Hydra calls once, or once for each job of a sweep."""
     settings = HydraConfig.get()
-    folder = RunFolder(settings.runtime.output_dir)
+    folder, first = RunFolder(settings.runtime.output_dir), processes.is_first(config.trainer)
     try:
         check_config(config)
         return tasks.run(plain_config(config), folder)
+    except InterruptedRunError:
+        if first and settings.mode != RunMode.MULTIRUN:
+            folder.discard()
+        raise
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise FaultError(f"cannot write or read {error.filename or folder.path} ({error.strerror})") from error
     except Exception as error:
         if settings.mode == RunMode.MULTIRUN:
             print(f"job {settings.job.num} failed: {error}", file=sys.stderr)
         elif isinstance(error, RequestError):
-            _discard(folder.path)
+            if first:
+                folder.discard()
             raise
         log.exception("%s", error)
         raise
 
 
-def _discard(folder: Path) -> None:
-    """Remove the folder of a request that was refused after Hydra had made it."""
-    if not any((folder / name).exists() for name in ("metrics.csv", "summary.json", "checkpoints")):
-        shutil.rmtree(folder)
-        for parent in list(folder.parents)[:2]:  # the day and outputs, where this was the first run in them
-            if "outputs" in (parent.name, parent.parent.name) and not any(parent.iterdir()):
-                parent.rmdir()
-
-
-def _say(error: Exception, code: int, with_trace: bool) -> int:
+def _say(error: BaseException, code: int, with_trace: bool) -> int:
     if with_trace:
         traceback.print_exception(error)
     print(f"lrtrain: {error}", file=sys.stderr)

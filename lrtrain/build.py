@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrtrain.datasets import Inputs, dataset
@@ -29,6 +30,7 @@ from lrtrain.schedules import (
     floor,
     frozen,
     hold,
+    reduced,
     registered,
     stretch,
     stretched_rest,
@@ -43,10 +45,11 @@ from lrtrain.schedules.schedule import formula
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
+    from torch import nn
 
     from lrtrain.training.checkpoints import Cadence
-    from lrtrain.training.data import Data
-    from lrtrain.training.module import Classifier
+    from lrtrain.training.custom import Look
+    from lrtrain.training.scheduled import Scheduled
 
 Config = Mapping[str, Any]
 Curve = Callable[[Progress], float]
@@ -70,6 +73,8 @@ def plan(config: Config, devices: int | None = None, history: Sequence[Segment] 
         _check_phases(config, length)
         if config["trainer"]["check_val_every_n_epoch"] > config["epochs"]:
             raise ValueError("trainer.check_val_every_n_epoch is more than epochs: nothing would be measured")
+        if not config["shuffle"] and config["trainer"]["devices"] not in (1, "1"):
+            raise ValueError("shuffle=false is for one device: others would get batches of unequal number")
         strategy = config["scheduler"]
         if config["feedback"] and strategy != config["feedback"]:
             strategy = f"{strategy} x {config['feedback']}"
@@ -139,6 +144,21 @@ def continued(history: Sequence[Segment]) -> Curve:
             lr = float(config["lr"])
         planned = horizon(config).total_steps
     return curve
+
+
+def under_feedback(config: Config, plan: Plan, step: int, state: Mapping[str, Any]) -> Plan:
+    """The plan as it goes on from an update where its feedback has reduced the rate already.
+
+    Args:
+        config: That the plan was built from.
+        plan: Of the run that goes on.
+        step: The update.
+        state: Of the feedback by then, as a scheduler's state has it; that of another rule counts for nothing.
+    """
+    rule = plan.feedback.name if plan.feedback else None
+    if state["rule"] != rule or state["scale"] == 1:
+        return plan
+    return plan._replace(schedule=reduced(plan.schedule, step, state["scale"], _least(config)))
 
 
 def combined(config: Config, base: Curve) -> Curve:
@@ -217,9 +237,15 @@ def horizon(config: Config, devices: int | None = None) -> Horizon:
     if config.get("steps_per_epoch"):
         return Horizon(config["steps_per_epoch"], config["epochs"])
     if devices is None:
-        devices = config["trainer"]["devices"] if isinstance(config["trainer"]["devices"], int) else 1
+        devices = device_count(config) or 1
     name, parameters = named(config["dataset"])
-    samples = math.ceil(dataset(name).train_size(**parameters) / max(devices, 1))
+    if name == "custom":
+        return Horizon(_custom_updates(config, max(devices, 1)), config["epochs"])
+    try:
+        size = dataset(name).train_size(**parameters)
+    except TypeError as error:
+        raise ValueError(f"dataset={name}: {error}") from None
+    samples = math.ceil(size / max(devices, 1))
     batches = samples / config["batch_size"]
     batches = math.floor(batches) if config["drop_last"] else math.ceil(batches)
     if not batches:
@@ -228,9 +254,23 @@ def horizon(config: Config, devices: int | None = None) -> Horizon:
     return Horizon(math.ceil(batches / config["trainer"]["accumulate_grad_batches"]), config["epochs"])
 
 
+def device_count(config: Config) -> int | None:
+    """How many devices train together, all nodes taken together; None where that is left to Lightning."""
+    devices = config["trainer"]["devices"]
+    here = len(devices) if isinstance(devices, list) else devices
+    if not str(here).isdecimal():
+        return None
+    return int(here) * int(config["trainer"].get("num_nodes", 1))
+
+
 def metric_mode(config: Config) -> str:
     """Whether a smaller (min) or a larger (max) monitored metric is better."""
-    return "max" if config["monitor"].endswith("_acc") else "min"
+    if config["monitor_mode"] != "auto":
+        return str(config["monitor_mode"])
+    ending = config["monitor"].rpartition("_")[2]
+    if ending not in ("loss", "error", "acc", "accuracy"):
+        raise RequestError(f"monitor={config['monitor']}: say by monitor_mode=min or max whether less of it is better")
+    return "max" if ending in ("acc", "accuracy") else "min"
 
 
 def named(choice: Config) -> tuple[str, dict[str, Any]]:
@@ -291,42 +331,102 @@ def _limited(batches: int, limit: float) -> int:
     return limited
 
 
-def module(config: Config, plan: Plan, inputs: Inputs, classes: int) -> Classifier:
-    """The LightningModule with its model, optimizer and scheduler."""
+def network(config: Config, inputs: Inputs | None, classes: int | None) -> nn.Module:
+    """The model, with weights drawn at random, and as many CPU threads as suit it."""
     import torch
 
     from lrtrain.models import model
+    from lrtrain.training.threads import use_threads
+
+    name, parameters = named(config["model"])
+    made = model(name, inputs, classes, **parameters)
+    use_threads(config["threads"], made, None if name == "lightning" else inputs, config["batch_size"])
+    if config["channels_last"]:
+        if inputs is None or len(inputs.shape) != 3:
+            raise ValueError(f"channels_last=true is for pictures; {config['dataset']['name']} has none")
+        made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config["compile"]:
+        _check_compiler()
+        # So the names in a checkpoint stay as they are; made.compile() does nothing for an nn.Sequential.
+        made.forward = torch.compile(made.forward)
+    return made
+
+
+def _custom_updates(config: Config, devices: int) -> int:
+    """The updates in an epoch of a user's data: it is made, and asked."""
+    batches = _look(config).batches
+    limit = config["trainer"]["overfit_batches"] or config["trainer"]["limit_train_batches"]
+    if batches is None and not isinstance(limit, int):
+        raise ValueError("dataset.function: its training loader has no length; give trainer.limit_train_batches=N")
+    used = int(limit) if batches is None else _limited(math.ceil(batches / devices), limit)
+    return math.ceil(used / int(config["trainer"]["accumulate_grad_batches"]))
+
+
+def _look(config: Config) -> Look:
+    from lrtrain.training.custom import look_at
+
+    return look_at(**_custom_data(config))
+
+
+def _custom_data(config: Config) -> dict[str, Any]:
+    """What makes a user's data module, the keys of ours that it may take included."""
+    return {key: config["dataset"][key] for key in ("function", "parameters")} | {
+        key: config[key] for key in ("batch_size", "seed", "shuffle", "workers", "drop_last")
+    }
+
+
+def inputs_and_classes(config: Config, data: pl.LightningDataModule) -> tuple[Inputs | None, int | None]:
+    """What the model is given; None for what a user's own data does not tell.
+
+    Raises:
+        ValueError: A model of ours would have to know.
+    """
+    from lrtrain.training.data import Data
+
+    if isinstance(data, Data):
+        return data.splits.inputs, data.splits.classes
+    found, tokens = _look(config), config["dataset"]["tokens"]
+    inputs = None if found.shape is None else Inputs(found.shape, tokens)
+    if config["model"]["name"] != "lightning":
+        if inputs is None:
+            raise ValueError(
+                "dataset.function: its training batches are no pairs (inputs, labels); use model=lightning"
+            )
+        if found.integers and tokens is None:
+            raise ValueError(
+                "dataset.function: its inputs are whole numbers; give dataset.tokens, or make them float32"
+            )
+    return inputs, config["dataset"]["classes"]
+
+
+def module(config: Config, plan: Plan, inputs: Inputs | None, classes: int | None) -> Scheduled:
+    """The LightningModule with its model, optimizer and scheduler."""
     from lrtrain.scheduler import Scheduler
+    from lrtrain.training.custom import lightning_module
     from lrtrain.training.groups import parameter_groups
     from lrtrain.training.module import Classifier
     from lrtrain.training.optimizers import optimizer, own_groups
 
-    model_name, model_parameters = named(config["model"])
+    model = network(config, inputs, classes)
     optimizer_name, settings = named(config["optimizer"])
-    network = model(model_name, inputs, classes, **model_parameters)
-    if config["channels_last"]:
-        if len(inputs.shape) != 3:
-            raise ValueError(f"channels_last=true is for pictures; {config['dataset']['name']} has none")
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if config["compile"]:
-        _check_compiler()
-        # So the names in a checkpoint stay as they are; network.compile() does nothing for an nn.Sequential.
-        network.forward = torch.compile(network.forward)
     chosen = groups(config)
     parameters = parameter_groups(
-        network,
+        model,
         plan.lr,
         {pattern: group.lr_mult for pattern, group in chosen.items()},
         no_decay=config["no_decay"],
         layer_decay=config["layer_decay"],
     )
-    parameters = own_groups(optimizer_name, network, parameters, plan.lr, **settings)
+    parameters = own_groups(optimizer_name, model, parameters, plan.lr, **settings)
     curves = {
         group["name"]: chosen[group["pattern"]].schedule if group["pattern"] else plan.schedule for group in parameters
     }
-    return Classifier(
-        network,
-        classes,
+    kind: Callable[..., Scheduled] = lightning_module
+    if config["model"]["name"] != "lightning":
+        assert classes is not None, "the request was checked for it"
+        kind = partial(Classifier, classes=classes)
+    return kind(
+        model,
         make_optimizer=lambda: optimizer(optimizer_name, parameters, plan.lr, **settings),
         make_scheduler=lambda optimizer: Scheduler(
             optimizer,
@@ -364,13 +464,19 @@ def averaging(config: Config) -> list[pl.Callback]:
     return [ScheduleFree()]
 
 
-def data(config: Config) -> Data:
+def data(config: Config) -> pl.LightningDataModule:
     """The data module."""
+    from lrtrain.training.augment import Augment
+    from lrtrain.training.custom import data_module
     from lrtrain.training.data import Data
 
+    if config["dataset"]["name"] == "custom":
+        return data_module(**_custom_data(config))
     name, parameters = named(config["dataset"])
-    order = {key: config[key] for key in ("batch_size", "seed", "drop_last", "workers")}
-    return Data(dataset(name).load(**parameters), **order)
+    order = {key: config[key] for key in ("batch_size", "seed", "shuffle", "drop_last", "workers")}
+    splits = dataset(name).load(**parameters)
+    augment = Augment(splits.inputs.shape, **config["augment"]) if any(config["augment"].values()) else None
+    return Data(splits, augment=augment, **order)
 
 
 def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -379,6 +485,7 @@ def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> 
     import torch
     from lightning.pytorch import profilers
 
+    from lrtrain.training.epoch_loop import EpochLoop
     from lrtrain.training.loggers import EventFile
 
     settings = dict(config["trainer"])
@@ -387,7 +494,7 @@ def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> 
     if settings["profiler"]:
         kind = {"simple": "SimpleProfiler", "advanced": "AdvancedProfiler", "pytorch": "PyTorchProfiler"}
         settings["profiler"] = getattr(profilers, kind[settings["profiler"]])(folder.path, folder.profile)
-    trainer = pl.Trainer(
+    made = pl.Trainer(
         **settings,
         max_epochs=config["epochs"],
         logger=EventFile(folder) if config["logger"]["name"] == "tensorboard" else False,
@@ -395,8 +502,9 @@ def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> 
         default_root_dir=folder.path,
         enable_checkpointing=True,
         enable_model_summary=False,
-        num_sanity_val_steps=0,
+        num_sanity_val_steps=1 if config["model"]["name"] == "lightning" else 0,  # to see which metrics it logs
     )
-    if trainer.precision != settings["precision"]:
-        raise ValueError(f"trainer.precision={settings['precision']} needs a GPU: write {trainer.precision}")
-    return trainer
+    if made.precision != settings["precision"]:
+        raise ValueError(f"trainer.precision={settings['precision']} needs a GPU: write {made.precision}")
+    made.fit_loop.epoch_loop = EpochLoop(made)
+    return made

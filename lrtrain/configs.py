@@ -24,5 +24,10 @@ def strategies(group: str = "scheduler") -> dict[str, dict[str, Any]]:
         assert isinstance(values, dict)
         if values.pop("defaults", None):
             values |= strategies("feedback")[path.stem]
-        found[path.stem] = {str(key): value for key, value in values.items() if key not in GROUPS}
+        found[path.stem] = {str(key): value for key, value in values.items() if key not in (*GROUPS, "hydra")}
     return found
+
+
+def tasks() -> dict[str, dict[str, Any]]:
+    """Each task's own keys with their defaults, by name."""
+    return strategies("task")

@@ -1,15 +1,25 @@
 """The errors that end a run on purpose; each message is one clear line."""
 
+from __future__ import annotations
+
 
 class RequestError(ValueError):
     """The request was wrong: nothing was done, and the message says what to write instead. Exit code 2."""
 
 
-class InterruptedRunError(RuntimeError):
-    """A signal ended the run, which can be resumed. Exit code 128 + the signal's number."""
+class InterruptedRunError(BaseException):
+    """A signal ended the run. Exit code 128 + the signal's number.
 
-    def __init__(self, signum: int, folder: str) -> None:
-        super().__init__(f"interrupted by signal {int(signum)}; go on with resume={folder}")
+    No `Exception`, as it may be raised anywhere, and nothing that handles errors is meant to handle it.
+
+    Args:
+        signum: The signal's number.
+        folder: Of the run, where it can be resumed.
+    """
+
+    def __init__(self, signum: int, folder: str | None = None) -> None:
+        then = f"; go on with resume={folder}" if folder else " before there was anything to save"
+        super().__init__(f"interrupted by signal {int(signum)}{then}")
         self.signum = int(signum)
 
 
@@ -24,3 +34,11 @@ class DivergedError(RuntimeError):
     def __init__(self, message: str, scale: float) -> None:
         super().__init__(message)
         self.scale = scale
+
+
+class FaultError(RuntimeError):
+    """The machine failed, not the program: no room on the disk, no memory, a process killed. Exit code 1."""
+
+
+class LostProcessError(FaultError):
+    """Another process of the run has ended, which says itself why if it can."""

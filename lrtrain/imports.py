@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -12,10 +15,64 @@ def by_path(text: str) -> Any:
     Raises:
         ValueError: It is no such text, or cannot be imported.
     """
+    module, name = _parts(text)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever importing somebody's code runs into
+        raise ValueError(f"names {text!r}, which cannot be imported: {_said(error)}") from error
+
+
+def check_place(text: str) -> None:
+    """Check that there is a module of the name that the text has, without importing more than its parents.
+
+    Raises:
+        ValueError: The text names no place, or there is no such module.
+    """
+    module, _ = _parts(text)
+    try:
+        found = importlib.util.find_spec(module)
+    except Exception as error:
+        raise ValueError(f"names {text!r}, which cannot be imported: {_said(error)}") from error
+    if found is None:
+        raise ValueError(f"names {text!r}, which cannot be imported: there is no module {module} here")
+
+
+def call(key: str, text: str, parameters: Mapping[str, Any] | None, **offered: Any) -> Any:
+    """Call what a text names.
+
+    Args:
+        key: Of the configuration, for the error.
+        text: The place.
+        parameters: Arguments by name.
+        offered: Further arguments, for those names that its signature has.
+
+    Raises:
+        ValueError: It cannot be imported, or failed.
+    """
+    try:
+        function = by_path(text)
+    except ValueError as error:
+        raise ValueError(f"{key} {error}") from error
+    try:
+        taken = {name: value for name, value in offered.items() if name in _parameters(function)}
+        return function(**(taken | dict(parameters or {})))
+    except Exception as error:  # whatever calling somebody's code runs into
+        raise ValueError(f"{key} names {text!r}, which fails: {_said(error)}") from error
+
+
+def _parameters(function: Any) -> Mapping[str, Any]:
+    try:
+        return inspect.signature(function).parameters
+    except ValueError:  # what is not written in Python may not tell
+        return {}
+
+
+def _parts(text: str) -> tuple[str, str]:
     module, colon, name = text.partition(":")
     if not (module and colon and name):
         raise ValueError(f"must be a place such as my_module:my_function, got {text!r}")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"names {text!r}, which cannot be imported: {error}") from error
+    return module, name
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -16,8 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lrtrain import build
-from lrtrain.configs import GROUPS, config_dir, strategies
+from lrtrain.configs import GROUPS, config_dir, strategies, tasks
 from lrtrain.errors import RequestError
+from lrtrain.imports import check_place
 from lrtrain.schedules.parameters import (
     Batches,
     Choice,
@@ -28,10 +29,10 @@ from lrtrain.schedules.parameters import (
     Number,
     Optional,
     Pattern,
-    PlaceName,
     Rate,
     Sequence,
     Table,
+    Text,
 )
 
 _SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
@@ -58,6 +59,20 @@ class Name:
         return f"the name of a {self.group}"
 
 
+class Code:
+    """The place of a user's code."""
+
+    def parse(self, value: object) -> object:
+        """Return the text if it names a place in a module that is there, else raise ValueError."""
+        if not isinstance(value, str):
+            raise ValueError(f"must be {self}, got {value!r}")
+        check_place(value)
+        return value
+
+    def __str__(self) -> str:
+        return "a place such as my_module:MyClass"
+
+
 class Strategy:
     """The name of a strategy."""
 
@@ -75,8 +90,10 @@ RULES: dict[str, Any] = {
     "lr": Number(low=0, open_low=True),
     "epochs": _POSITIVE_COUNT,
     "batch_size": _POSITIVE_COUNT,
+    "shuffle": Choice((True, False)),
     "drop_last": Choice((True, False)),
     "workers": Number(low=0, integer=True),
+    "threads": Optional(_POSITIVE_COUNT),
     "resume_plan": Optional(Choice(("keep", "stretch", "append", "switch", "weights_only"))),
     "checkpoint_every": Every(),
     "on_nonfinite": Choice(("stop", "rollback")),
@@ -84,7 +101,7 @@ RULES: dict[str, Any] = {
     "rollbacks": Number(low=0, integer=True),
     "early_stop": Optional(_POSITIVE_COUNT),
     "seed": Number(low=0, high=2**32 - 1, integer=True),
-    "monitor": Choice(("val_loss", "val_acc")),
+    "monitor_mode": Choice(("auto", "min", "max")),
     "warmup": Length(),
     "warmup_shape": Choice(("linear", "cosine", "1-sqrt", "exponential")),
     "warmup_start": Number(low=0, high=1),
@@ -102,12 +119,30 @@ RULES: dict[str, Any] = {
     "channels_last": Choice((True, False)),
     "overlay": Sequence(Strategy()),
     "steps_per_epoch": Optional(_POSITIVE_COUNT),
+    "split": Choice(("test", "validation", "train")),
+    "top": Optional(_POSITIVE_COUNT),
     "no_decay": Choice((True, False)),
     "layer_decay": Number(low=0, high=1, open_low=True),
     **{f"{group}.name": Name(group) for group in ("model", "dataset", "optimizer", "logger")},
     "model.hidden": Sequence(_POSITIVE_COUNT),
     "model.channels": Sequence(_POSITIVE_COUNT, least=1),
+    "model.kernels": Sequence(_POSITIVE_COUNT, least=1),
+    "model.padding": Number(low=0, integer=True),
+    **{f"model.{key}": _POSITIVE_COUNT for key in ("stride", "pool", "depth", "width", "layers", "heads")},
     "model.dropout": _PROBABILITY,
+    "augment": Table(),
+    "augment.crop": Number(low=0, integer=True),
+    "augment.cutout": Number(low=0, integer=True),
+    **{f"dataset.{key}": Optional(Text()) for key in ("file", "target", "inputs", "labels")},
+    **{f"dataset.{key}": Optional(Text()) for key in ("path", "config", "image", "label")},
+    "dataset.data_dir": Text(),
+    "dataset.length": _POSITIVE_COUNT,
+    "dataset.stride": Optional(_POSITIVE_COUNT),
+    "dataset.size": Optional(_POSITIVE_COUNT),
+    "dataset.validation": _PROBABILITY,
+    "dataset.test": _PROBABILITY,
+    "dataset.drop": Sequence(Text()),
+    "dataset.in_memory": Optional(Choice((True, False))),
     **{
         f"optimizer.{key}": _NOT_NEGATIVE
         for key in (
@@ -129,7 +164,7 @@ RULES: dict[str, Any] = {
     "optimizer.adamw": Optional(Sequence(Pattern())),
     "optimizer.slice_p": _POSITIVE_COUNT,
     "optimizer.fused": Optional(Choice((True, False))),
-    "optimizer.function": Optional(PlaceName()),
+    "optimizer.function": Code(),
     "optimizer.parameters": Optional(Table()),
     **{f"trainer.limit_{part}_batches": Batches() for part in ("train", "val", "test")},
     "trainer.overfit_batches": Either((Choice((0,)), Batches())),
@@ -145,6 +180,12 @@ RULES: dict[str, Any] = {
     "trainer.max_steps": Instead("epochs=, or trainer.limit_train_batches= for less than an epoch"),
     "trainer.min_steps": Instead("epochs="),
     "trainer.logger": Instead("logger=tensorboard or logger=none"),
+    "model.function": Code(),
+    "model.parameters": Optional(Table()),
+    "dataset.function": Code(),
+    "dataset.parameters": Optional(Table()),
+    "dataset.classes": Optional(Number(low=2, integer=True)),
+    "dataset.tokens": Optional(_POSITIVE_COUNT),
     "trainer.accumulate_grad_batches": _POSITIVE_COUNT,
     "trainer.check_val_every_n_epoch": _POSITIVE_COUNT,
 }
@@ -223,8 +264,10 @@ def check_config(config: DictConfig, reference: dict[str, Any] | None = None) ->
         _check_level(plain, reference, "", str(reference["scheduler"]))
     for key, rule in RULES.items():
         _check_rule(plain, key, rule)
+    _check_measured(plain)
     _check_together(plain)
-    build.plan(plain)
+    if plain["task"] in ("train", "preview"):
+        build.plan(plain)
 
 
 def _check_together(values: dict[str, Any]) -> None:
@@ -242,6 +285,20 @@ def _check_together(values: dict[str, Any]) -> None:
             raise RequestError("trainer=fsdp shards the weights, and ema needs them whole: leave one out")
         if optimizer["name"] == "muon" or optimizer["name"].startswith("schedulefree"):
             raise RequestError(f"trainer=fsdp shards the weights, and optimizer={optimizer['name']} needs them whole")
+
+
+def _check_measured(config: dict[str, Any]) -> None:
+    """Check what a model of ours measures; a user's LightningModule tells when it is there."""
+    if config["model"]["name"] == "lightning":
+        if not isinstance(config["monitor"], str):
+            raise RequestError(f"monitor must be the name of a metric, got {config['monitor']!r}")
+    else:
+        _check_rule(config, "monitor", Choice(("val_loss", "val_acc")))
+        if config["dataset"]["name"] == "custom" and config["dataset"]["classes"] is None:
+            raise RequestError(
+                "dataset=custom: give the number of dataset.classes, or a module of yours: model=lightning"
+            )
+    build.metric_mode(config)
 
 
 def plain_config(config: DictConfig) -> dict[str, Any]:
@@ -308,6 +365,8 @@ def _check_level(values: dict[str, Any], reference: dict[str, Any], prefix: str,
             raise RequestError(_unknown(path, reference, scheduler))
         if isinstance(reference[key], dict) and isinstance(value, dict):
             _check_level(value, reference[key], f"{path}.", scheduler)
+        elif reference[key] is None and path in RULES:
+            continue
         elif prefix and prefix != "trainer." and not _same_type(value, reference[key]):
             raise RequestError(f"{path} must be like {reference[key]!r}, got {value!r}")
 
@@ -383,6 +442,8 @@ def _unknown(path: str, reference: dict[str, Any], scheduler: str) -> str:
     if owners:
         own = ", ".join(taken.get(scheduler, {})) or "no keys of its own"
         return f"{path} belongs to scheduler={' or '.join(owners)}; scheduler={scheduler} takes {own}"
+    if owners := [task for task, keys in tasks().items() if path in keys]:
+        return f"{path} belongs to task={' or '.join(owners)}"
     if name in OTHER_NAMES:
         return f"there is no key {path}; write {OTHER_NAMES[name]}=..."
     elsewhere = {key: strategy for strategy, keys in reversed(taken.items()) for key in keys}

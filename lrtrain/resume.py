@@ -1,4 +1,4 @@
-"""Going on with a run: which folder, what was asked for then and now, and what a changed plan may mean."""
+"""Coming back to a run: which folder, what was asked for then and now, and what a changed plan may mean."""
 
 from __future__ import annotations
 
@@ -9,23 +9,38 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from lrtrain import build
 from lrtrain.configs import strategies
 from lrtrain.errors import RequestError
-from lrtrain.runs import RunFolder
+from lrtrain.runs import RunFolder, Segment
 
 FREE = {
-    *("resume", "resume_plan", "task", "log_every", "early_stop", "workers", "checkpoint_every", "logger.name"),
+    *(
+        "resume",
+        "resume_plan",
+        "task",
+        "log_every",
+        "early_stop",
+        "workers",
+        "threads",
+        "checkpoint_every",
+        "logger.name",
+    ),
     *("on_nonfinite", "rollback_factor", "rollbacks"),
     *("trainer.enable_progress_bar", "trainer.accelerator", "trainer.profiler"),
+    *("dataset.data_dir", "dataset.in_memory", "overlay", "run"),
 }
 """Keys that change neither the rates nor the data."""
 
 LENGTH = {"epochs"}
 COMBINED = {
     *("lr", "warmup", "warmup_shape", "warmup_start", "min_lr", "hold", "final_cooldown", "final_cooldown_shape"),
-    *("stretch", "horizon", "scheduler", "feedback", "monitor"),
+    *("stretch", "horizon", "scheduler", "feedback", "monitor", "monitor_mode"),
 }
 """Keys of the curve, besides the strategies' own."""
+
+HARDWARE = {"trainer", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"}
+"""Keys of what a run ran on."""
 
 _NAMES_CODE = re.compile(r"\bfunction\b|_target_")
 
@@ -44,47 +59,97 @@ def find_run(wanted: str, below: Path) -> RunFolder:
     Raises:
         RequestError: There is none, or it has no checkpoint.
     """
-    if wanted != "last":
-        try:
-            folder = RunFolder(Path(wanted).resolve())
-            folder.last_checkpoint.exists()
-        except (OSError, ValueError):
-            raise RequestError("resume= is not the path of a folder") from None
-        if not folder.last_checkpoint.is_file() and not folder.previous_checkpoint.is_file():
-            raise RequestError(f"resume={wanted}: there is no {folder.last_checkpoint.name} in it; give a run's folder")
-        return folder
+    if wanted == "last":
+        return _newest_run(below, "resume=last", "resume=FOLDER")
+    try:
+        folder = RunFolder(Path(wanted).resolve())
+        folder.last_checkpoint.exists()
+    except (OSError, ValueError):
+        raise RequestError("resume= is not the path of a folder") from None
+    if not folder.last_checkpoint.is_file() and not folder.previous_checkpoint.is_file():
+        raise RequestError(f"resume={wanted}: there is no {folder.last_checkpoint.name} in it; give a run's folder")
+    return folder
+
+
+def find_checkpoint(wanted: str, below: Path) -> Path:
+    """The file that `checkpoint=` names: itself, the best of a run's folder, or ``best`` or ``last`` of the newest run.
+
+    Raises:
+        RequestError: There is no such file.
+    """
+    try:
+        if wanted in ("best", "last"):
+            folder = _newest_run(below, f"checkpoint={wanted}", "checkpoint=FOLDER or checkpoint=FILE.ckpt")
+            path = folder.best_checkpoint if wanted == "best" else folder.last_checkpoint
+        else:
+            path = Path(wanted).resolve()
+            path = RunFolder(path).best_checkpoint if path.is_dir() else path
+        found = path.is_file()
+    except (OSError, ValueError) as error:
+        if isinstance(error, RequestError):
+            raise
+        raise RequestError("checkpoint= is not the path of a run's folder or of a .ckpt file") from None
+    if not found:
+        raise RequestError(f"checkpoint={wanted}: there is no file {path}; give a run's folder or a .ckpt file")
+    return path
+
+
+def _newest_run(below: Path, asked: str, instead: str) -> RunFolder:
     found = [*below.glob("**/checkpoints/last.ckpt"), *below.glob("**/checkpoints/previous.ckpt")]
     if not found:
-        raise RequestError(f"resume=last: no run below {below} has a checkpoint; give resume=FOLDER")
+        raise RequestError(f"{asked}: no run below {below} has a checkpoint; give {instead}")
     return RunFolder(max(found, key=lambda path: path.stat().st_mtime).parent.parent.resolve())
 
 
 def merged_overrides(folder: RunFolder, overrides: Sequence[str]) -> list[str]:
     """What was asked for when the run began, or was last resumed, and over it what is asked for now.
 
-    Keys that belonged to a strategy that is replaced are left out, and so are Hydra's own, which could make it import
+    Keys that belonged to a choice that is replaced are left out, and so are Hydra's own, which could make it import
     anything.
 
     Raises:
         RequestError: The run used code of the user's, which is not run again just because a folder names it.
     """
-    kept = folder.path / ".hydra"
-    newest = max(kept.glob("resumed_*/overrides.yaml"), key=_count, default=kept / "overrides.yaml")
+    return [*_stored(folder, overrides, {"resume", "resume_plan"}), *overrides]
+
+
+def overrides_of(checkpoint: Path, overrides: Sequence[str]) -> list[str]:
+    """What decides the outputs of a checkpoint, of what its run was asked for, and over it what is asked for now.
+
+    The keys of the rates and of the hardware are left out. A file that is in no run's folder is taken for what this
+    command says it is.
+
+    Raises:
+        RequestError: The run used code of the user's, which is not run again just because a folder names it.
+    """
+    folder = RunFolder(checkpoint.parent.parent)
+    if not folder.overrides.is_file():
+        return list(overrides)
+    keys = {"resume", "resume_plan", "groups", "hyperparameters"} | _curve_keys() | HARDWARE
+    return [*_stored(folder, overrides, keys, {"optimizer", "logger"}), *overrides]
+
+
+def _stored(
+    folder: RunFolder, overrides: Sequence[str], without: Iterable[str], choices: Iterable[str] = ()
+) -> list[str]:
+    """The overrides of a run that those of now leave in place, without some keys and some choices with all theirs."""
+    resumed = folder.overrides.parent.glob(f"resumed_*/{folder.overrides.name}")
+    newest = max(resumed, key=_count, default=folder.overrides)
     try:
-        stored = [str(item) for item in OmegaConf.load(newest) if _key(str(item)) not in ("resume", "resume_plan")]
+        stored = [str(item) for item in OmegaConf.load(newest)]
     except Exception as error:  # whatever reading a damaged file runs into
-        raise RequestError(f"{newest} cannot be read ({type(error).__name__}); begin anew without resume") from error
+        raise RequestError(f"{newest} cannot be read ({type(error).__name__}): what the run was is lost") from error
     stored = [item for item in stored if not _key(item).startswith("hydra")]
-    now = {_key(item) for item in overrides}
+    stored = [item for item in stored if _key(item) not in without and _group(item) not in choices]
     for item in stored:
         if _NAMES_CODE.search(item) and item not in overrides:
             raise RequestError(f"the run was started with {item}, which names code to run; say it again to go on")
-    left_out = set(now)
-    for group in ("scheduler", "feedback"):
-        if group in now:
-            chosen = {_key(item): item.partition("=")[2] for item in stored}.get(group, "")
-            left_out |= set(strategies(group).get(chosen, {}))
-    return [*(item for item in stored if _key(item) not in left_out), *overrides]
+    chosen = {_key(item): item.partition("=")[2] for item in stored}
+    now = {_key(item) for item in overrides}
+    for group in {"scheduler", "feedback"} & now:
+        now |= set(strategies(group).get(chosen.get(group, ""), {}))
+    replaced = {"model", "dataset", "optimizer", "logger"} & now
+    return [item for item in stored if _key(item) not in now and _group(item) not in replaced]
 
 
 def check_resume(config: Mapping[str, Any]) -> bool:
@@ -104,14 +169,25 @@ def check_resume(config: Mapping[str, Any]) -> bool:
         if foreign := _functions(segment.config) - _functions(config):
             raise RequestError(f"{folder.plan} names code that this command does not: {', '.join(sorted(foreign))}")
     changed = changes(segments[-1].config, config)
-    check_plan(changed, policy)
-    if not changed and folder.has_finished():
+    check_plan(changed, policy, _effects(segments[-1].config, config, changed))
+    if not changed and folder.has_finished() and config["task"] == "train":
         print(f"{folder.path} has finished; more epochs=... go on with it, under a resume_plan=...")
         return False
     from lrtrain.training.checkpoints import sound_checkpoint  # imports torch, which the run will need anyway
 
     sound_checkpoint(folder)
     return True
+
+
+def plans_until(folder: RunFolder, step: int) -> list[Segment]:
+    """The plans that a run has followed until an update, the first first."""
+    return [segment for segment in folder.read_plan() if segment.step <= step]
+
+
+def with_present_plan(segments: Sequence[Segment], config: Mapping[str, Any], step: int) -> list[Segment]:
+    """The plans that a run has followed until an update, and the one that it goes on with, where that is another."""
+    changed = changes(segments[-1].config, config)
+    return [*segments, *([Segment(dict(config), config["resume_plan"], step)] if changed else [])]
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -124,15 +200,34 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[A
 
 
 def check_policy(config: Mapping[str, Any]) -> None:
-    """Refuse to go on with anything but training, and a policy where there is nothing to go on with."""
-    if config["resume"] and config["task"] != "train":
+    """Refuse to go on with anything but training or its preview, and a policy where there is nothing to go on with."""
+    if config["resume"] and config["task"] not in ("train", "preview"):
         raise RequestError(f"resume goes on with training; leave out task={config['task']}")
     if config["resume_plan"] and not config["resume"]:
         raise RequestError(f"resume_plan={config['resume_plan']} says how to go on with a run: give resume= too")
 
 
-def check_plan(changed: Mapping[str, tuple[Any, Any]], policy: str | None) -> None:
+def check_devices(config: Mapping[str, Any], before: int, now: int) -> None:
+    """Refuse to go on with a run on another number of devices than that it was saved on.
+
+    Raises:
+        RequestError: Says what would change.
+    """
+    if before != now:
+        effect = _other_devices(config, config, before, now)
+        raise RequestError(
+            f"the run was on {before} devices, and this would be on {now}: {effect}. Give trainer.devices={before}, "
+            f"or resume_plan=weights_only ({POLICIES['weights_only']})"
+        )
+
+
+def check_plan(changed: Mapping[str, tuple[Any, Any]], policy: str | None, effects: str = "") -> None:
     """Refuse a changed plan that nobody decided on, or a policy that cannot do what is asked.
+
+    Args:
+        changed: Each changed key, old and new.
+        policy: What was decided.
+        effects: What else changes with them.
 
     Raises:
         RequestError: Names each changed key, old and new, and the policies to choose from.
@@ -142,6 +237,7 @@ def check_plan(changed: Mapping[str, tuple[Any, Any]], policy: str | None) -> No
     if not changed:
         return
     listed = "; ".join(f"{key} {old} -> {new}" for key, (old, new) in changed.items())
+    listed += f" ({effects})" if effects else ""
     possible = [name for name in POLICIES if not _beyond(name, changed)]
     choice = "; ".join(f"{name}: {POLICIES[name]}" for name in possible)
     if policy is None:
@@ -154,12 +250,34 @@ def _beyond(policy: str, changed: Iterable[str]) -> list[str]:
     """The changed keys that a policy has no meaning for."""
     if policy == "weights_only":
         return []
-    able = set(LENGTH)
-    if policy in ("append", "switch"):
-        able |= COMBINED | {
-            key for group in ("scheduler", "feedback") for own in strategies(group).values() for key in own
-        }
+    able = _curve_keys() if policy in ("append", "switch") else LENGTH
     return [key for key in changed if key.partition(".")[0] not in able]
+
+
+def _effects(old: Mapping[str, Any], new: Mapping[str, Any], changed: Iterable[str]) -> str:
+    """What another number of devices brings with it, where the configurations have one."""
+    if not {"trainer.devices", "trainer.num_nodes"} & set(changed):
+        return ""
+    try:
+        before, now = build.device_count(old), build.device_count(new)
+        return _other_devices(old, new, before, now) if before and now else ""
+    except (KeyError, TypeError, ValueError):  # the old configuration was read from a file, and may hold anything
+        return ""
+
+
+def _other_devices(old: Mapping[str, Any], new: Mapping[str, Any], before: int, now: int) -> str:
+    pairs = {
+        "global batch": (old["batch_size"] * before, new["batch_size"] * now),
+        "updates an epoch": (build.horizon(old, before).steps_per_epoch, build.horizon(new, now).steps_per_epoch),
+    }
+    listed = ", ".join(f"{name} {was} -> {will}" for name, (was, will) in pairs.items())
+    return f"{listed}, another order of samples and other random numbers"
+
+
+def _curve_keys() -> set[str]:
+    """All keys of the curve."""
+    own = {key for group in ("scheduler", "feedback") for keys in strategies(group).values() for key in keys}
+    return LENGTH | COMBINED | own
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -183,3 +301,7 @@ def _functions(value: Any) -> set[str]:
 
 def _key(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
+
+
+def _group(override: str) -> str:
+    return _key(override).partition(".")[0]

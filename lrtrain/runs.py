@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -82,6 +83,44 @@ class RunFolder:
     def schedule_picture(self) -> Path:
         """The previewed curve."""
         return self.path / "schedule.png"
+
+    def discard(self) -> None:
+        """Remove what the beginning of a run leaves, where nothing has come of it; what others put there stays."""
+        if any(path.exists() for path in (self.metrics, self.summary, self.last_checkpoint.parent)):
+            return
+        shutil.rmtree(self.path / ".hydra", ignore_errors=True)
+        with suppress(OSError):  # something is not ours, and the folder not empty
+            for path in (self.plan, *self.path.glob("events.out.tfevents.*"), *self.path.glob("lrtrain.log")):
+                path.unlink(missing_ok=True)
+            self.path.rmdir()
+            for parent in list(self.path.parents)[:2]:  # the day and outputs, where this was the first run in them
+                if "outputs" in (parent.name, parent.parent.name):
+                    parent.rmdir()
+
+    @property
+    def per_class(self) -> Path:
+        """What was measured for each class."""
+        return self.path / "per_class.csv"
+
+    @property
+    def confusion_table(self) -> Path:
+        """How often which class was taken for which."""
+        return self.path / "confusion.csv"
+
+    @property
+    def confusion_picture(self) -> Path:
+        """The same, drawn."""
+        return self.path / "confusion.png"
+
+    @property
+    def predictions(self) -> Path:
+        """What a model says of each sample."""
+        return self.path / "predictions.csv"
+
+    @property
+    def overrides(self) -> Path:
+        """What was asked for on the command line when the run began."""
+        return self.path / ".hydra" / "overrides.yaml"
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replace the summary; `summary` holds plain values, and a number that is not finite becomes null."""
@@ -161,6 +200,11 @@ class Table:
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row; raises ValueError for a value whose column the table does not have."""
         self._writer.writerow(row)
+        self._file.flush()
+
+    def extend(self, rows: Iterable[Iterable[Any]]) -> None:
+        """Append rows of values in the order of the columns."""
+        self._writer.writer.writerows(rows)
         self._file.flush()
 
     def close(self) -> None:

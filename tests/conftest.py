@@ -12,13 +12,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 from lrtrain.configs import config_dir
 from lrtrain.request import plain_config
+
+if TYPE_CHECKING:
+    from lrtrain.datasets import Source, Splits
 
 
 class Result(NamedTuple):
@@ -62,6 +65,19 @@ SMALL = ("model=linear", "trainer=cpu", "log_every=1", "trainer.limit_train_batc
 def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def whole(source: Source) -> tuple[Any, Any]:
+    """All inputs and labels of a dataset's part."""
+    import torch
+
+    inputs, labels = source.gather(torch.arange(len(source)))
+    return inputs.numpy(), labels.numpy()
+
+
+def parts(splits: Splits) -> list[tuple[Any, Any]]:
+    """The inputs and labels to train on, to validate, to test."""
+    return [whole(source) for source in splits[:3]]
 
 
 def python(*arguments: str, cwd: Path, interpreter: str = sys.executable) -> Result:

@@ -257,7 +257,8 @@ def test_checkpoint_is_safe_to_load(name: str, finished: Run) -> None:
 
 def test_what_is_printed(finished: Run) -> None:
     lines = finished.result.out.splitlines()
-    assert lines[0] == finished.summary["schedule"]
+    assert lines[0] == "digits: 1,257 samples of 1 x 8 x 8 to train on, 180 to validate, 360 to test; held in memory"
+    assert lines[1] == finished.summary["schedule"]
     assert f"tensorboard --logdir {finished.folder}" in lines
     assert f"{finished.summary['final']['test_acc']:.4f}" in finished.result.out
     assert finished.result.err == ""

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lrtrain.datasets.sources import InMemory
 from lrtrain.training.loader import Batch, Loader
 
 SAMPLES = 23
@@ -17,7 +18,7 @@ SAMPLES = 23
 def loader(batch_size: int = 5, samples: int = SAMPLES, **order: bool | int) -> Loader:
     """Inputs are ten times the labels, and the labels the places of the samples."""
     labels = torch.arange(samples)
-    return Loader((labels[:, None] * 10.0, labels), batch_size, **order)  # type: ignore[arg-type]
+    return Loader(InMemory(labels[:, None] * 10.0, labels), batch_size, **order)  # type: ignore[arg-type]
 
 
 def places(batches: Iterator[Batch] | Loader) -> list[list[int]]:

@@ -247,7 +247,7 @@ def test_optimizer_of_the_users_own(train: Train, tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("optimizer=custom", "optimizer=custom needs optimizer.function=MODULE:CLASS"),
+        ("optimizer=custom", "optimizer.function must be a place such as"),
         ("optimizer=custom optimizer.function=torch.optim", "optimizer.function must be a place such as"),
         ("optimizer=custom optimizer.function=no_such:Thing", "names 'no_such:Thing', which cannot be imported"),
         ("optimizer=custom optimizer.function=math:sqrt", "math:sqrt is not a torch.optim.Optimizer"),

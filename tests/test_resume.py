@@ -143,6 +143,8 @@ EXACTLY: dict[str, tuple[str, int, Callable[[Any], None]]] = {
     "greedy on top of cosine": ("model=linear scheduler=cosine feedback=greedy patience=0", 22, terminate),
     "3 batches an update": ("batch_size=140 trainer.accumulate_grad_batches=3 warmup=2st", 13, terminate),
     "3 batches an update, 1 the last": ("trainer.accumulate_grad_batches=3 checkpoint_every=2st", 28, fail),
+    "augmented pictures": ("model=linear augment={flip:true,crop:2,cutout:3} scheduler=cosine", 13, terminate),
+    "augmented by workers": ("model=linear augment.crop=2 workers=2 epochs=2", 13, terminate),
     "adam": ("model=mlp optimizer=adam lr=0.001 scheduler=wsd", 16, terminate),
     "adamw, weight decay on a schedule": (
         "optimizer=adamw lr=0.001 hyperparameters={weight_decay:{scheduler:cosine,high:0.04,low:0.4}}",

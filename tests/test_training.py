@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 from conftest import SMALL, Train, composed
-from sklearn.datasets import load_digits
 from torch.optim import Optimizer
 
 from lrtrain import build
 from lrtrain.datasets import Inputs, dataset
-from lrtrain.models import model
 from lrtrain.runs import RunFolder
 from lrtrain.training.record import Record
 
@@ -160,66 +156,14 @@ def test_update_ratio_is_rate_times_gradient_over_weights(tmp_path: Path) -> Non
     assert rows["update_ratio"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_digits_are_split_once_and_for_all() -> None:
-    module = dataset("digits")
-    splits, again = module.load(), module.load()
-    parts = splits[:3]
-    for part, same in zip(parts, again[:3], strict=True):
-        assert np.array_equal(part[0], same[0])
-        assert np.array_equal(part[1], same[1])
-    assert [len(labels) for _, labels in parts] == [1257, 180, 360]
-    assert module.train_size() == 1257
-
-
-def test_digits_are_whole_and_disjoint() -> None:
-    splits = dataset("digits").load()
-
-    def count(images: Any, labels: Any) -> Counter[bytes]:
-        rows = np.column_stack([np.round(images.reshape(len(images), -1) * 16), labels]).astype(np.uint8)
-        return Counter(row.tobytes() for row in rows)
-
-    images, labels = load_digits(return_X_y=True)
-    whole = count(np.asarray(images) / 16, labels)
-    parts = [count(*part) for part in splits[:3]]
-    # Each image is in one part, as often as the original has it.
-    assert parts[0] + parts[1] + parts[2] == whole
-    for inputs, _ in splits[:3]:
-        assert inputs.dtype == np.float32
-        assert inputs.min() == 0
-        assert inputs.max() == 1
-
-
-def test_digits_are_stratified() -> None:
-    splits = dataset("digits").load()
-    share = np.bincount(load_digits().target) / 1797
-    for _, labels in splits[:3]:
-        assert np.bincount(labels, minlength=10) == pytest.approx(share * len(labels), abs=1.0)
-
-
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 12)])
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [
-        ("linear", {}),
-        ("mlp", {"hidden": [], "dropout": 0.0}),
-        ("mlp", {"hidden": [7, 5], "dropout": 0.5}),
-        ("cnn", {"channels": [2], "dropout": 0.0}),
-        ("cnn", {"channels": [2, 3, 4], "dropout": 0.5}),
-    ],
-)
-def test_model_maps_inputs_to_logits(name: str, parameters: dict[str, Any], shape: tuple[int, ...]) -> None:
-    network = model(name, Inputs(shape), 6, **parameters)
-    assert network(torch.zeros(4, *shape)).shape == (4, 6)
-
-
-def test_size_of_the_linear_model() -> None:
-    assert sum(weight.numel() for weight in model("linear", Inputs((1, 8, 8)), 10).parameters()) == 64 * 10 + 10
-
-
-@pytest.mark.parametrize(("shape", "channels"), [((64,), [8]), ((1, 8, 8), [8, 8, 8, 8])])
-def test_cnn_refuses_what_it_cannot_take(shape: tuple[int, ...], channels: list[int]) -> None:
-    with pytest.raises(ValueError, match="model"):
-        model("cnn", Inputs(shape), 10, channels=channels, dropout=0.0)
+def test_order_of_the_samples() -> None:
+    source = dataset("digits").load().train
+    inputs, _ = source.gather(torch.arange(len(source)))
+    for shuffle in ("true", "false"):
+        batches = build.data(composed(f"shuffle={shuffle}", "batch_size=100")).train_dataloader()
+        seen = [torch.cat([batch[0] for batch in batches]) for _ in range(2)]
+        assert torch.equal(seen[0], seen[1]) == (shuffle == "false")
+        assert torch.equal(seen[0], inputs) == (shuffle == "false")
 
 
 def test_network_that_cannot_be_built_is_a_wrong_request(train: Train, tmp_path: Path) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-Arrays: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.int64]]"
+    from torch import Tensor
 
 
 class Inputs(NamedTuple):
@@ -24,29 +21,69 @@ class Inputs(NamedTuple):
     tokens: int | None = None
 
 
-class Splits(NamedTuple):
-    """Inputs of shape (n, *sample) with labels of shape (n,), or (n, length) for a label a token, three times."""
+class Source(Protocol):
+    """Samples that are gathered into batches by their places; `lrtrain.datasets.sources` has the kinds.
 
-    train: Arrays
-    validation: Arrays
-    test: Arrays
+    Attributes:
+        shape: Of one sample's inputs.
+        in_memory: Gathering reads from no file.
+    """
+
+    shape: tuple[int, ...]
+    in_memory: bool
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+
+    def gather(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """The samples at `places`, int64 of shape (n,).
+
+        Returns:
+            Inputs, float32 of shape (n, *shape) or int64 tokens, and labels, int64 of shape (n,) or (n, length).
+        """
+
+
+class Splits(NamedTuple):
+    """Three parts of a dataset.
+
+    Attributes:
+        classes: How many labels there are.
+        tokens: As in `Inputs`.
+    """
+
+    train: Source
+    validation: Source
+    test: Source
     classes: int
     tokens: int | None = None
 
     @property
     def inputs(self) -> Inputs:
         """What a model is given."""
-        return Inputs(self.train[0].shape[1:], self.tokens)
+        return Inputs(self.train.shape, self.tokens)
+
+    def sentence(self) -> str:
+        """How many samples there are, of which shape, and whether they are in memory."""
+        shape = " x ".join(map(str, self.train.shape))
+        kept = "held in memory" if self.train.in_memory else "read from disk as they are needed"
+        return (
+            f"{len(self.train):,} samples of {shape} to train on, {len(self.validation):,} to validate, "
+            f"{len(self.test):,} to test; {kept}"
+        )
 
 
 class Dataset(Protocol):
     """What a dataset's module offers."""
 
     def train_size(self, **parameters: Any) -> int:
-        """Samples in the training split, told without loading them."""
+        """Samples in the training split, told without torch and without more reading than that takes.
+
+        Raises:
+            ValueError: There can be no such split; one line says why.
+        """
 
     def load(self, **parameters: Any) -> Splits:
-        """The three splits, the same at every call."""
+        """The three splits, the same at every call; raises ValueError where they cannot be read."""
 
 
 def dataset(name: str) -> Dataset:

@@ -19,6 +19,8 @@ def load() -> Splits:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
+    from lrtrain.datasets.sources import InMemory
+
     images, labels = load_digits(return_X_y=True)
     images = (images / 16).astype(np.float32).reshape(-1, 1, 8, 8)
     rest, test, rest_labels, test_labels = train_test_split(
@@ -27,4 +29,6 @@ def load() -> Splits:
     train, validation, train_labels, validation_labels = train_test_split(
         rest, rest_labels, test_size=VALIDATION, stratify=rest_labels, random_state=SPLIT_SEED
     )
-    return Splits((train, train_labels), (validation, validation_labels), (test, test_labels), classes=10)
+    return Splits(
+        InMemory(train, train_labels), InMemory(validation, validation_labels), InMemory(test, test_labels), classes=10
+    )

@@ -13,7 +13,7 @@ from torch import nn
 from lrtrain.datasets import Inputs
 
 
-def model(name: str, inputs: Inputs, classes: int, **parameters: Any) -> nn.Module:
+def model(name: str, inputs: Inputs | None, classes: int | None, **parameters: Any) -> nn.Module:
     """Build a model by its name in the configuration.
 
     It maps (n, *inputs.shape) to logits of shape (n, classes), or (n, length, classes) for a label a token.
@@ -23,3 +23,9 @@ def model(name: str, inputs: Inputs, classes: int, **parameters: Any) -> nn.Modu
     """
     module = importlib.import_module(f"lrtrain.models.{name}")
     return getattr(module, name)(inputs, classes, **parameters)  # type: ignore[no-any-return]
+
+
+def refuse_tokens(name: str, inputs: Inputs) -> None:
+    """Raise ValueError where the inputs are tokens, for a model that takes numbers."""
+    if inputs.tokens is not None:
+        raise ValueError(f"model={name} takes numbers, not tokens; use model=transformer or model=gru")

@@ -43,6 +43,10 @@ class Curve(NamedTuple):
         """The rates that an update has."""
         return self.rates[:-1]
 
+    def part(self, start: int, stop: int) -> Curve:
+        """A part of it, on a clock of its own."""
+        return Curve(self.rates[start : stop + 1], self.steps_per_epoch)
+
     @property
     def sample(self) -> list[float]:
         """Some thousand rates at equal distances, and the one after the last update."""
@@ -53,6 +57,11 @@ class Curve(NamedTuple):
     def peak(self) -> int:
         """The first update that has the largest rate."""
         return int(np.argmax(self.used))
+
+    def sample_over(self, epochs: float) -> list[float]:
+        """Some thousand rates at equal distances over so many epochs; NaN after the end of the curve."""
+        sample = self.sample[:-1]
+        return [*sample, *[math.nan] * round(len(sample) * (epochs / self.epochs - 1))]
 
     @property
     def epochs(self) -> float:
@@ -98,6 +107,41 @@ def picture(curve: Curve, title: str, used: Mapping[int, float] | None = None) -
     return png(figure)
 
 
+def replanned(
+    old: Curve | None, new: Curve, step: int, label: str, title: str, used: Mapping[int, float] | None = None
+) -> bytes:
+    """A run that is to go on from an update.
+
+    Args:
+        old: The plan until now, to its own end; None where it stays.
+        new: The plan of the whole run.
+        step: The first update to come.
+        label: Of the join.
+        title: Above the picture.
+        used: The rates, by update, that the run really had.
+    """
+    figure, axes = _figure(title)
+    parts = [
+        ("until now", new, 0, min(step, len(new.used)), {"color": _GREY, "linewidth": 2.6}),
+        ("from now on", new, step, len(new.used), {"color": COLOURS[0], "linewidth": 2.4}),
+    ]
+    if old:
+        parts.append(("old plan", old, step, len(old.used), {"color": COLOURS[1], "linestyle": "--"}))
+        _mark_end(axes, old, COLOURS[1])
+    for name, curve, start, stop, style in parts:
+        if start < stop:
+            line(axes, curve.part(start, stop), start / curve.steps_per_epoch, label=name, **style)
+    _mark_end(axes, new, COLOURS[0])
+    if used:
+        _mark_used(axes, used, new.steps_per_epoch)
+    scale(axes, [old or new, new])
+    axes.set_ylim(top=axes.get_ylim()[1] * (1.5 if axes.get_yscale() == "log" else 1.08))  # room for the label
+    _mark_join(axes, step / new.steps_per_epoch, label)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize="small")
+    _updates_axis(axes, new.steps_per_epoch)
+    return png(figure)
+
+
 def overlay(curves: Mapping[str, Curve], title: str, used: Mapping[int, float] | None = None) -> bytes:
     """Several curves over the same epochs; `used` belongs to the first."""
     figure, axes = _figure(title)
@@ -137,21 +181,13 @@ def draw(axes: Axes, curve: Curve) -> None:
     for step in marks if len(marks) <= MOST_MARKS else ():
         axes.axvline(step / length, color=_GREY, linestyle=":", linewidth=0.8)
     line(axes, curve, color=COLOURS[0])
-    axes.plot(
-        [curve.epochs],
-        [curve.rates[-1]],
-        marker="o",
-        color=COLOURS[0],
-        markerfacecolor="white",
-        clip_on=False,
-        zorder=5,
-    )
+    _mark_end(axes, curve, COLOURS[0])
 
 
-def line(axes: Axes, curve: Curve, **style: Any) -> None:
-    """The rates that are used: each holds from its update to the next."""
+def line(axes: Axes, curve: Curve, start: float = 0.0, **style: Any) -> None:
+    """The rates that are used, from an epoch on: each holds from its update to the next."""
     steps, rates = thin(curve.used)
-    epochs = np.append(steps, len(curve.used)) / curve.steps_per_epoch
+    epochs = start + np.append(steps, len(curve.used)) / curve.steps_per_epoch
     axes.plot(epochs, np.append(rates, rates[-1]), drawstyle="steps-post", **{"linewidth": 1.8, **style})
 
 
@@ -187,6 +223,12 @@ def _figure(title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _mark_end(axes: Axes, curve: Curve, colour: str) -> None:
+    """The rate after the last update as a ring."""
+    end = [curve.epochs], [curve.rates[-1]]
+    axes.plot(*end, marker="o", color=colour, markerfacecolor="white", clip_on=False, zorder=5)
+
+
 def _mark_used(axes: Axes, used: Mapping[int, float], steps_per_epoch: int) -> None:
     steps = sorted(used)
     axes.plot(
@@ -198,6 +240,23 @@ def _mark_used(axes: Axes, used: Mapping[int, float], steps_per_epoch: int) -> N
         markerfacecolor="none",
         markeredgecolor=COLOURS[1],
         label="used by the run",
+    )
+
+
+def _mark_join(axes: Axes, epoch: float, label: str) -> None:
+    """A vertical line with its label on the side that has more room."""
+    axes.axvline(epoch, color="#222222", linewidth=1.2, zorder=4)
+    left = epoch > sum(axes.get_xlim()) / 2
+    axes.annotate(
+        label,
+        (epoch, 0.98),
+        xycoords=("data", "axes fraction"),
+        xytext=(-6 if left else 6, 0),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        va="top",
+        fontsize="small",
+        zorder=6,
     )
 
 

@@ -18,10 +18,11 @@ def print_result(summary: Mapping[str, Any], folder: RunFolder) -> None:
     """Print what came of a run, and how to look at its curves."""
     console = _console()
     table = Table(box=SIMPLE_HEAD)
-    for column in ("weights", "epoch", *METRICS):
+    metrics = list(dict.fromkeys((*METRICS, summary["monitor"])))
+    for column in ("weights", "epoch", *metrics):
         table.add_column(column, justify="left" if column == "weights" else "right")
-    table.add_row("best", str(summary["best"]["epoch"] + 1), *_formatted(summary["best"]))
-    table.add_row("final", str(summary["epochs"]), *_formatted(summary["final"]))
+    table.add_row("best", str(summary["best"]["epoch"] + 1), *_formatted(summary["best"], metrics))
+    table.add_row("final", str(summary["epochs"]), *_formatted(summary["final"], metrics))
     console.print(table)
     rates = f"learning rate {summary['lr']['first']:.4g} -> {summary['lr']['last']:.4g}"
     console.print(
@@ -41,11 +42,23 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     _console().print(table)
 
 
+def print_classes(columns: Sequence[str], rows: Sequence[Sequence[str]], mean: Sequence[str]) -> None:
+    """Print a row of numbers for each class, and below a line their mean."""
+    table = Table(box=SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    table.add_section()
+    table.add_row(*mean)
+    _console().print(table)
+
+
 def _console() -> Console:
     """A terminal's own width; in a file or a pipe, wide enough to fold nothing."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=160)
 
 
-def _formatted(values: Mapping[str, float]) -> list[str]:
-    return [f"{values[name]:.4f}" if values.get(name) is not None else "-" for name in METRICS]
+def _formatted(values: Mapping[str, float], names: Sequence[str]) -> list[str]:
+    return [f"{values[name]:.4f}" if values.get(name) is not None else "-" for name in names]

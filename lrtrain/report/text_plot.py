@@ -25,6 +25,7 @@ def text_plot(
     height: int = HEIGHT,
     log: bool = False,
     unicode: bool | None = None,
+    join: tuple[float, str] | None = None,
 ) -> list[str]:
     """Draw curves over the epochs of a run.
 
@@ -32,19 +33,19 @@ def text_plot(
     no such characters, with asterisks.
 
     Args:
-        curves: Values at equal distances from the first to the last epoch, by name.
+        curves: Values at equal distances from the first to the last epoch, by name; NaN after the end of a curve.
         epochs: At the right end.
         width: Characters in a line, axis included.
         height: Lines of the drawing, without the axis; 4 k + 1 puts a label on every quarter.
         log: Whether the rates are on a logarithmic scale; all must be above 0.
         unicode: Whether the terminal has braille; None asks it.
+        join: An epoch to be marked by a vertical line, and what it is.
 
     Returns:
         The lines.
     """
     unicode = _has_braille() if unicode is None else unicode
-    everything = [bound for values in curves.values() for bound in (min(values), max(values))]
-    low, high = _range(everything, log)
+    low, high = _range([value for values in curves.values() for value in _drawn(values)], log)
     labels = _labels(low, high, height, log)
     margin = max(map(len, labels)) + 1
     columns = max(16, width - margin - 2)
@@ -53,13 +54,18 @@ def text_plot(
         body = _braille(next(iter(curves.values())), columns, height, scale)
     else:
         body = _letters(list(curves.values()), columns, height, scale)
-    edge, corner, line = ("┤", "└", "─") if unicode else ("|", "+", "-")
+    edge, corner, line, upright, foot = ("┤", "└", "─", "│", "┴") if unicode else ("|", "+", "-", "|", "+")
+    axis = line * columns
+    if join:
+        at = min(columns - 1, math.floor(columns * join[0] / epochs))
+        body = [f"{row[:at]}{upright if row[at] == ' ' else row[at]}{row[at + 1 :]}" for row in body]
+        axis = f"{axis[:at]}{foot}{axis[at + 1 :]}"
     lines = [f"{label:>{margin}} {edge}{text}".rstrip() for label, text in zip(labels, body, strict=True)]
-    lines.append(f"{'':{margin}} {corner}{line * columns}")
+    lines.append(f"{'':{margin}} {corner}{axis}")
     lines += [f"{'':{margin + 2}}{row}" for row in _epoch_axis(epochs, columns)]
     if len(curves) > 1:
         lines += [f"{'':{margin + 2}}{_mark(index)} {name}" for index, name in enumerate(curves)]
-    return lines
+    return [*lines, f"{'':{margin + 2}}{upright} {join[1]}"] if join else lines
 
 
 class _Scale:
@@ -94,7 +100,7 @@ def _braille(values: Sequence[float], columns: int, height: int, scale: _Scale) 
     rows = 4 * height
     cells = [[0] * columns for _ in range(height)]
     before: int | None = None
-    for x, part in enumerate(_parts(values, 2 * columns)):
+    for x, part in _parts(values, 2 * columns):
         top, bottom = scale.row(max(part), rows), scale.row(min(part), rows)
         if before is not None:  # a jump is drawn as a line, up to the row beside where it came from
             top, bottom = min(top, before + 1), max(bottom, before - 1)
@@ -108,7 +114,7 @@ def _letters(curves: Sequence[Sequence[float]], columns: int, height: int, scale
     cells = [[" "] * columns for _ in range(height)]
     for number, values in reversed(list(enumerate(curves))):
         mark = _mark(number) if len(curves) > 1 else "*"
-        for x, part in enumerate(_parts(values, columns)):
+        for x, part in _parts(values, columns):
             for y in range(scale.row(max(part), height), scale.row(min(part), height) + 1):
                 cells[y][x] = mark
     return ["".join(row) for row in cells]
@@ -119,11 +125,16 @@ def _mark(number: int) -> str:
     return letters[number % len(letters)]
 
 
-def _parts(values: Sequence[float], columns: int) -> Iterator[Sequence[float]]:
-    """What falls into each column: one value at least."""
+def _parts(values: Sequence[float], columns: int) -> Iterator[tuple[int, Sequence[float]]]:
+    """What falls into each column that the curve reaches: one value at least."""
     for x in range(columns):
         begin = x * len(values) // columns
-        yield values[begin : max(begin + 1, (x + 1) * len(values) // columns)]
+        if part := _drawn(values[begin : max(begin + 1, (x + 1) * len(values) // columns)]):
+            yield x, part
+
+
+def _drawn(values: Sequence[float]) -> Sequence[float]:
+    return [value for value in values if value == value]
 
 
 def _epoch_axis(epochs: float, columns: int) -> tuple[str, str]:

@@ -287,3 +287,17 @@ def switch(
         return after(progress)
     step, steps_per_epoch, _, start = progress
     return ratio * before(Progress(step, steps_per_epoch, planned, start))
+
+
+@schedule
+def reduced(progress: Progress, /, inner: Inner, at: UpdateIndex, scale: Value, least: Fraction = 0.0) -> float:
+    """From one update on, multiply a schedule as feedback does: ``max(scale inner, min(inner, least))``.
+
+    Args:
+        inner: the schedule.
+        at: the update from which it is multiplied.
+        scale: what feedback has come to by then.
+        least: share of the base rate below which it does not reduce.
+    """
+    value = inner(progress)
+    return value if progress.step < at else max(value * scale, min(value, least))

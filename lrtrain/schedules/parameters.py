@@ -102,6 +102,20 @@ class Rate:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A name or a path."""
+
+    def parse(self, value: object) -> str:
+        """Return the value as text if the rule admits it, else raise ValueError."""
+        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value) or "\0" in str(value):
+            raise ValueError(f"must be {self}, got {value!r}")
+        return str(value)
+
+    def __str__(self) -> str:
+        return "a name or a path"
+
+
+@dataclass(frozen=True)
 class Table:
     """Values by name."""
 
@@ -161,20 +175,6 @@ class Pattern:
 
     def __str__(self) -> str:
         return "a regular expression"
-
-
-@dataclass(frozen=True)
-class PlaceName:
-    """What a place in code is called; what is there is not looked at."""
-
-    def parse(self, value: object) -> str:
-        """Return the text if it has the form ``module:name``, else raise ValueError."""
-        if not isinstance(value, str) or not re.fullmatch(r"[\w.]+:\w+", value):
-            raise ValueError(f"must be {self}, got {value!r}")
-        return value
-
-    def __str__(self) -> str:
-        return "a place such as my_module:MyClass"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from lrtrain.build import metric_mode
 from lrtrain.report.table import print_rows
 from lrtrain.runs import RunFolder, Table
 
@@ -21,15 +22,21 @@ COLUMNS = (
     "steps",
     "wall_s",
     "monitor",
+    "monitor_mode",
     *(f"best_{m}" for m in METRICS),
     *(f"final_{m}" for m in METRICS),
 )
 
 
 class SweepFolder(Callback):
-    """Remembers where Hydra runs a sweep, so that it can be summarised also when jobs failed."""
+    """Remembers where Hydra runs a sweep, so that it can be summarised also when jobs failed; or a single run."""
 
     path: ClassVar[Path | None] = None
+    run: ClassVar[Path | None] = None
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called by Hydra before it makes the folder of a single run."""
+        SweepFolder.run = Path(config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra before the first job."""
@@ -40,7 +47,8 @@ def summarise(folder: Path) -> None:
     """Write `summary.csv` into a sweep's folder, and print the ranking; a job that failed is a row too."""
     jobs = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
     rows = ranked([job_row(job) for job in jobs])
-    table = Table(folder / "summary.csv", COLUMNS)
+    others = dict.fromkeys(column for row in rows for column in row if column not in COLUMNS)
+    table = Table(folder / "summary.csv", [*COLUMNS, *others])
     for row in rows:
         table.add(row)
     table.close()
@@ -63,8 +71,9 @@ def job_row(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return row
     row |= {name: summary[name] for name in ("status", "strategy", "seed", "steps", "wall_s", "monitor")}
+    row["monitor_mode"] = metric_mode(summary["config"])
     for which in ("best", "final"):
-        row |= {f"{which}_{metric}": summary[which].get(metric) for metric in METRICS}
+        row |= {f"{which}_{metric}": summary[which].get(metric) for metric in (*METRICS, summary["monitor"])}
     return row
 
 
@@ -72,11 +81,10 @@ def ranked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The best of each job's monitored metric first; jobs that did not finish last."""
 
     def key(row: dict[str, Any]) -> tuple[bool, float]:
-        monitor = row.get("monitor", "val_loss")
-        value = row.get(f"best_{monitor}")
+        value = row.get(f"best_{row.get('monitor')}")
         if row["status"] != "finished" or value is None:
             return True, 0.0
-        return False, -value if monitor.endswith("_acc") else value
+        return False, -value if row["monitor_mode"] == "max" else value
 
     return sorted(rows, key=key)
 

@@ -10,12 +10,13 @@ import time
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrtrain import __version__, build
 from lrtrain.configs import strategies
 from lrtrain.errors import RequestError
 from lrtrain.report.text_plot import text_plot, wants_log
+from lrtrain.resume import POLICIES, changes, plans_until, with_present_plan
 from lrtrain.runs import RunFolder, Table, read_table, write_bytes, write_text
 from lrtrain.schedules import Feedback, Plan, registered
 
@@ -34,29 +35,40 @@ def run(config: Config, folder: RunFolder) -> None:
     """Write the rate of every update and its picture, and print the curve and what is to be said of it.
 
     Raises:
-        RequestError: The run to compare with, or another strategy, is not there.
+        RequestError: The run to compare with or to go on with, or another strategy, is not there.
     """
     began = time.perf_counter()
-    plan = build.plan(config)
+    change = _change(config) if config["resume"] and config["resume_plan"] != "weights_only" else None
+    plan = change.new if change else build.plan(config)
+    title = plan.sentence()
     used = _used_rates(config["run"]) if config["run"] else {}
     others = {name: build.plan(_with_defaults(config, name)) for name in config["overlay"]}
     table = _table(plan)
 
     # numpy and matplotlib are imported while the table is under way.
-    from lrtrain.report.curves import Curve, overlay, picture
+    from lrtrain.report.curves import Curve, overlay, picture, replanned
     from lrtrain.schedules.theory import against_linear, last_iterate_bound
 
     rates, text = table()
     write_text(folder.schedule_table, "step,epoch,lr\n" + text)
+    if change and change.changed:
+        plan = plan._replace(warmup=0)  # a ramp of the new plan may be anywhere
     curve = Curve(rates, plan.horizon.steps_per_epoch, plan.warmup)
     curves = {plan.strategy: curve} | {name: _curve(other) for name, other in others.items() if name != plan.strategy}
-    title = plan.sentence()
-    write_bytes(folder.schedule_picture, overlay(curves, title, used) if others else picture(curve, title, used))
+    if change:
+        old = _curve(change.old) if change.changed else None
+        curves = {"new plan": curve, "old plan": old} if old else curves
+        drawn = replanned(old, curve, change.step, change.label, title, used)
+    else:
+        drawn = overlay(curves, title, used) if others else picture(curve, title, used)
+    write_bytes(folder.schedule_picture, drawn)
     bound = last_iterate_bound(curve.used)
     ratio = against_linear(bound, len(curve.used))
 
     print(title)
-    _print_plot(curves)
+    _print_plot(curves, (change.step / curve.steps_per_epoch, change.label) if change else None)
+    if change:
+        print("\n".join(change.facts()))
     print("\n".join([*_facts(plan, curve), _fact("theory", _theory(plan, bound, ratio))]))
     if config["groups"] or config["hyperparameters"] or config["layer_decay"] != 1:
         print(_fact("groups", "have rates of their own; this is the one of the parameters that no group names"))
@@ -66,8 +78,77 @@ def run(config: Config, folder: RunFolder) -> None:
         print(_fact("the run", _difference(curve, used, config["run"])))
     if others:
         _print_ranking(ranking(curves))
-    folder.write_summary(_summary(config, plan, curve, began) | {"theory": {"vs_linear": ratio, **bound._asdict()}})
+    summary = _summary(config, plan, curve, began) | {"theory": {"vs_linear": ratio, **bound._asdict()}}
+    folder.write_summary(summary | ({"change": change.summary()} if change else {}))
     print(folder.path)
+
+
+class _Change(NamedTuple):
+    """The plan of a run that is to be resumed, and the one that it would go on with.
+
+    Attributes:
+        old: Of the run until now.
+        new: That of the whole run, if it is resumed as asked for.
+        step: The first update to come.
+        policy: How the new plan follows the old one; None where it is the same.
+        changed: Each key that differs, old and new.
+        scale: What the feedback multiplies the rate by, by now.
+    """
+
+    old: Plan
+    new: Plan
+    step: int
+    policy: str | None
+    changed: dict[str, tuple[Any, Any]]
+    scale: float
+
+    @property
+    def label(self) -> str:
+        """What is drawn beside the join."""
+        epoch = f"{self.step / self.new.horizon.steps_per_epoch:.4g}"
+        return f"update {self.step:,}, epoch {epoch}" + (f": {self.policy}" if self.policy else "")
+
+    def facts(self) -> list[str]:
+        """The numbers behind the join, a line each."""
+        rates = f"{self.new.rate(max(0, self.step - 1)):.6g} -> {self.new.rate(self.step):.6g}"
+        lines = [_fact("join", f"{rates} at update {self.step:,}")]
+        if self.policy:
+            changed = "; ".join(f"{key} {old} -> {new}" for key, (old, new) in self.changed.items())
+            lines += [_fact("old plan", self.old.sentence()), _fact("changed", changed)]
+            lines.append(_fact(self.policy, POLICIES[self.policy]))
+        if self.scale != 1:
+            lines.append(
+                _fact("feedback", f"goes on from {self.scale:g} of the curve; what it did before is not drawn")
+            )
+        return lines
+
+    def summary(self) -> dict[str, Any]:
+        """The same for the summary."""
+        return {"step": self.step, "policy": self.policy, "old": self.old.sentence(), "changed": self.changed}
+
+
+def _change(config: Config) -> _Change:
+    """What resuming a run as asked for does to its plan; raises RequestError where there is nothing to resume."""
+    from lrtrain.training.checkpoints import feedback_state, sound_checkpoint  # import torch: a checkpoint is torch's
+
+    if config["overlay"]:
+        raise RequestError("overlay= draws other strategies from the start; leave it out with resume")
+    folder = RunFolder(config["resume"])
+    checkpoint, step = sound_checkpoint(folder)
+    try:
+        before = plans_until(folder, step)
+        after = with_present_plan(before, config, step)
+        state = feedback_state(checkpoint)
+        old, new = (
+            build.under_feedback(segments[-1].config, build.plan(segments[-1].config, history=segments), step, state)
+            for segments in (before, after)
+        )
+    except (TypeError, KeyError, IndexError, AttributeError) as error:
+        raise RequestError(f"{folder.plan} or {checkpoint} is not as we write it ({error!r}): begin anew") from error
+    changed = changes(before[-1].config, config)
+    same_rule = state["rule"] == (new.feedback.name if new.feedback else None)
+    policy, scale = config["resume_plan"] if changed else None, state["scale"] if same_rule else 1.0
+    return _Change(old, new, step, policy, changed, scale)
 
 
 def overlay_jobs(folder: Path) -> None:
@@ -245,12 +326,12 @@ def _epoch(step: int, curve: Curve) -> str:
     return f"{step / curve.steps_per_epoch:.4g}"
 
 
-def _print_plot(curves: Mapping[str, Curve]) -> None:
+def _print_plot(curves: Mapping[str, Curve], join: tuple[float, str] | None = None) -> None:
     width = min(shutil.get_terminal_size().columns, WIDEST)
-    samples = {name: curve.sample for name, curve in curves.items()}
-    log = wants_log(list(samples.values()))
+    log = wants_log([curve.sample for curve in curves.values()])
     epochs = max(curve.epochs for curve in curves.values())
-    print("\n".join(text_plot({name: rates[:-1] for name, rates in samples.items()}, epochs, width, log=log)))
+    samples = {name: curve.sample_over(epochs) for name, curve in curves.items()}
+    print("\n".join(text_plot(samples, epochs, width, log=log, join=join)))
 
 
 def _print_ranking(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -6,30 +6,35 @@ import logging
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lrtrain import build
+from lrtrain import build, processes, signals
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError
 from lrtrain.report.table import print_result
-from lrtrain.resume import changes
+from lrtrain.resume import check_devices, plans_until, with_present_plan
 from lrtrain.runs import RunFolder, Segment
 from lrtrain.schedules import Plan
 from lrtrain.training.checkpoints import LastAndBest, sound_checkpoint
 from lrtrain.training.data import Data
+from lrtrain.training.faults import explained
 from lrtrain.training.guard import DivergenceGuard, Rescale
 from lrtrain.training.interruption import Interruption
-from lrtrain.training.loggers import EventFile, drop_events_from
-from lrtrain.training.module import Classifier
+from lrtrain.training.loggers import EventFile, drop_events_from, say_once
 from lrtrain.training.progress_bar import RunBar
+from lrtrain.training.ranks import RandomNumbers, SharedFolder
 from lrtrain.training.record import TEST, Record
+from lrtrain.training.scheduled import Scheduled
 from lrtrain.training.scheduling import ValidationFeedback, scheduler_of
 
 Config = Mapping[str, Any]
@@ -48,9 +53,12 @@ def run(config: Config, folder: RunFolder) -> float:
         RequestError: The objects cannot be built from the configuration, the hardware is not there, or there is nothing
             to resume.
         DivergedError: The loss was no longer finite.
-        InterruptedRunError: A signal came; the run can be resumed.
+        InterruptedRunError: A signal came.
+        FaultError: The machine failed.
     """
-    _quiet()
+    quiet()
+    if processes.is_child():
+        processes.end_with_parent()
     tries, scale = config["rollbacks"] if config["on_nonfinite"] == "rollback" else 0, None
     for attempt in range(tries + 1):
         # After a rollback the run is resumed in its own folder, as the same plan.
@@ -75,8 +83,8 @@ class _Parts(NamedTuple):
     """
 
     trainer: pl.Trainer
-    module: Classifier
-    data: Data
+    module: Scheduled
+    data: pl.LightningDataModule
     plan: Plan
     segments: list[Segment]
     record: Record
@@ -94,16 +102,21 @@ def _prepare(config: Config, folder: RunFolder, scale: float | None) -> _Parts:
         cadence = build.cadence(config, build.horizon(config))
         checkpoints = LastAndBest(folder, config["monitor"], build.metric_mode(config), cadence)
         record = Record(folder, config["log_every"])
-        callbacks = _callbacks(config, record, checkpoints)
+        callbacks = [SharedFolder(folder), *_callbacks(config, record, checkpoints)]
         if scale is not None:
             callbacks.insert(0, Rescale(scale))
         trainer = build.trainer(config, folder, callbacks)
-        plan = build.plan(config, trainer.num_devices * trainer.num_nodes, segments)
+        devices = _devices(trainer)
+        plan = build.plan(config, devices, segments)
         data = build.data(config)
-        module = build.module(config, plan, data.splits.inputs, data.splits.classes)
+        module = build.module(config, plan, *build.inputs_and_classes(config, data))
         module.make_scheduler(module.make_optimizer())
         if start:
-            _load(start[0], module, callbacks if resumes else [])
+            checkpoint = _load(start[0], module, callbacks if resumes else [])
+            if resumes:
+                check_devices(config, len(checkpoint["random"]), devices)
+    except (OSError, MemoryError) as error:
+        raise RequestError(str(error) or "out of memory") from error
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, MisconfigurationException) as error:
         raise RequestError(str(error).strip().splitlines()[0]) from error
     return _Parts(trainer, module, data, plan, segments, record, checkpoints, start, resumes)
@@ -114,28 +127,35 @@ def _train(config: Config, folder: RunFolder, parts: _Parts) -> float:
     trainer, module, data, plan, segments, record, checkpoints, start, resumes = parts
     trainer.print("\n".join(_announcement(config, parts)))
     if trainer.is_global_zero:
-        folder.write_plan(segments)
-        if start and resumes:
-            drop_events_from(folder, start[1])
+        try:
+            folder.write_plan(segments)
+            if start and resumes:
+                drop_events_from(folder, start[1])
+        except OSError as error:
+            raise RequestError(f"cannot write to {folder.path} ({error.strerror}); nothing was begun") from error
     summary = _Summary(config, folder, plan, record, checkpoints, trainer)
     try:
         trainer.fit(module, data, ckpt_path=start[0] if start and resumes else None, weights_only=True)
         if not checkpoints.best:
             raise RuntimeError("the run ended before its first validation: nothing was measured")
-        final = {**record.last_metrics, **_test(config, parts, folder.last_checkpoint)}
-        best = {**checkpoints.best, **_test(config, parts, folder.best_checkpoint)}
+        final = {**record.last_metrics, **_test(trainer, _restored(config, parts, folder.last_checkpoint), data)}
+        best = {**checkpoints.best, **_test(trainer, _restored(config, parts, folder.best_checkpoint), data)}
+        signals.defer()  # only the writing down is left
     except RequestError:
         raise
     except MisconfigurationException as error:
         raise RequestError(str(error).strip().splitlines()[0]) from error
     except BaseException as error:
-        status = {DivergedError: "diverged", InterruptedRunError: "interrupted"}.get(type(error), "failed")
-        summary.write(status, error=str(error))
-        raise
+        reason = explained(error, folder, trainer.world_size)
+        summary.write_end(reason)
+        if reason is error:
+            raise
+        raise reason from error
     if trainer.is_global_zero:
-        record.add_test(trainer, {name: final[name] for name in TEST})
+        record.add_test(trainer, {name: final[name] for name in TEST if name in final})
         if isinstance(trainer.logger, EventFile):
-            metrics = {f"best/{name}": best[name] for name in ("val_loss", "val_acc", "test_acc")}
+            shown = {config["monitor"]: None, "val_loss": None, "val_acc": None, "test_acc": None}
+            metrics = {f"best/{name}": best[name] for name in shown if name in best}
             trainer.logger.log_result(config, metrics, scheduler_of(trainer).last_epoch - 1)
         print_result(summary.write("finished", best, final), folder)
     return float(checkpoints.best[config["monitor"]])
@@ -145,6 +165,11 @@ def _announcement(config: Config, parts: _Parts) -> list[str]:
     """What is said at the start: from where, what the rate will do, and what is odd about it."""
     begins = "going on" if parts.resumes else "beginning"
     origin = [f"{begins} from {parts.start[0]}, update {parts.start[1]:,}"] if parts.start else []
+    if isinstance(parts.data, Data):
+        origin.append(f"{config['dataset']['name']}: {parts.data.splits.sentence()}")
+    if config["model"]["name"] == "lightning":
+        ours = f"optimizer={config['optimizer']['name']} and scheduler={config['scheduler']}"
+        origin.append(f"{ours} take the place of configure_optimizers in {config['model']['function']}")
     return [*origin, parts.plan.sentence(), *(f"warning: {line}" for line in build.warnings(config, parts.plan))]
 
 
@@ -156,10 +181,7 @@ def _start(config: Config) -> tuple[tuple[Path, int] | None, list[Segment]]:
     checkpoint, step = sound_checkpoint(origin)
     if config["resume_plan"] == "weights_only":
         return (checkpoint, step), [Segment(dict(config))]
-    segments = [segment for segment in origin.read_plan() if segment.step <= step]
-    if changes(segments[-1].config, config):
-        segments.append(Segment(dict(config), config["resume_plan"], step))
-    return (checkpoint, step), segments
+    return (checkpoint, step), with_present_plan(plans_until(origin, step), config, step)
 
 
 def _callbacks(config: Config, record: Record, checkpoints: LastAndBest) -> list[pl.Callback]:
@@ -169,7 +191,21 @@ def _callbacks(config: Config, record: Record, checkpoints: LastAndBest) -> list
         callbacks.append(EarlyStopping(config["monitor"], patience=config["early_stop"], mode=mode))
     if config["trainer"]["enable_progress_bar"]:
         callbacks.append(RunBar(config["log_every"]))
-    return [*callbacks, Interruption(checkpoints), checkpoints]
+    return [*callbacks, RandomNumbers(), Interruption(), checkpoints]
+
+
+def _devices(trainer: pl.Trainer) -> int:
+    """How many train together; raises ValueError where that is not what the processes were started for."""
+    devices = trainer.num_devices * trainer.num_nodes
+    cluster = trainer._accelerator_connector.cluster_environment
+    if TorchElasticEnvironment.detect() and cluster.world_size() != devices:
+        raise ValueError(
+            f"torchrun started {cluster.world_size()} processes, but trainer.devices and num_nodes make {devices}: "
+            f"give trainer=ddp trainer.devices=PROCESSES_A_NODE, and +trainer.num_nodes=NODES where there are several"
+        )
+    if devices > 1:
+        cluster.validate_settings(trainer.num_devices, trainer.num_nodes)
+    return devices
 
 
 class _Summary:
@@ -187,6 +223,14 @@ class _Summary:
         self.config, self.folder, self.plan = config, folder, plan
         self.record, self.checkpoints, self.trainer = record, checkpoints, trainer
         self.began = time.perf_counter()
+
+    def write_end(self, error: BaseException) -> None:
+        """Write how the run ended early, where there is room for it, and anything of the run at all."""
+        status = {DivergedError: "diverged", InterruptedRunError: "interrupted"}.get(type(error), "failed")
+        begun = self.folder.last_checkpoint.exists() or self.folder.metrics.exists()
+        if begun or status != "interrupted":
+            with suppress(OSError):
+                self.write(status, error=str(error))
 
     def write(
         self,
@@ -222,28 +266,41 @@ class _Summary:
         return summary
 
 
-def _test(config: Config, parts: _Parts, checkpoint: Path) -> dict[str, float]:
-    """Test a checkpoint's weights."""
+def _test(trainer: pl.Trainer, module: Scheduled, data: pl.LightningDataModule) -> dict[str, float]:
+    """Test the module's present weights; what a user's module or data has no test for is left out."""
+    if not is_overridden("test_step", module) or not is_overridden("test_dataloader", data):
+        return {}
+    trainer.test(module, data, verbose=False)
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def _restored(config: Config, parts: _Parts, checkpoint: Path) -> Scheduled:
+    """The module with a checkpoint's weights, to be tested.
+
+    Not by Lightning's ckpt_path, which would set the callbacks back to when the weights were saved.
+    """
     trainer, module, data, plan = parts[:4]
     if isinstance(trainer.strategy, FSDPStrategy):  # it leaves a module in shards, which cannot be used again
-        module = build.module(config, plan, data.splits.inputs, data.splits.classes)
-    # Not by Lightning's ckpt_path, which would set the callbacks back to when the weights were saved.
-    _load(checkpoint, module, [])
-    trainer.test(module, data, verbose=False)
-    return {name: float(trainer.callback_metrics[name]) for name in TEST}
+        module = build.module(config, plan, *build.inputs_and_classes(config, data))
+        _load(checkpoint, module, [])
+    elif trainer.is_global_zero:  # the others are given the weights of the first rank
+        _load(checkpoint, module, [])
+    return module
 
 
-def _load(path: Path, module: Classifier, callbacks: list[pl.Callback]) -> None:
+def _load(path: Path, module: Scheduled, callbacks: list[pl.Callback]) -> dict[str, Any]:
     """Load a checkpoint's weights and callbacks; Lightning loads all the rest, once it is known that these fit."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
     for callback in callbacks:
         if callback.state_key in checkpoint["callbacks"]:
             callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
+    return checkpoint  # type: ignore[no-any-return]
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep Lightning's advice on other settings out of the user's sight; what concerns the run, we say ourselves."""
+    say_once()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\..*")

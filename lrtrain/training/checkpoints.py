@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import math
 import os
-import random
 import time
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import nn
 
-from lrtrain.errors import RequestError
+from lrtrain import signals
+from lrtrain.errors import InterruptedRunError, RequestError
 from lrtrain.runs import RunFolder
 from lrtrain.training.guard import diverged
 from lrtrain.training.scheduling import scheduler_of
@@ -36,7 +41,7 @@ SHARE = 0.01
 
 
 class LastAndBest(Checkpoint):
-    """Writes the best weights after a validation, and the last ones at a cadence.
+    """Writes the best weights after a validation, and the last ones at a cadence and before it ends a run on a signal.
 
     Each replaces its predecessor in one step, and the last keeps the one before as ``previous``. A last checkpoint is
     written only where a run can go on from exactly: after an update, and after the validation that may follow it.
@@ -55,61 +60,74 @@ class LastAndBest(Checkpoint):
         self.mode = mode
         self.cadence = cadence
         self.best: dict[str, float] = {}
+        self._best_is_new = False
         self._saved_step = self._seen_step = 0
         self._saved_at = time.monotonic()
         self._save_took = 0.02  # until the first has been measured
-        self._random: dict[str, Any] | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Have the files written where they belong."""
+        trainer.strategy.checkpoint_io = FileInPlace()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin counting."""
         self._saved_step = self._seen_step = scheduler_of(trainer).last_epoch
         self._saved_at = time.monotonic()
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Go on with the random numbers of the run that was saved, now that nothing else will draw from them."""
-        if self._random is not None:
-            _restore_random(self._random)
-            self._random = None
-
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save in mid-epoch where the cadence says so."""
-        if self.is_due(trainer) and self.may_save(trainer, batch_idx):
-            self.save_last(trainer)
+        """Save in mid-epoch where the cadence or a signal says so."""
+        due, number = self._asked(trainer)
+        if (due or number) and self._may_save(trainer, batch_idx):
+            self._save_and_stop(trainer, number)
         self._seen_step = scheduler_of(trainer).last_epoch
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save at the end of an epoch where the cadence says so, and of the last one always."""
-        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if ends or self.is_due(trainer):
-            self.save_last(trainer)
+        """Save at the end of an epoch where the cadence or a signal says so, and of the last one always."""
+        due, number = self._asked(trainer)
+        if due or number or trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
+            self._save_and_stop(trainer, number)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the weights that are the best so far."""
+        """Save the weights that are the best so far; raises DivergedError for a metric that is not finite."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if not math.isfinite(metrics[self.monitor]):
+            raise diverged(trainer, f"{self.monitor} is {metrics[self.monitor]:.4g}")
         if not self.best or self._better(metrics[self.monitor], self.best[self.monitor]):
             self.best = {"epoch": trainer.current_epoch, "step": scheduler_of(trainer).last_epoch, **metrics}
             self._save(trainer, self.folder.best_checkpoint)
+            self._best_is_new = True
 
-    def is_due(self, trainer: pl.Trainer) -> bool:
-        """Whether the cadence asks for a checkpoint now."""
+    def _asked(self, trainer: pl.Trainer) -> tuple[bool, int]:
+        """Whether a checkpoint is due, by the first rank's clock, and the signal that any rank has received."""
+        due, number = self._is_due(trainer), signals.received or 0
+        if trainer.world_size == 1:
+            return due, number
+        said = torch.tensor([due and trainer.is_global_zero, number], device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(said, torch.distributed.ReduceOp.MAX)
+        due, number = said.tolist()
+        return bool(due), number
+
+    def _is_due(self, trainer: pl.Trainer) -> bool:
         updates, seconds = self.cadence
         if updates is None:
             seconds = self._save_took / SHARE if seconds is None else seconds
-            due = time.monotonic() - self._saved_at >= seconds
-            return trainer.strategy.broadcast(due) if trainer.world_size > 1 else due
+            return time.monotonic() - self._saved_at >= seconds
         return scheduler_of(trainer).last_epoch - self._saved_step >= updates
 
-    def may_save(self, trainer: pl.Trainer, batch_idx: int) -> bool:
+    def _may_save(self, trainer: pl.Trainer, batch_idx: int) -> bool:
         """Whether a run can go on exactly from the end of this batch: no gradients pending, no validation to follow."""
         updated = scheduler_of(trainer).last_epoch > self._seen_step
         count, validates = batch_idx + 1, trainer.val_check_batch
         return updated and count < trainer.num_training_batches and not (validates and count % validates == 0)
+
+    def _save_and_stop(self, trainer: pl.Trainer, number: int) -> None:
+        self.save_last(trainer)
+        if number:
+            raise InterruptedRunError(number)
 
     def save_last(self, trainer: pl.Trainer) -> None:
         """Write the last checkpoint now; weights that are not finite are not kept.
@@ -120,6 +138,11 @@ class LastAndBest(Checkpoint):
         if not all(torch.isfinite(weight).all() for weight in trainer.lightning_module.parameters()):
             raise diverged(trainer, "a weight is not finite")
         began = time.monotonic()
+        for logger in trainer.loggers:
+            logger.save()  # what a checkpoint goes on from is on the disk by then, and so are the best weights
+        if self._best_is_new and trainer.is_global_zero:
+            _reach_disk(self.folder.best_checkpoint)
+        self._best_is_new = False
         self._save(trainer, self.folder.last_checkpoint, self.folder.previous_checkpoint)
         self._saved_step, self._saved_at = scheduler_of(trainer).last_epoch, time.monotonic()
         self._save_took = self._saved_at - began
@@ -129,25 +152,49 @@ class LastAndBest(Checkpoint):
 
     @staticmethod
     def _save(trainer: pl.Trainer, path: Path, previous: Path | None = None) -> None:
-        for logger in trainer.loggers:
-            logger.save()  # what a checkpoint goes on from is on the disk by then
         scratch = path.with_name(f".{path.name}")
-        trainer.save_checkpoint(scratch)
+        try:
+            trainer.save_checkpoint(scratch)
+            if previous is not None and trainer.is_global_zero:
+                _reach_disk(scratch)
+        except BaseException:
+            if trainer.is_global_zero:
+                scratch.unlink(missing_ok=True)  # what did not fit on the disk is not left to fill it
+            raise
         if trainer.is_global_zero:
-            with scratch.open("rb") as file:
-                os.fsync(file.fileno())
             if previous is not None and path.exists():
                 path.replace(previous)
             scratch.replace(path)
         trainer.strategy.barrier()
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far and the state of the random numbers, as plain values."""
-        return {"best": self.best, "random": _random_state()}
+        """The best so far, as plain values."""
+        return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue with those of a saved run."""
-        self.best, self._random = state_dict["best"], state_dict["random"]
+        """Continue with that of a saved run."""
+        self.best = state_dict["best"]
+
+
+class FileInPlace(TorchCheckpointIO):
+    """Writes a checkpoint to the file that is named.
+
+    Lightning writes to the system's folder for temporary files first, which may be another and smaller disk.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write the file, in a folder that is made where it is not there."""
+        data = io.BytesIO()  # torch writing to the file itself would end in an error that does not say why
+        torch.save(checkpoint, data)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with Path(path).open("wb") as file:
+            file.write(data.getbuffer())
+
+
+def _reach_disk(path: Path) -> None:
+    """Wait until a file would survive a loss of power, not only the end of this process."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def sound_checkpoint(folder: RunFolder) -> tuple[Path, int]:
@@ -166,6 +213,48 @@ def sound_checkpoint(folder: RunFolder) -> tuple[Path, int]:
     raise RequestError(f"{folder.path} has no checkpoint that is whole; the best weights may be in best.ckpt")
 
 
+def feedback_state(path: Path) -> dict[str, Any]:
+    """What the scheduler of a sound checkpoint knew of its feedback."""
+    return dict(torch.load(path, map_location="cpu", weights_only=True)["lr_schedulers"][0]["feedback"])
+
+
+def load_weights(path: Path, model: nn.Module, name: str) -> int:
+    """Give a model the weights of a checkpoint.
+
+    Args:
+        path: A checkpoint of a `Classifier`.
+        model: Of the kind that the checkpoint was written of.
+        name: What a person calls the model.
+
+    Returns:
+        The updates done by then.
+
+    Raises:
+        RequestError: The file is damaged, holds more than plain data, or other weights than the model's.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        step = int(checkpoint["global_step"])
+        named = {str(key): value for key, value in checkpoint["state_dict"].items()}
+        weights = {key.removeprefix("model."): value for key, value in named.items() if key.startswith("model.")}
+        found = {key: tuple(value.shape) for key, value in weights.items()}
+    except Exception as error:  # whatever reading a damaged or a hostile file runs into
+        raise RequestError(f"{path} is damaged, or no checkpoint of ours ({type(error).__name__})") from error
+    needed = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    for key in [*needed, *found]:
+        if needed.get(key) != found.get(key):
+            raise RequestError(
+                f"the weights of {path} do not fit {name}: {key} is {_shape(found, key)} in the checkpoint, "
+                f"and {_shape(needed, key)} in the model"
+            )
+    model.load_state_dict(weights)
+    return step
+
+
+def _shape(shapes: Mapping[str, tuple[int, ...]], key: str) -> str:
+    return " x ".join(map(str, shapes[key])) or "a number" if key in shapes else "missing"
+
+
 def _position(path: Path) -> int | None:
     try:
         with zipfile.ZipFile(path) as archive:
@@ -174,17 +263,3 @@ def _position(path: Path) -> int | None:
         return int(torch.load(path, map_location="cpu", weights_only=True)["lr_schedulers"][0]["step"])
     except Exception:  # whatever reading a damaged file runs into, it is not whole
         return None
-
-
-def _random_state() -> dict[str, Any]:
-    version, internal, gauss = random.getstate()
-    state = {"torch": torch.get_rng_state(), "python": [version, list(internal), gauss]}
-    return state | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
-
-
-def _restore_random(state: dict[str, Any]) -> None:
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    torch.set_rng_state(state["torch"].cpu())
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"].cpu())

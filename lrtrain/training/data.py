@@ -5,40 +5,52 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 
-from lrtrain.datasets import Arrays, Splits
+from lrtrain.datasets import Source, Splits
+from lrtrain.training.augment import Augment
 from lrtrain.training.loader import Loader
 
 
 class Data(pl.LightningDataModule):
-    """Splits held in memory, in batches.
+    """The splits of a dataset, in batches.
 
     Args:
         splits: The three parts.
         batch_size: Samples a training batch.
         seed: Of the order of the training samples.
+        shuffle: Draw a new order of them every epoch.
         drop_last: Leave out an epoch's last batch when it is smaller.
-        workers: Processes that gather the training batches.
+        workers: Processes that gather the training batches, and all batches of samples that are not in memory.
+        augment: Changes the inputs of training batches.
     """
 
     def __init__(
-        self, splits: Splits, batch_size: int, seed: int = 0, drop_last: bool = False, workers: int = 0
+        self,
+        splits: Splits,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        workers: int = 0,
+        augment: Augment | None = None,
     ) -> None:
         super().__init__()
         self.splits = splits
         self.batch_size = batch_size
         self.seed = seed
+        self.shuffle = shuffle
         self.drop_last = drop_last
         self.workers = workers
+        self.augment = augment
         self._train: Loader | None = None
         self._position: dict[str, int] | None = None
 
     def train_dataloader(self) -> Loader:
         """Shuffled batches, from where a resumed run had stopped."""
         again = getattr(self.trainer, "overfit_batches", 0)  # the same batches in every epoch
-        order = {"shuffle": not again, "seed": self.seed, "drop_last": self.drop_last, "workers": self.workers}
-        self._train = self._loader(self.splits.train, self.batch_size, **order)
+        shuffle = self.shuffle and not again
+        order = {"shuffle": shuffle, "seed": self.seed, "drop_last": self.drop_last, "augment": self.augment}
+        self._train = self._loader(self.splits.train, self.batch_size, workers=self.workers, **order)
         if self._position:
             self._train.load_state_dict(self._position)
         return self._train
@@ -64,13 +76,15 @@ class Data(pl.LightningDataModule):
 
     def val_dataloader(self) -> Loader:
         """Large batches in a fixed order."""
-        return self._loader(self.splits.validation, max(self.batch_size, 512))
+        return self._measuring(self.splits.validation)
 
     def test_dataloader(self) -> Loader:
         """Large batches in a fixed order."""
-        return self._loader(self.splits.test, max(self.batch_size, 512))
+        return self._measuring(self.splits.test)
 
-    def _loader(self, arrays: Arrays, batch_size: int, **order: Any) -> Loader:
-        tensors = tuple(torch.from_numpy(array) for array in arrays)
+    def _measuring(self, source: Source) -> Loader:
+        return self._loader(source, max(self.batch_size, 512), workers=0 if source.in_memory else self.workers)
+
+    def _loader(self, source: Source, batch_size: int, **order: Any) -> Loader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return Loader(tensors, batch_size, rank=rank, world=world, **order)
+        return Loader(source, batch_size, rank=rank, world=world, **order)

@@ -1,4 +1,4 @@
-"""Batches of arrays held in memory, in an order that can be continued."""
+"""Batches of a dataset, in an order that can be continued."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
-Batch = tuple[Tensor, ...]
+from lrtrain.datasets import Source
+from lrtrain.training.augment import Augment
+
+Batch = tuple[Tensor, Tensor]
 
 
 class Loader:
@@ -21,34 +24,37 @@ class Loader:
     repeating a few samples.
 
     Args:
-        tensors: Of equal length; a batch has the same samples of each.
+        source: Of the samples.
         batch_size: Samples a batch.
         shuffle: Draw a new order every epoch.
         seed: Of the orders.
         drop_last: Leave out the last batch when it is smaller.
-        workers: Processes that gather the batches; 0 gathers them here, which is faster for arrays in memory.
+        workers: Processes that gather the batches; 0 gathers them here, which is faster for samples in memory.
+        augment: Changes the inputs of a batch.
         rank: Which share of the samples.
         world: How many shares.
     """
 
     def __init__(
         self,
-        tensors: Batch,
+        source: Source,
         batch_size: int,
         *,
         shuffle: bool = False,
         seed: int = 0,
         drop_last: bool = False,
         workers: int = 0,
+        augment: Augment | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self.tensors = tensors
+        self.source = source
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
         self.drop_last = drop_last
         self.workers = workers
+        self.augment = augment
         self.rank = rank
         self.world = world
         self.epoch = -1
@@ -64,9 +70,8 @@ class Loader:
         if not self._continues or self.batch >= len(self):
             self.epoch, self.batch = self.epoch + 1, 0
         self._continues = False
-        order, size = self._order(), self.batch_size
-        rest = (order[index * size : (index + 1) * size] for index in range(self.batch, len(self)))
-        for batch in self._by_workers(rest) if self.workers else map(self._gather, rest):
+        batches, rest = _Epoch(self, self._order()), range(self.batch, len(self))
+        for batch in self._by_workers(batches, rest) if self.workers else map(batches.__getitem__, rest):
             self.batch += 1
             yield batch
 
@@ -80,23 +85,34 @@ class Loader:
 
     @property
     def _samples(self) -> int:
-        share = len(self.tensors[0]) / self.world
+        share = len(self.source) / self.world
         return math.ceil(share) if self.shuffle else math.ceil(share - self.rank / self.world)
 
     def _order(self) -> Tensor:
-        count = len(self.tensors[0])
+        count = len(self.source)
         if not self.shuffle:
             return torch.arange(self.rank, count, self.world)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch))
         return torch.cat([order, order[: -count % self.world]])[self.rank :: self.world]
 
-    def _gather(self, chosen: Tensor) -> Batch:
-        return tuple(tensor[chosen] for tensor in self.tensors)
-
-    def _by_workers(self, rest: Iterator[Tensor]) -> Iterator[Batch]:
-        sampler = [chosen.tolist() for chosen in rest]
+    def _by_workers(self, batches: _Epoch, rest: range) -> Iterator[Batch]:
         # Its own generator: the loader must not draw from the one that the model draws from.
         loader = DataLoader(
-            TensorDataset(*self.tensors), batch_sampler=sampler, num_workers=self.workers, generator=torch.Generator()
+            batches, sampler=rest, batch_size=None, num_workers=self.workers, generator=torch.Generator()
         )
-        return (tuple(batch) for batch in loader)
+        return ((inputs, labels) for inputs, labels in loader)
+
+
+class _Epoch(Dataset[Batch]):
+    """The batches of one epoch by their index; the processes that gather them each have a copy."""
+
+    def __init__(self, loader: Loader, order: Tensor) -> None:
+        self.gather = loader.source.gather
+        self.order = order
+        self.size = loader.batch_size
+        self.augment = loader.augment
+        self.key = loader.seed, loader.epoch, loader.rank
+
+    def __getitem__(self, index: int) -> Batch:
+        inputs, labels = self.gather(self.order[index * self.size : (index + 1) * self.size])
+        return (inputs if self.augment is None else self.augment(inputs, (*self.key, index))), labels

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.tensorflow_stub.errors import DataLossError
+from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from lrtrain.runs import RunFolder, write_bytes
@@ -40,17 +44,37 @@ class EventFile(TensorBoardLogger):
     def __init__(self, folder: RunFolder) -> None:
         super().__init__(folder.path, name="", version="", default_hp_metric=False)
 
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add the values of one log point, in one event."""
+        values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
+        self.experiment._get_file_writer().add_summary(Summary(value=values), step)
+
     def finalize(self, status: str) -> None:
         """Flush only: Lightning calls this after fit and after test, and to close would begin another file."""
-        if self._experiment is not None:
-            self.experiment.flush()
+        if status == "failed":  # why is known, and a disk that is full must not be what is said instead
+            with suppress(OSError):
+                self.save()
+        else:
+            self.save()
 
     def save(self) -> None:
         """Flush only: the configuration is kept by Hydra, in one place."""
-        self.finalize("")
+        if self._experiment is not None:
+            self.experiment.flush()
 
     @rank_zero_only
     def log_result(self, config: Mapping[str, Any], metrics: Mapping[str, float], step: int) -> None:
         """Fill the HParams tab with what the run's configuration says and what was measured, and close the file."""
         self.log_hyperparams({key: value for key, value in config.items() if value is not None}, dict(metrics), step)
         self.experiment.close()
+
+
+def say_once() -> None:
+    """Let an error of the thread that writes the events be raised in the main one only, at the next event."""
+    threading.excepthook = _print_others
+
+
+def _print_others(arguments: threading.ExceptHookArgs) -> None:
+    if not isinstance(arguments.thread, _AsyncWriterThread):
+        threading.__excepthook__(arguments)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import lightning.pytorch as pl
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from lrtrain.errors import RequestError
 from lrtrain.scheduler import Scheduler
 from lrtrain.training.loader import Batch
-from lrtrain.training.scheduling import for_lightning, planned_updates
+from lrtrain.training.scheduled import Scheduled
 
 
-class Classifier(pl.LightningModule):
+class Classifier(Scheduled):
     """Trains a model on cross-entropy and measures its accuracy.
 
     Args:
@@ -57,32 +54,33 @@ class Classifier(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure `val_loss` and `val_acc`."""
-        self._measure("val", self.val_loss, self.val_acc, batch)
+        self._measure(self.val_loss, self.val_acc, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Give them to the trainer."""
+        self._report("val", self.val_loss, self.val_acc)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure `test_loss` and `test_acc`."""
-        self._measure("test", self.test_loss, self.test_acc, batch)
+        self._measure(self.test_loss, self.test_acc, batch)
 
-    def _measure(self, stage: str, loss: MeanMetric, accuracy: MulticlassAccuracy, batch: Batch) -> None:
+    def on_test_epoch_end(self) -> None:
+        """Give them to the trainer."""
+        self._report("test", self.test_loss, self.test_acc)
+
+    def _measure(self, loss: MeanMetric, accuracy: MulticlassAccuracy, batch: Batch) -> None:
         logits, labels = self._logits(batch)
         loss.update(cross_entropy(logits, labels, reduction="none"))
         accuracy.update(logits, labels)
+
+    def _report(self, stage: str, loss: MeanMetric, accuracy: MulticlassAccuracy) -> None:
+        # Not by Lightning's log, which takes several times as long as a small validation.
         for name, metric in (("loss", loss), ("acc", accuracy)):
-            self.log(f"{stage}_{name}", metric, logger=False, on_step=False, on_epoch=True)
+            self.trainer.callback_metrics[f"{stage}_{name}"] = metric.compute()
+            metric.reset()
 
     def _logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits and labels, a row for each label: a sequence has one a token."""
         inputs, labels = batch
-        return self.model(inputs).flatten(0, -2), labels.flatten()
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer and its scheduler, which counts the updates itself."""
-        optimizer = self.make_optimizer()
-        scheduler = self.make_scheduler(optimizer)
-        planned = planned_updates(self.trainer)
-        if planned != scheduler.total_steps:
-            raise RequestError(
-                f"the schedule is planned for {scheduler.total_steps:,} updates, but Lightning will do {planned:,}: "
-                "set the length of the run by epochs and trainer.limit_train_batches only"
-            )
-        return for_lightning(scheduler, self.monitor)
+        logits = self.model(inputs)
+        return (logits, labels) if labels.dim() == 1 else (logits.flatten(0, -2), labels.flatten())

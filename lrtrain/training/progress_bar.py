@@ -51,7 +51,8 @@ class RunBar(ProgressBar):
         if self._progress is None or batch_idx % self.every:
             return
         scheduler = scheduler_of(trainer)
-        values = [f"loss {float(outputs['loss']):.4f}", f"lr {scheduler.used_lrs[0]:.4g}" if scheduler.used_lrs else ""]
+        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # Lightning gives a batch's share of it
+        values = [f"loss {loss:.4f}", f"lr {scheduler.used_lrs[0]:.4g}" if scheduler.used_lrs else ""]
         values += [f"{name} {float(value):.4f}" for name, value in trainer.callback_metrics.items()]
         epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
         self._progress.update(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import lightning.pytorch as pl
@@ -28,7 +29,8 @@ class Record(pl.Callback):
     every `every` updates, and one at the last update of each epoch, which the validation joins. `grad_norm` is the
     norm of the whole gradient before clipping; `update_ratio` the norm of the change in the weights over the norm of
     the weights. Where there are several parameter groups, each has its rate as ``lr/<name>``; other hyperparameters
-    on a schedule are recorded by their names.
+    on a schedule are recorded by their names. What the validation logs is known from Lightning's sanity check, where
+    there is one.
 
     Args:
         folder: Where the table belongs.
@@ -40,7 +42,9 @@ class Record(pl.Callback):
         self.every = every
         self.first_rate = self.last_rate = 0.0
         self.last_metrics: dict[str, float] = {}
+        self._validation: tuple[str, ...] = VALIDATION
         self._row: dict[str, Any] = {}
+        self._weights: list[torch.Tensor] = []
         self._before: torch.Tensor | None = None
         self._step = 0
         self._grad_norm = 0.0
@@ -48,8 +52,15 @@ class Record(pl.Callback):
         self._table: Table | None = None
         self._loggers: list[Logger] = []
 
+    def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Learn what the validation logs."""
+        self._validation = tuple(
+            name for name in trainer.callback_metrics if name not in (*TRAIN, "lr", "step", "epoch")
+        )
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the table."""
+        self._weights = list(pl_module.parameters())
         self._open(trainer)
 
     def _open(self, trainer: pl.Trainer) -> None:
@@ -57,7 +68,7 @@ class Record(pl.Callback):
         if not trainer.is_global_zero:
             return
         scheduler = scheduler_of(trainer)
-        columns = ["step", "epoch", *_rates(scheduler), *scheduler.hyperparameters, *TRAIN, *VALIDATION, *TEST]
+        columns = ["step", "epoch", *_rates(scheduler), *scheduler.hyperparameters, *TRAIN, *self._validation, *TEST]
         done, open_point = scheduler.last_epoch, self._row.get("step")
 
         def keep(row: dict[str, str]) -> bool:
@@ -76,9 +87,9 @@ class Record(pl.Callback):
             return
         names = scheduler_of(trainer).hyperparameters
         self._settings = {name: setting(optimizer.param_groups[0], name) for name in names}
-        gradients = [weight.grad for weight in pl_module.parameters() if weight.grad is not None]
+        gradients = [weight.grad for weight in self._weights if weight.grad is not None]
         self._grad_norm = float(get_total_norm(gradients))
-        self._before = _weights(pl_module)
+        self._before = _flat(self._weights)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -90,17 +101,18 @@ class Record(pl.Callback):
         step, before, self._before = self._step, self._before, None
         if scheduler.last_epoch == step:  # a GradScaler skipped the update
             return
-        change = _weights(pl_module) - before
+        change = _flat(self._weights) - before
         self.last_rate = scheduler.used_lrs[0]
         if step == 0:
             self.first_rate = self.last_rate
+        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # Lightning gives a batch's share of it
         self._add(
             step,
             {
                 "epoch": step // (scheduler.steps_per_epoch or 1),
                 **_rates(scheduler),
                 **self._settings,
-                "train_loss": float(outputs["loss"]),
+                "train_loss": loss,
                 "grad_norm": self._grad_norm,
                 "update_ratio": float(change.norm() / before.norm()),
             },
@@ -109,7 +121,7 @@ class Record(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the validation to the log point of the update before it."""
         if not trainer.sanity_checking:
-            self._measured(trainer, VALIDATION)
+            self._measured(trainer, self._validation)
 
     def add_test(self, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """Add the test of the final weights to the last log point."""
@@ -119,17 +131,19 @@ class Record(pl.Callback):
         self.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Keep what was recorded so far."""
-        self.close()
+        """Keep what was recorded so far, where there is room for it."""
+        with suppress(OSError):
+            self.close()
 
     def state_dict(self) -> dict[str, Any]:
         """The open log point, and what the summary needs of those before."""
         rates = {"first_rate": self.first_rate, "last_rate": self.last_rate}
-        return {"row": self._row, "last_metrics": self.last_metrics, **rates}
+        return {"row": self._row, "last_metrics": self.last_metrics, "validation": list(self._validation), **rates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the record of a saved run."""
         self._row, self.last_metrics = dict(state_dict["row"]), dict(state_dict["last_metrics"])
+        self._validation = tuple(state_dict["validation"])
         self.first_rate, self.last_rate = state_dict["first_rate"], state_dict["last_rate"]
 
     def close(self) -> None:
@@ -156,7 +170,8 @@ class Record(pl.Callback):
         if self._row and self._row["step"] != step:
             self._flush()
         self._row |= {"step": step, **values}
-        self.last_metrics |= {name: value for name, value in values.items() if name in (*TRAIN[:1], *VALIDATION, *TEST)}
+        kept = (*TRAIN[:1], *self._validation, *TEST)
+        self.last_metrics |= {name: value for name, value in values.items() if name in kept}
         for logger in self._loggers:
             logger.log_metrics(values, step)
 
@@ -166,13 +181,14 @@ class Record(pl.Callback):
         self._row = {}
 
 
-def _weights(module: pl.LightningModule) -> torch.Tensor:
-    """A copy of all weights as one vector, in whatever layout they are."""
-    return torch.cat([weight.detach().flatten() for weight in module.parameters()])
-
-
 def _rates(scheduler: Scheduler) -> dict[str, float]:
     """The rates of the last update by their names in the record; NaN before the first."""
     groups = scheduler.optimizer.param_groups
     names = [f"lr/{group.get('name', index)}" for index, group in enumerate(groups)] if len(groups) > 1 else ["lr"]
     return dict(zip(names, scheduler.used_lrs or [math.nan] * len(names), strict=True))
+
+
+@torch.no_grad()
+def _flat(weights: list[torch.Tensor]) -> torch.Tensor:
+    """A copy of all weights as one vector, in whatever layout they are."""
+    return torch.cat([weight.reshape(-1) for weight in weights])

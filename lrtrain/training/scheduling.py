@@ -85,14 +85,16 @@ class ValidationFeedback(pl.Callback):
     def __init__(self, monitor: str = "val_loss") -> None:
         self.monitor = monitor
 
+    def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse a metric that the validation does not log before the first update."""
+        self._check(trainer)
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Observe the metric, and say so when the rate changes."""
         scheduler = scheduler_of(trainer)
         if trainer.sanity_checking or scheduler.feedback is None:
             return
-        if self.monitor not in trainer.callback_metrics:
-            known = ", ".join(sorted(trainer.callback_metrics))
-            raise RequestError(f"monitor={self.monitor} is not logged by the validation; there are {known}")
+        self._check(trainer)
         metric = float(trainer.callback_metrics[self.monitor])
         before = scheduler.get_last_lr()[0]
         if scheduler.observe(metric) != 1:
@@ -100,3 +102,8 @@ class ValidationFeedback(pl.Callback):
                 f"epoch {trainer.current_epoch + 1}, update {scheduler.last_epoch}: learning rate {before:.4g} -> "
                 f"{scheduler.get_last_lr()[0]:.4g} ({scheduler.feedback.name}, {self.monitor} {metric:.4g})"
             )
+
+    def _check(self, trainer: pl.Trainer) -> None:
+        if self.monitor not in trainer.callback_metrics:
+            known = ", ".join(sorted(trainer.callback_metrics)) or "none"
+            raise RequestError(f"monitor={self.monitor} is not logged by the validation; there are {known}")

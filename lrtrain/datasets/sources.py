@@ -1,0 +1,164 @@
+"""The kinds of `Source`: samples in memory, and samples that are read when a batch needs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lrtrain.datasets import Source
+
+CHUNK = 1024
+"""Samples that are read at a time on the way into memory."""
+
+
+class Scale(NamedTuple):
+    """What makes numbers of stored bytes: ``(byte / 255 - mean) / std``, for all channels or one value a channel."""
+
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+
+
+class InMemory:
+    """Samples in two tensors, which a batch is gathered from by one index operation each.
+
+    They are kept as they are stored, which takes a quarter of the memory for bytes, and gathers them faster: only a
+    batch becomes float32, or int64 for tokens and labels.
+
+    Args:
+        inputs: Of shape (n, ...): bytes with a `scale`, other numbers, or tokens.
+        labels: Whole numbers of shape (n, ...).
+        scale: Of bytes.
+        tokens: The inputs are tokens.
+    """
+
+    in_memory = True
+
+    def __init__(
+        self,
+        inputs: NDArray[np.generic] | Tensor,
+        labels: NDArray[np.generic] | Tensor,
+        scale: Scale | None = None,
+        tokens: bool = False,
+    ) -> None:
+        self.inputs, self.labels = torch.as_tensor(inputs), torch.as_tensor(labels)
+        self.shape = tuple(self.inputs.shape[1:])
+        self._convert = _Convert(scale, tokens)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def gather(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """The samples at `places`."""
+        # index_select is several times as fast as indexing with [places], which looks for slices and masks first.
+        return self._convert(self.inputs.index_select(0, places)), self.labels.index_select(0, places).long()
+
+
+class _Convert:
+    """Makes of stored inputs what a model takes."""
+
+    def __init__(self, scale: Scale | None, tokens: bool = False) -> None:
+        self.dtype = torch.int64 if tokens else torch.float32
+        self.affine: tuple[Tensor, Tensor] | None = None
+        if scale is not None:
+            mean, std = torch.tensor(scale.mean), torch.tensor(scale.std)
+            affine = 1 / (255 * std), -mean / std
+            first, second = (part[0] if len(part) == 1 else part[:, None, None] for part in affine)
+            self.affine = first, second
+
+    def __call__(self, stored: Tensor) -> Tensor:
+        inputs = stored.to(self.dtype)
+        return inputs if self.affine is None else inputs.mul_(self.affine[0]).add_(self.affine[1])
+
+
+class Reader(Protocol):
+    """Reads samples; it must pickle, for the processes that gather batches.
+
+    Attributes:
+        shape: Of one sample's inputs.
+        dtype: Of the inputs as they are read.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+    def read(self, places: NDArray[np.int64]) -> NDArray[np.generic]:
+        """Inputs of shape (n, *shape)."""
+
+
+class Streamed:
+    """Samples whose inputs are read when a batch needs them; the labels are in memory.
+
+    Args:
+        reader: Of the inputs.
+        places: Which of the reader's samples these are.
+        labels: Theirs.
+        scale: Where the inputs are bytes.
+    """
+
+    in_memory = False
+
+    def __init__(
+        self, reader: Reader, places: NDArray[np.int64], labels: NDArray[np.int64], scale: Scale | None = None
+    ) -> None:
+        self.reader = reader
+        self.places = places
+        self.labels = torch.as_tensor(labels)
+        self.scale = scale
+        self.shape = reader.shape
+        self._convert = _Convert(scale)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def nbytes(self) -> int:
+        """What the inputs would take in memory."""
+        return len(self) * int(np.prod(self.shape)) * self.reader.dtype.itemsize
+
+    def gather(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """The samples at `places`."""
+        inputs = self.reader.read(self.places[places.numpy()])
+        return self._convert(torch.from_numpy(inputs)), self.labels.index_select(0, places)
+
+    def in_one_piece(self) -> InMemory:
+        """The same samples, read now."""
+        inputs = np.empty((len(self), *self.shape), self.reader.dtype)
+        for start in range(0, len(self), CHUNK):
+            inputs[start : start + CHUNK] = self.reader.read(self.places[start : start + CHUNK])
+        return InMemory(inputs, self.labels, self.scale)
+
+
+def placed(parts: tuple[Streamed, Streamed, Streamed], in_memory: bool | None) -> tuple[Source, Source, Source]:
+    """The parts of a dataset as they are, or read into memory.
+
+    Args:
+        parts: To train on, to validate, to test.
+        in_memory: None reads them where that takes less than half of the memory that is free.
+    """
+    if in_memory is None:
+        in_memory = sum(part.nbytes for part in parts) < free_memory() / 2
+    if not in_memory:
+        return parts
+    train, validation, test = (part.in_one_piece() for part in parts)
+    return train, validation, test
+
+
+def free_memory() -> float:
+    """Bytes that this process may still use; infinite where the system does not say."""
+    free = [float("inf")]
+    try:
+        table = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free.append(int(table["MemAvailable"].split()[0]) * 1024.0)
+    except (OSError, KeyError, ValueError):
+        pass
+    try:  # a container or a job of a cluster has a limit of its own
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        free.append(float(limit - used))
+    except (OSError, ValueError):
+        pass
+    return min(free)

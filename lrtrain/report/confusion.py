@@ -1,0 +1,97 @@
+"""What a classifier takes for what: a picture, and the worst of it in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from lrtrain.report.curves import png
+
+Counts = NDArray[np.int64]
+
+SMALLEST = 5.0
+"""Points of the smallest type that is legible."""
+MOST_LABELS = 70
+TICKS = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 1)
+
+
+def confusion_picture(counts: Counts, labels: Sequence[str], title: str) -> bytes:
+    """Draw a confusion matrix: a row for each true class, coloured by its shares; counts where they are legible.
+
+    Args:
+        counts: Of shape (classes, classes), the true class first.
+        labels: Of the classes.
+        title: Above the picture.
+    """
+    classes = len(counts)
+    side = float(np.clip(3.2 + 0.22 * classes, 4.6, 12))  # of the matrix, in inches
+    figure = Figure(figsize=(side + 1.7, side + 0.6), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize="medium", pad=8)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    # A few per cent of errors are what one looks for: the square root makes them visible beside the diagonal.
+    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1), interpolation="nearest")
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, aspect=28, pad=0.02, ticks=list(TICKS))
+    bar.ax.set_yticklabels([f"{100 * tick:g} %" for tick in TICKS])
+    bar.set_label("share of the true class")
+    bar.outline.set_visible(False)
+    cell = 72 * 0.85 * side / classes
+    _label(axes, labels, cell)
+    if cell > SMALLEST:
+        _grid(axes, classes)
+    _write_counts(axes, counts, shares, cell)
+    return png(figure)
+
+
+def confusions(counts: Counts, most: int) -> list[tuple[int, int, int]]:
+    """The most frequent errors: true class, predicted class, and how often; the most frequent first."""
+    errors = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
+    largest = np.argsort(-errors, axis=None, kind="stable")[:most]
+    found = [(int(index) // len(counts), int(index) % len(counts)) for index in largest]
+    return [(true, predicted, int(errors[true, predicted])) for true, predicted in found if errors[true, predicted]]
+
+
+def _label(axes: Axes, labels: Sequence[str], cell: float) -> None:
+    classes = len(labels)
+    every = 1 if classes <= MOST_LABELS else 10 if classes <= 500 else 100
+    shown = range(0, classes, every)
+    size = float(np.clip(0.8 * cell * every, SMALLEST, 10))
+    longest = max(len(labels[index]) for index in shown)
+    upright = longest * 0.62 * size > cell * every
+    axes.set_xticks(shown, [labels[index] for index in shown], fontsize=size, rotation=90 if upright else 0)
+    axes.set_yticks(shown, [labels[index] for index in shown], fontsize=size)
+    axes.tick_params(length=0 if every == 1 else 3, pad=3)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+
+
+def _grid(axes: Axes, classes: int) -> None:
+    """Fine lines between the cells."""
+    axes.set_xticks(np.arange(classes + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(classes + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#EEEEEE", linewidth=1.0 if classes <= 30 else 0.4)
+    axes.tick_params(which="minor", length=0)
+    axes.spines[:].set_color("#BBBBBB")
+
+
+def _write_counts(axes: Axes, counts: Counts, shares: NDArray[np.float64], cell: float) -> None:
+    """Write what is not 0 into the cells, if the largest number fits into its own."""
+    digits = len(f"{counts.max():,}")
+    size = min(11.0, 0.45 * cell, 0.85 * cell / (0.62 * digits))
+    if size < SMALLEST:
+        return
+    for true, predicted in np.argwhere(counts):
+        axes.text(
+            predicted,
+            true,
+            f"{counts[true, predicted]:,}",
+            ha="center",
+            va="center",
+            fontsize=size,
+            color="white" if shares[true, predicted] > 0.4 else "#222222",
+        )

@@ -1,0 +1,149 @@
+"""Lightning's training loop without what it spends on each small step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.plugins import Precision
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import SingleDeviceStrategy
+
+from lrtrain.training.module import Classifier
+
+CALLED = (
+    *("on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward", "on_after_backward"),
+    *("on_before_optimizer_step",),
+)
+"""The hooks of a step that callbacks are given."""
+
+LEFT_OUT = (
+    *CALLED,
+    *("optimizer_step", "optimizer_zero_grad", "backward", "lr_scheduler_step"),
+)
+"""The hooks that a module may not have a version of its own of, or Lightning takes the step itself."""
+
+TRANSFER = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+"""The same, of a module or its data."""
+
+NO_CLOSURE = ("torch", "lrtrain", "schedulefree", "prodigyopt")
+"""The packages whose optimizers take a step without a closure; others may call Lightning's, and more than once."""
+
+
+class EpochLoop(_TrainingEpochLoop):
+    """Takes the plain steps of an epoch itself, in the same order and to the same bits as Lightning would.
+
+    Lightning spends several times as long as a small network's step takes on contexts, closures, profiling and
+    logging. A step is plain where the run is on one device in full precision and the module logs nothing in
+    training. Lightning takes all others, and in any case the last of an epoch, the one before a validation, and the
+    first after a resume; so all that begins or ends something stays its own.
+
+    Args:
+        trainer: Whose loop it replaces.
+    """
+
+    def __init__(self, trainer: pl.Trainer) -> None:
+        super().__init__(trainer, max_steps=trainer.max_steps)
+        self._hooks: dict[str, list[Callable[..., Any]]] | None = None
+
+    def on_run_start(self, data_fetcher: _DataFetcher) -> None:
+        """Find out what there is to call."""
+        super().on_run_start(data_fetcher)
+        self._hooks = _overridden(self.trainer) if _is_plain(self.trainer, data_fetcher) else None
+
+    def advance(self, data_fetcher: _DataFetcher) -> None:
+        """Take the plain steps up to the next that Lightning takes, and that one."""
+        if self._hooks is not None and not self.restarting:
+            trainer, current = self.trainer, self.batch_progress.current
+            ends = min(trainer.num_training_batches, trainer.val_check_batch or trainer.num_training_batches)
+            while (current.ready + 1) % ends:
+                self._plain_step(data_fetcher, self._hooks)
+                if trainer.should_stop:
+                    return
+                self._batches_that_stepped += not self._should_accumulate()
+        super().advance(data_fetcher)
+
+    def _plain_step(self, data_fetcher: _DataFetcher, hooks: dict[str, list[Callable[..., Any]]]) -> None:
+        trainer, module, optimizer = self.trainer, self.trainer.lightning_module, self.trainer.optimizers[0]
+        progress, steps = self.batch_progress, self.automatic_optimization.optim_progress.optimizer
+        batch_idx = self.batch_idx + 1
+        batch = next(data_fetcher)[0]
+        if trainer.strategy.root_device.type != "cpu":
+            batch = trainer.strategy.batch_to_device(batch)
+        progress.is_last_batch = False
+        progress.increment_ready()
+        for hook in hooks["on_train_batch_start"]:
+            hook(trainer, module, batch, batch_idx)
+        progress.increment_started()
+
+        loss = module.training_step(batch, batch_idx)
+        accumulated = trainer.accumulate_grad_batches
+        if accumulated > 1:
+            loss = loss / accumulated
+        outputs = {"loss": loss.detach()}
+        if batch_idx % accumulated == 0:
+            steps.zero_grad.increment_ready()
+            for hook in hooks["on_before_zero_grad"]:
+                hook(trainer, module, optimizer)
+            steps.zero_grad.increment_started()
+            optimizer.zero_grad()
+            steps.zero_grad.increment_completed()
+        for hook in hooks["on_before_backward"]:
+            hook(trainer, module, loss)
+        loss.backward()
+        for hook in hooks["on_after_backward"]:
+            hook(trainer, module)
+        if progress.current.ready % accumulated == 0:
+            steps.step.increment_ready()
+            for hook in hooks["on_before_optimizer_step"]:
+                hook(trainer, module, optimizer)
+            if trainer.gradient_clip_val:
+                module.configure_gradient_clipping(
+                    optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm
+                )
+            optimizer.step()
+            steps.step.increment_completed()
+            self.scheduler_progress.increment_ready()  # the scheduler counts the updates by itself
+            self.scheduler_progress.increment_completed()
+
+        progress.increment_processed()
+        for hook in hooks["on_train_batch_end"]:
+            hook(trainer, module, outputs, batch, batch_idx)
+        progress.increment_completed()
+
+
+def _is_plain(trainer: pl.Trainer, data_fetcher: _DataFetcher) -> bool:
+    """Whether a step has nothing about it that only Lightning knows how to do."""
+    module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
+    return (
+        isinstance(module, Classifier)  # which is known to log nothing in training
+        and not _own(module, pl.LightningModule, (*LEFT_OUT, *TRANSFER))
+        and not (data and _own(data, pl.LightningDataModule, TRANSFER))
+        and type(trainer.optimizers[0]).__module__.partition(".")[0] in NO_CLOSURE
+        and type(trainer.strategy) is SingleDeviceStrategy
+        and type(trainer.precision_plugin) is Precision
+        and type(trainer.profiler) is PassThroughProfiler  # type: ignore[attr-defined]
+        and type(data_fetcher) is _PrefetchDataFetcher
+        and data_fetcher.length is not None
+        and trainer.check_val_every_n_epoch is not None
+    )
+
+
+def _own(thing: object, base: type, hooks: Iterable[str]) -> list[str]:
+    """The hooks that something has versions of its own of."""
+    return [name for name in hooks if getattr(type(thing), name) is not getattr(base, name)]
+
+
+def _overridden(trainer: pl.Trainer) -> dict[str, list[Callable[..., Any]]]:
+    """What each hook has to call."""
+    return {
+        name: [
+            getattr(callback, name)
+            for callback in trainer.callbacks  # type: ignore[attr-defined]
+            if _own(callback, pl.Callback, [name])
+        ]
+        for name in CALLED
+    }

@@ -1,0 +1,52 @@
+"""What the machine did to a run, in one line with what to do about it."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch.distributed import DistError
+
+from lrtrain.errors import FaultError, InterruptedRunError, LostProcessError
+from lrtrain.runs import RunFolder
+
+_MEMORY = re.compile(r"out of memory|can't allocate memory|Cannot allocate memory|not enough memory", re.IGNORECASE)
+_WORKER = re.compile(r"DataLoader worker.*?(killed by signal: [\w ]+|exited unexpectedly[^.]*)", re.DOTALL)
+_CONNECTION = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|TCPStore", re.IGNORECASE)
+
+
+def explained(error: BaseException, folder: RunFolder, ranks: int = 1) -> BaseException:
+    """The error that says what happened and how to go on, where the machine failed; any other error as it is.
+
+    Args:
+        error: What ended the run.
+        folder: Of the run.
+        ranks: How many train together.
+    """
+    resume = f"resume={folder.path}" if folder.last_checkpoint.exists() else None
+    then = f"then go on with {resume}" if resume else "then begin anew, as there is no checkpoint yet"
+    said = str(error)
+    if isinstance(error, InterruptedRunError):
+        return InterruptedRunError(error.signum, str(folder.path) if resume else None)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and _MEMORY.search(said)
+    ):
+        smaller = f"; or {resume} resume_plan=weights_only with a smaller batch_size" if resume else ""
+        return FaultError(f"out of memory ({_brief(error)}): free some, or use fewer workers, {then}{smaller}")
+    if isinstance(error, RuntimeError) and (worker := _WORKER.search(said)):
+        return FaultError(
+            f"a loader worker was lost ({worker[1].strip()}), perhaps for want of memory: use fewer workers, {then}"
+        )
+    if ranks > 1 and isinstance(error, RuntimeError) and (isinstance(error, DistError) or _CONNECTION.search(said)):
+        return LostProcessError(f"another process of the run has ended: see what it said, {then}")
+    disk = error.__cause__ if isinstance(error.__cause__, OSError) else error  # Lightning's logger hides it
+    if isinstance(disk, OSError) and not isinstance(disk, BrokenPipeError):
+        where = disk.filename or folder.path
+        return FaultError(f"cannot write or read {where} ({disk.strerror or disk}): make room or mend it, {then}")
+    return error
+
+
+def _brief(error: BaseException) -> str:
+    """The first sentence of an error's first line, which is where allocators say how much they wanted."""
+    lines = str(error).strip().splitlines()
+    return lines[0].removesuffix(".").strip() if lines else type(error).__name__

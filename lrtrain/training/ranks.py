@@ -1,0 +1,83 @@
+"""What the ranks of a distributed run share, and what each has for itself."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from lrtrain.runs import RunFolder
+
+
+class SharedFolder(pl.Callback):
+    """Lets all ranks know the first one's run folder: what started them may have given them folders of their own.
+
+    Args:
+        folder: Of the run, as this rank knows it so far.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Take over the first rank's."""
+        if trainer.world_size > 1:
+            self.folder.path = Path(trainer.strategy.broadcast(str(self.folder.path)))
+
+
+class RandomNumbers(pl.Callback):
+    """Gives each rank random numbers of its own, and a resumed run those it would have gone on with.
+
+    All ranks begin with the weights of the first one, so these do not depend on how many there are.
+    """
+
+    def __init__(self) -> None:
+        self._saved: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Part from what the first rank draws."""
+        if trainer.global_rank:
+            seed = torch.initial_seed() + trainer.global_rank
+            torch.manual_seed(seed)
+            random.seed(seed)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Go on with the random numbers of the run that was saved, now that nothing else will draw from them."""
+        if self._saved is not None:
+            _restore(self._saved)
+            self._saved = None
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the state of every rank, as plain values."""
+        states: list[Any] = [_state()]
+        if trainer.world_size > 1:
+            states *= trainer.world_size
+            torch.distributed.all_gather_object(states, states[0])
+        checkpoint["random"] = states
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take this rank's."""
+        self._saved = checkpoint["random"][trainer.global_rank]
+
+
+def _state() -> dict[str, Any]:
+    version, internal, gauss = random.getstate()
+    state = {"torch": torch.get_rng_state(), "python": [version, list(internal), gauss]}
+    return state | ({"cuda": torch.cuda.get_rng_state().cpu()} if torch.cuda.is_available() else {})
+
+
+def _restore(state: dict[str, Any]) -> None:
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    torch.set_rng_state(state["torch"].cpu())
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())

@@ -1,0 +1,99 @@
+"""Arrays in files: the same rows wherever they are kept."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, Train, parts
+from numpy.typing import NDArray
+
+from lrtrain.datasets import Source, dataset
+from lrtrain.errors import RequestError
+
+
+def arrays(folder: Path, inputs: Any, labels: Any) -> dict[str, Any]:
+    np.save(folder / "x.npy", inputs)
+    np.save(folder / "y.npy", labels)
+    return {"inputs": str(folder / "x.npy"), "labels": str(folder / "y.npy"), "validation": 0.2, "test": 0.3}
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64, np.int16])
+def test_what_is_read(dtype: type, in_memory: bool, tmp_path: Path) -> None:
+    inputs: NDArray[Any] = np.arange(120).reshape(20, 2, 3).astype(dtype)
+    settings = arrays(tmp_path, inputs, np.arange(20) % 4)
+    splits = dataset("npy").load(**settings, in_memory=in_memory)
+    assert dataset("npy").train_size(**settings, in_memory=in_memory) == 10
+    assert [len(source) for source in splits[:3]] == [10, 4, 6]
+    assert (splits.inputs.shape, splits.classes, splits.train.in_memory) == ((2, 3), 4, in_memory)
+    rows: list[int] = []
+    for values, labels in parts(splits):
+        values = (values + 1) / 2 * 255 if dtype is np.uint8 else values
+        places = np.round(values[:, 0, 0] / 6).astype(int)
+        assert values == pytest.approx(inputs[places].astype(float), abs=1e-3)
+        assert np.array_equal(labels, places % 4)
+        rows += places.tolist()
+    assert sorted(rows) == list(range(20))
+
+
+def test_rows_are_not_pickled(tmp_path: Path) -> None:
+    """A process that gathers batches opens the file by itself."""
+    settings = arrays(tmp_path, np.zeros((20, 10_000)), np.arange(20) % 2)
+    train = dataset("npy").load(**settings, in_memory=False).train
+    copy: Source = pickle.loads(pickle.dumps(train))
+    assert len(pickle.dumps(train)) < 10_000
+    assert torch.equal(copy.gather(torch.tensor([3]))[0], train.gather(torch.tensor([3]))[0])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "labels", "said"),
+    [
+        (np.zeros(20), np.arange(20) % 2, "row of numbers"),
+        (np.zeros((0, 3)), np.arange(0), "row of numbers"),
+        (np.zeros((20, 3), complex), np.arange(20) % 2, "file of numbers"),
+        (np.zeros((20, 3), object), np.arange(20) % 2, "cannot be read"),
+        (np.zeros((20, 3), ">f4"), np.arange(20) % 2, "byte order"),
+        (np.zeros((20, 3)), np.arange(19) % 2, "19 labels"),
+        (np.zeros((20, 3)), np.arange(20) % 2 - 1, "labels from 0"),
+        (np.zeros((20, 3)), np.zeros(20, int), "labels from 0"),
+        (np.zeros((20, 3)), np.arange(20) * 10**12, "labels from 0"),
+        (np.zeros((20, 3)), np.arange(20) % 2 + 0.5, "whole number"),
+        (np.zeros((20, 3)), np.zeros((20, 2), int), "whole number"),
+        (np.zeros((2, 3)), np.arange(2), "a part would be empty"),
+    ],
+)
+def test_refused(inputs: Any, labels: Any, said: str, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=said) as refused:
+        dataset("npy").load(**arrays(tmp_path, inputs, labels), in_memory=None)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"text", pickle.dumps([1])], ids=ascii)
+def test_damage(content: bytes, tmp_path: Path) -> None:
+    settings = arrays(tmp_path, np.zeros((20, 3)), np.arange(20) % 2)
+    (tmp_path / "x.npy").write_bytes(content)
+    with pytest.raises(RequestError, match=r"x\.npy"):
+        dataset("npy").train_size(**settings, in_memory=None)
+
+
+def test_training_from_disk(tmp_path: Path, train: Train) -> None:
+    """The same run, whether the rows are in memory, read here, or read by other processes."""
+    inputs = np.random.default_rng(0).normal(size=(200, 5)).astype(np.float32)
+    settings = arrays(tmp_path, inputs, (inputs.sum(1) > 0).astype(int))
+    keys = [f"dataset.{key}={value}" for key, value in settings.items()]
+    runs = [
+        train(*SMALL, "dataset=npy", *keys, "epochs=2", *more)
+        for more in (
+            ("dataset.in_memory=true",),
+            ("dataset.in_memory=false",),
+            ("dataset.in_memory=false", "workers=1"),
+        )
+    ]
+    assert "held in memory" in runs[0].result.out
+    assert "read from disk as they are needed" in runs[1].result.out
+    assert runs[0].rows == runs[1].rows == runs[2].rows

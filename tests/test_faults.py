@@ -1,0 +1,211 @@
+"""What the machine does to a run ends it in one clear line, with all that was saved intact, and the run goes on."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import SMALL, CommandLine, Result, Train
+from test_resume import SHORT, Stop, assert_equal, checkpoint, stop, stopped
+
+from lrtrain import build
+from lrtrain.training.checkpoints import FileInPlace
+from lrtrain.training.module import Classifier
+
+__all__ = ["stop", "stopped"]
+FAILED, REFUSED = 1, 2
+ASKED = (*SMALL, "epochs=3", "checkpoint_every=3st", "trainer.enable_progress_bar=false")
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from lrtrain.__main__ import main
+from lrtrain.training.module import Classifier
+
+folder, pattern, room = Path(sys.argv.pop(1)), sys.argv.pop(1), int(sys.argv.pop(1))
+seen, training_step = [0], Classifier.training_step
+
+def limited(module, batch, batch_idx):
+    seen[0] += 1
+    if seen[0] == 5:
+        size = max(path.stat().st_size for path in folder.glob(pattern))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, resource.RLIM_INFINITY))
+    return training_step(module, batch, batch_idx)
+
+Classifier.training_step = limited
+sys.exit(main())
+"""
+"""The command line, where from the fifth step on files grow no larger than one that matches, and some bytes of room."""
+
+
+def one_line(result: Result, *parts: str) -> None:
+    assert len(result.err.splitlines()) == 1, result.err
+    assert all(part in result.err for part in parts), result.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+@pytest.mark.parametrize(
+    ("pattern", "room", "has_summary"),
+    [("checkpoints/last.ckpt", -100, True), ("metrics.csv", 10, False), ("events*", 10, False)],
+    ids=["checkpoint", "table", "events"],
+)
+def test_disk_full(
+    pattern: str, room: int, has_summary: bool, train: Train, command_line: CommandLine, tmp_path: Path
+) -> None:
+    folder = tmp_path / "full"
+    # A hidden layer makes the checkpoint larger than all other files.
+    asked = (*ASKED, "model=mlp", "model.hidden=[16]")
+    words = (LIMITED, str(folder), pattern, str(room), *asked, f"hydra.run.dir={folder}")
+    done = subprocess.run([sys.executable, "-c", *words], capture_output=True, text=True, cwd=tmp_path, check=False)
+    result = Result(done.returncode, done.stdout, done.stderr)
+    assert result.code == FAILED, result.err
+    one_line(result, "File too large", f"resume={folder}")
+    assert [path.name for path in (folder / "checkpoints").iterdir() if path.name.startswith(".")] == []
+    assert checkpoint(folder)["lr_schedulers"][0]["step"] in (3, 6)
+    assert (folder / "summary.json").exists() == has_summary, "in the other cases it has no room either"
+    if has_summary:
+        assert json.loads((folder / "summary.json").read_text())["status"] == "failed"
+    resumed = command_line(f"resume={folder}")
+    assert resumed.code == 0, resumed.err
+    assert_equal(folder, train(*asked).folder)
+
+
+def test_no_room_even_for_the_summary(train: Train, monkeypatch: pytest.MonkeyPatch, command_line: CommandLine) -> None:
+    """Every write fails from a checkpoint on; what had been written before is what the run goes on from."""
+    save, full = FileInPlace.save_checkpoint, [False]
+
+    def fills_up(files: FileInPlace, data: dict[str, Any], path: Path, storage_options: Any = None) -> None:
+        save(files, data, path)
+        full[0] = data["lr_schedulers"][0]["step"] == 6
+        os.fsync(0)
+
+    def fsync(file: int) -> None:
+        if full[0]:
+            raise OSError(28, os.strerror(28))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fsync)
+        patched.setattr(FileInPlace, "save_checkpoint", fills_up)
+        run = train(*ASKED, code=FAILED)
+    one_line(run.result, "No space left on device", "resume=")
+    assert not (run.folder / "summary.json").exists()
+    assert sorted(path.name for path in (run.folder / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert checkpoint(run.folder)["lr_schedulers"][0]["step"] == 3
+    assert command_line(f"resume={run.folder}").code == 0
+    assert_equal(run.folder, train(*ASKED).folder)
+
+
+def test_folder_that_cannot_be_made(command_line: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("a file")
+    result = command_line(*ASKED)
+    assert result.code == REFUSED
+    one_line(result, "outputs", "hydra.run.dir=")
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
+
+
+def test_folder_that_cannot_be_written(command_line: CommandLine, tmp_path: Path, monkeypatch: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(30, os.strerror(30))
+
+    monkeypatch.setattr("hydra.core.utils._save_config", refuse)
+    result = command_line(*ASKED)
+    assert result.code == REFUSED
+    one_line(result, "Read-only file system", "hydra.run.dir=")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plan_that_cannot_be_written(command_line: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "run" / "plan.json").mkdir(parents=True)
+    (tmp_path / "run" / "plan.json" / "precious").write_text("")
+    result = command_line(*ASKED, "hydra.run.dir=run")
+    assert result.code == REFUSED
+    one_line(result, "cannot write to", "nothing was begun")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == [
+        "run/plan.json/precious"
+    ]
+
+
+def test_checkpoints_that_cannot_be_written(command_line: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").write_text("a file")
+    result = command_line(*ASKED, "hydra.run.dir=run")
+    assert result.code == FAILED
+    one_line(result, "run/checkpoints", "begin anew")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "failed"
+
+
+def test_a_refused_request_leaves_the_files_of_others(command_line: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious").write_text("")
+    result = command_line("model=cnn", "model.channels=[8,8,8,8]", "trainer=cpu", "hydra.run.dir=run")
+    assert result.code == REFUSED
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["run", "run/precious"]
+
+
+def lose_a_worker(module: Classifier) -> None:
+    pid = multiprocessing.active_children()[0].pid
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+
+
+def exhaust_python(module: Classifier) -> None:
+    bytearray(1 << 60)
+
+
+def exhaust_torch(module: Classifier) -> None:
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def exhaust_a_device(module: Classifier) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation.")
+
+
+MEMORY = ("out of memory", "fewer workers", "smaller batch_size")
+
+
+@pytest.mark.parametrize(
+    ("act", "parts"),
+    [
+        (lose_a_worker, ("a loader worker was lost", "fewer workers")),
+        (exhaust_python, MEMORY),
+        (exhaust_torch, (*MEMORY, "1152921504606846976 bytes")),
+        (exhaust_a_device, (*MEMORY, "2.00 GiB")),
+    ],
+)
+def test_worker_or_memory_lost(
+    act: Callable[[Any], None],
+    parts: tuple[str, ...],
+    command_line: CommandLine,
+    train: Train,
+    stop: Stop,
+) -> None:
+    asked = (*SHORT, "model=linear", "workers=2", "checkpoint_every=3st")
+    stop(11, act)
+    run = train(*asked, code=FAILED)
+    stop.over()
+    one_line(run.result, f"resume={run.folder}", *parts)
+    assert run.summary["status"] == "failed"
+    # What the other worker had ready may still be trained on.
+    assert checkpoint(run.folder)["lr_schedulers"][0]["step"] in ((9, 12, 15) if act is lose_a_worker else (9,))
+    resumed = command_line(f"resume={run.folder}", "workers=0")
+    assert resumed.code == 0, resumed.err
+    assert_equal(run.folder, train(*asked, "workers=0").folder)
+
+
+def test_memory_lost_before_there_is_anything(
+    command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "data", exhaust_python)
+    result = command_line(*ASKED)
+    assert result.code == REFUSED
+    one_line(result, "out of memory")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,65 @@
+"""How many CPU threads a run takes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import Train
+from torch import nn
+
+from lrtrain.datasets import Inputs
+from lrtrain.models import model
+from lrtrain.training import threads
+from lrtrain.training.threads import operations, use_threads
+
+
+@pytest.fixture(autouse=True)
+def own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "_OWN", 2)
+
+
+def test_operations_by_hand() -> None:
+    # Two for each weight at each place: 64 x 10 weights at one place; 9 x 8 weights at 28 x 28 places, and so on.
+    assert operations(model("linear", Inputs((1, 8, 8)), 10), Inputs((1, 8, 8))) == 2 * 64 * 10
+    network = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 14 * 14, 5))
+    assert operations(network, Inputs((1, 28, 28))) == 2 * (9 * 8 * 28 * 28 + 8 * 14 * 14 * 5)
+
+
+def test_looking_leaves_the_network_as_it_was() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    random = torch.get_rng_state()
+    operations(network, Inputs((1, 8, 8)))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert network.training
+
+
+@pytest.mark.parametrize(
+    ("asked", "width", "environment", "expected"),
+    [(None, 8, {}, 1), (None, 4096, {}, 2), (2, 8, {}, 2), (1, 4096, {}, 1), (None, 8, {"OMP_NUM_THREADS": "2"}, 2)],
+)
+def test_number(
+    asked: int | None, width: int, environment: dict[str, str], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    before = torch.get_num_threads()
+    try:
+        network = nn.Sequential(nn.Linear(64, width), nn.Linear(width, width))
+        use_threads(asked, network, Inputs((64,)), 32)
+        assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_run_takes_them(train: Train) -> None:
+    before = torch.get_num_threads()
+    try:
+        train("trainer=cpu", "model=linear", "epochs=1", "threads=2")
+        assert torch.get_num_threads() == 2
+        train("trainer=cpu", "model=linear", "epochs=1")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,229 @@
+"""What a user might bring along: models, a LightningModule and a LightningDataModule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torchmetrics.classification import MulticlassF1Score
+
+from lrtrain.datasets import Inputs
+
+
+class Net(nn.Module):
+    """Is told the size of the inputs and the number of classes."""
+
+    def __init__(self, inputs: Inputs, classes: int, width: int) -> None:
+        super().__init__()
+        features = torch.Size(inputs.shape).numel()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(features, width), nn.ReLU(), nn.Linear(width, classes))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.layers(inputs)  # type: ignore[no-any-return]
+
+
+def fixed_net() -> nn.Module:
+    """Is told nothing."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
+class LitNet(pl.LightningModule):
+    """Logs a loss and an F1 score, and has no test."""
+
+    def __init__(self, width: int, classes: int = 10) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, classes))
+        self.val_f1 = MulticlassF1Score(classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.layers(inputs)  # type: ignore[no-any-return]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        inputs, labels = batch
+        loss = cross_entropy(self(inputs), labels)
+        self.log("train_loss", loss)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        inputs, labels = batch
+        logits = self(inputs)
+        self.val_f1(logits, labels)
+        self.log("val_loss", cross_entropy(logits, labels))
+        self.log("val_f1", self.val_f1, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        raise AssertionError("ours is used instead")
+
+
+class TestedNet(LitNet):
+    """The same, with a test and an accuracy; it is told what the inputs are, and saves that with its arguments."""
+
+    def __init__(self, width: int, inputs: Inputs | None = None, classes: int = 10) -> None:
+        super().__init__(width, classes)
+        self.save_hyperparameters()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self.log("val_acc", (self(batch[0]).argmax(1) == batch[1]).float().mean())
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        logits = self(batch[0])
+        self.log("test_loss", cross_entropy(logits, batch[1]))
+        self.log("test_acc", (logits.argmax(1) == batch[1]).float().mean())
+
+
+class Points(LitNet):
+    """For the points of `LitData`."""
+
+    def __init__(self) -> None:
+        super().__init__(width=4, classes=3)
+        self.layers = nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.2), nn.Linear(4, 3))
+
+
+class Bag(nn.Module):
+    """The mean of what is learned of each token."""
+
+    def __init__(self, inputs: Inputs, classes: int) -> None:
+        super().__init__()
+        assert inputs.tokens is not None
+        self.layer = nn.Embedding(inputs.tokens, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.layer(tokens).mean(1)  # type: ignore[no-any-return]
+
+
+class Regression(pl.LightningModule):
+    """Logs nothing but an error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        return mse_loss(self.layer(batch["x"]), batch["y"])
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self.log("val_error", mse_loss(self.layer(batch["x"]), batch["y"]))
+
+
+class Undefined(LitNet):
+    """Has a huge loss before training, and then a score that is not a number."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", 1e9 if self.trainer.sanity_checking else 1.0)
+        self.log("val_score", float("nan"))
+
+
+class Manual(LitNet):
+    """Steps its optimizers itself."""
+
+    def __init__(self) -> None:
+        super().__init__(width=4)
+        self.automatic_optimization = False
+
+
+class Unmeasured(pl.LightningModule):
+    """Has no validation."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        raise AssertionError("it is refused before")
+
+
+def broken() -> nn.Module:
+    raise ZeroDivisionError("somebody's mistake")
+
+
+def points(count: int, seed: int, *, classes: int = 3) -> TensorDataset:
+    inputs = torch.randn(count, 5, generator=torch.Generator().manual_seed(seed))
+    return TensorDataset(inputs, inputs[:, :classes].argmax(1))
+
+
+class LitData(pl.LightningDataModule):
+    """50 points for training, of three classes; the data loader is torch's."""
+
+    def __init__(self, batch_size: int, count: int = 50) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.count = count
+
+    def setup(self, stage: str) -> None:
+        self.train, self.rest = points(self.count, 0), points(40, 1)
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(self.train, self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> Any:
+        return DataLoader(self.rest, 20)
+
+
+class TestedData(LitData):
+    """The same with a test set, and with a training loader that can go on in mid-epoch."""
+
+    def train_dataloader(self) -> Any:
+        return Stateful(self.train, self.batch_size)
+
+    def test_dataloader(self) -> Any:
+        return DataLoader(self.rest, 20)
+
+
+class Stateful(DataLoader[Any]):
+    """Batches in their order, and the place to go on from."""
+
+    place = 0
+    goes_on = False
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        first, self.goes_on = self.place if self.goes_on else 0, False
+        for index in range(first, len(self)):
+            self.place = index + 1
+            span = slice(index * (self.batch_size or 1), (index + 1) * (self.batch_size or 1))
+            yield list(self.dataset[span])
+
+    def state_dict(self) -> dict[str, int]:
+        return {"place": self.place}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.place, self.goes_on = state_dict["place"], True
+
+
+class Stream(IterableDataset[dict[str, Tensor]]):
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        generator = torch.Generator().manual_seed(0)
+        while True:
+            x = torch.randn(3, generator=generator)
+            yield {"x": x, "y": x.sum(0, keepdim=True)}
+
+
+class Endless(pl.LightningDataModule):
+    """Batches that are no pairs, from a loader without a length."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(Stream(), 8)
+
+    def val_dataloader(self) -> Any:
+        samples = [sample for sample, _ in zip(Stream(), range(16), strict=False)]
+        return DataLoader(samples, 8)  # type: ignore[arg-type]
+
+
+class WholeNumbers(LitData):
+    """Inputs of whole numbers."""
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self.train = self.rest = TensorDataset(torch.arange(80).view(20, 4) % 7, torch.arange(20) % 3)
+
+
+class BrokenData(LitData):
+    def setup(self, stage: str) -> None:
+        raise FileNotFoundError("no such folder")
+
+
+class Unvalidated(pl.LightningDataModule):
+    def train_dataloader(self) -> Any:
+        return DataLoader(points(8, 0), 4)
