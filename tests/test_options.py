@@ -329,3 +329,19 @@ def test_sharded_training_is_set_up_as_our_checkpoints_need_it(monkeypatch: pyte
     assert strategy._state_dict_type == "full"
     assert strategy.kwargs["use_orig_params"] is True
     assert trainer.num_devices == 2
+
+
+def test_data_goes_on_where_its_loader_is_there_before_its_position() -> None:
+    """As when a strategy restores a run only after the trainer has asked how many batches there are."""
+    position = {"train": {"epoch": 1, "batch": 2}}
+    first = []
+    for early in (True, False):
+        data = build.data(composed("seed=5"))
+        if early:
+            data.load_state_dict(position)
+        loader = data.train_dataloader()
+        if not early:
+            data.load_state_dict(position)
+        first.append(next(iter(loader))[0])
+    assert torch.equal(*first)
+    assert not torch.equal(first[0], next(iter(build.data(composed("seed=5")).train_dataloader()))[0])

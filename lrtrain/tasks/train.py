@@ -16,6 +16,7 @@ import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lrtrain import build, processes, signals
@@ -137,12 +138,8 @@ def _train(config: Config, folder: RunFolder, parts: _Parts) -> float:
         trainer.fit(module, data, ckpt_path=start[0] if start and resumes else None, weights_only=True)
         if not checkpoints.best:
             raise RuntimeError("the run ended before its first validation: nothing was measured")
-        final = {**record.last_metrics, **_test(trainer, module, data)}
-        # Not by Lightning's ckpt_path, which would set the callbacks back to when the best weights were saved. It gives
-        # the weights of the first rank to the others.
-        if trainer.is_global_zero:
-            _load(folder.best_checkpoint, module, [])
-        best = {**checkpoints.best, **_test(trainer, module, data)}
+        final = {**record.last_metrics, **_test(trainer, _restored(config, parts, folder.last_checkpoint), data)}
+        best = {**checkpoints.best, **_test(trainer, _restored(config, parts, folder.best_checkpoint), data)}
         signals.defer()  # only the writing down is left
     except RequestError:
         raise
@@ -279,6 +276,20 @@ def _test(trainer: pl.Trainer, module: Scheduled, data: pl.LightningDataModule) 
         return {}
     trainer.test(module, data, verbose=False)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def _restored(config: Config, parts: _Parts, checkpoint: Path) -> Scheduled:
+    """The module with a checkpoint's weights, to be tested.
+
+    Not by Lightning's ckpt_path, which would set the callbacks back to when the weights were saved.
+    """
+    trainer, module, data, plan = parts[:4]
+    if isinstance(trainer.strategy, FSDPStrategy):  # it leaves a module in shards, which cannot be used again
+        module = build.module(config, plan, *build.inputs_and_classes(config, data))
+        _load(checkpoint, module, [])
+    elif trainer.is_global_zero:  # the others are given the weights of the first rank
+        _load(checkpoint, module, [])
+    return module
 
 
 def _load(path: Path, module: Scheduled, callbacks: list[pl.Callback]) -> dict[str, Any]:

@@ -71,6 +71,8 @@ class Data(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Begin the training data at a saved position."""
         self._position = state_dict.get("train")
+        if self._train and self._position:  # a strategy that shards the weights restores only once all is set up
+            self._train.load_state_dict(self._position)
 
     def val_dataloader(self) -> Loader:
         """Large batches in a fixed order."""
