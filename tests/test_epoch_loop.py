@@ -82,8 +82,7 @@ def test_equals_lightnings_own_loop(train: Train, monkeypatch: pytest.MonkeyPatc
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step"):
         assert same(checkpoint[part], expected[part]), part
     progress = [state["loops"]["fit_loop"]["epoch_loop.batch_progress"] for state in (checkpoint, expected)]
-    assert progress[0]["total"] == progress[1]["total"]
-    assert progress[0]["current"] == progress[1]["current"]
+    assert progress[0] == progress[1]
 
 
 def test_a_hook_of_the_module_is_called(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +97,13 @@ def test_a_hook_of_the_module_is_called(train: Train, monkeypatch: pytest.Monkey
     assert ended == [*range(40), *range(40)]
 
 
-def test_lightning_takes_one_step_of_an_epoch(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [("trainer.val_check_interval=1.0", [39]), ("trainer.val_check_interval=7", [6, 13, 20, 27, 34, 39])],
+)
+def test_lightning_takes_the_steps_that_end_something(
+    train: Train, monkeypatch: pytest.MonkeyPatch, argument: str, expected: list[int]
+) -> None:
     taken, advance = [], _TrainingEpochLoop.advance
 
     def counted(self: _TrainingEpochLoop, data_fetcher: Any) -> None:
@@ -106,5 +111,5 @@ def test_lightning_takes_one_step_of_an_epoch(train: Train, monkeypatch: pytest.
         taken.append(self.batch_idx)
 
     monkeypatch.setattr(_TrainingEpochLoop, "advance", counted)
-    train("trainer=cpu", "model=linear", "epochs=2")
-    assert taken == [39, 39]
+    train("trainer=cpu", "model=linear", "epochs=2", argument)
+    assert taken == [*expected, *expected]

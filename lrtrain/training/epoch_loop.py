@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -58,8 +59,8 @@ class EpochLoop(_TrainingEpochLoop):
         """Take the plain steps up to the next that Lightning takes, and that one."""
         if self._hooks is not None and not self.restarting:
             trainer, current = self.trainer, self.batch_progress.current
-            ends = min(trainer.num_training_batches, trainer.val_check_batch or trainer.num_training_batches)
-            while (current.ready + 1) % ends:
+            last, validated = trainer.num_training_batches, trainer.val_check_batch or math.inf
+            while current.ready + 1 < last and (current.ready + 1) % validated:
                 self._plain_step(data_fetcher, self._hooks)
                 if trainer.should_stop:
                     return
