@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from lrtrain import build
 from lrtrain.configs import strategies
 from lrtrain.errors import RequestError
+from lrtrain.imports import import_large
 from lrtrain.runs import RunFolder, Segment
 
 FREE = {
@@ -173,9 +174,7 @@ def check_resume(config: Mapping[str, Any]) -> bool:
     if not changed and folder.has_finished() and config["task"] == "train":
         print(f"{folder.path} has finished; more epochs=... go on with it, under a resume_plan=...")
         return False
-    from lrtrain.training.checkpoints import sound_checkpoint  # imports torch, which the run will need anyway
-
-    sound_checkpoint(folder)
+    import_large("lrtrain.training.checkpoints").sound_checkpoint(folder)  # the run will need torch anyway
     return True
 
 

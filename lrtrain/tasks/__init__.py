@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from lrtrain.imports import import_large
 from lrtrain.runs import RunFolder
 
 
 def run(config: Mapping[str, Any], folder: RunFolder) -> float | None:
     """Do the task that the configuration names; returns the monitored metric where there is one."""
-    return importlib.import_module(f"lrtrain.tasks.{config['task']}").run(config, folder)  # type: ignore[no-any-return]
+    return import_large(f"lrtrain.tasks.{config['task']}").run(config, folder)  # type: ignore[no-any-return]
