@@ -141,7 +141,10 @@ class Scheduler(LRScheduler):
         if len(self.optimizer.param_groups) != len(self.base_lrs):  # a group was added since the last update
             self._write()
 
-    def _updated(self, *_: Any) -> None:
+    def _updated(self, optimizer: Optimizer, *_: Any) -> None:
+        overflow = getattr(optimizer, "found_inf", None)
+        if overflow is not None and overflow.item():  # a GradScaler lets a fused optimizer skip its update by itself
+            return
         self.used_lrs = self._last_lr
         self.last_epoch += 1
         self._write()

@@ -6,6 +6,7 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -119,8 +120,9 @@ def test_is_a_torch_scheduler() -> None:
     assert isinstance(scheduler.get_last_lr(), list)
 
 
-def test_skipped_update_does_not_count() -> None:
-    optimizer = weights()
+@pytest.mark.parametrize("fused", [False, True])  # a fused optimizer is called, and skips the update itself
+def test_skipped_update_does_not_count(fused: bool) -> None:
+    optimizer = weights(kind=partial(SGD, fused=fused))
     make(optimizer)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
     weight = optimizer.param_groups[0]["params"][0]
