@@ -409,6 +409,8 @@ def module(config: Config, plan: Plan, inputs: Inputs | None, classes: int | Non
 
     model = network(config, inputs, classes)
     optimizer_name, settings = named(config["optimizer"])
+    if config["trainer"]["precision"] == "16-mixed" and settings.get("fused", False) is None:
+        settings["fused"] = False  # it scales gradients back too late to clip or to measure them
     chosen = groups(config)
     parameters = parameter_groups(
         model,

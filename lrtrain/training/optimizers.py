@@ -86,6 +86,8 @@ def own_groups(
 def optimizer(name: str, groups: Sequence[dict[str, Any]], lr: float, **settings: Any) -> Optimizer:
     """Build an optimizer of copies of the groups; `settings` are its arguments, a list becomes a tuple.
 
+    Where ``fused`` is None, all parameters are updated by one kernel if torch has it for their device.
+
     Raises:
         ValueError: There is no such optimizer, or it does not admit a setting.
     """
@@ -93,4 +95,12 @@ def optimizer(name: str, groups: Sequence[dict[str, Any]], lr: float, **settings
     if name == "custom":
         settings = dict(settings["parameters"] or {})
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    if settings.get("fused", False) is None and _can_fuse(name, groups):
+        settings["fused"] = True
     return kind([dict(group) for group in groups], lr=lr, **settings)  # type: ignore[call-arg]
+
+
+def _can_fuse(name: str, groups: Sequence[dict[str, Any]]) -> bool:
+    devices = ("cpu",) if name == "adagrad" else ("cpu", "cuda")
+    parameters = (parameter for group in groups for parameter in group["params"])
+    return all(parameter.device.type in devices and parameter.is_floating_point() for parameter in parameters)
