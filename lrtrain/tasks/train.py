@@ -30,7 +30,7 @@ from lrtrain.training.data import Data
 from lrtrain.training.faults import explained
 from lrtrain.training.guard import DivergenceGuard, Rescale
 from lrtrain.training.interruption import Interruption
-from lrtrain.training.loggers import EventFile, drop_events_from, say_once
+from lrtrain.training.loggers import EventFile, drop_events_from
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.ranks import RandomNumbers, SharedFolder
 from lrtrain.training.record import TEST, Record
@@ -304,7 +304,6 @@ def _load(path: Path, module: Scheduled, callbacks: list[pl.Callback]) -> dict[s
 
 def quiet() -> None:
     """Keep Lightning's advice on other settings out of the user's sight; what concerns the run, we say ourselves."""
-    say_once()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\..*")

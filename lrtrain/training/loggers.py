@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.tensorflow_stub.errors import DataLossError
-from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard import SummaryWriter
 
 from lrtrain.runs import RunFolder, write_bytes
 
@@ -44,6 +45,16 @@ class EventFile(TensorBoardLogger):
     def __init__(self, folder: RunFolder) -> None:
         super().__init__(folder.path, name="", version="", default_hp_metric=False)
 
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> SummaryWriter:
+        """The writer, whose events are in the file as soon as they are added."""
+        if self._experiment is None:
+            events = super().experiment._get_file_writer().event_writer
+            events._async_writer.close()
+            events._async_writer = _WritesAtOnce(Path(events._file_name))
+        return super().experiment
+
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add the values of one log point, in one event."""
@@ -70,11 +81,22 @@ class EventFile(TensorBoardLogger):
         self.experiment.close()
 
 
-def say_once() -> None:
-    """Let an error of the thread that writes the events be raised in the main one only, at the next event."""
-    threading.excepthook = _print_others
+class _WritesAtOnce:
+    """Takes the place of TensorBoard's thread that writes events.
 
+    To wake that up takes longer than to write, and it has nobody to tell that the disk is full.
+    """
 
-def _print_others(arguments: threading.ExceptHookArgs) -> None:
-    if not isinstance(arguments.thread, _AsyncWriterThread):
-        threading.__excepthook__(arguments)
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab")
+        self._records = RecordWriter(self._file)
+
+    def write(self, record: bytes) -> None:
+        self._records.write(record)
+        self._file.flush()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
