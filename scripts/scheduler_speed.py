@@ -31,8 +31,9 @@ def optimizer() -> SGD:
 
 def our_step(schedule: Callable[[Progress], float]) -> Callable[[], None]:
     """All that our scheduler does after an update."""
-    scheduler = Scheduler(optimizer(), schedule, total_steps=TOTAL, steps_per_epoch=STEPS_PER_EPOCH)
-    return scheduler._updated
+    own = optimizer()
+    scheduler = Scheduler(own, schedule, total_steps=TOTAL, steps_per_epoch=STEPS_PER_EPOCH)
+    return partial(scheduler._updated, own)
 
 
 def their_step(make: Callable[[SGD], theirs.LRScheduler]) -> Callable[[], None]:

@@ -2,9 +2,10 @@
 
 The work is the same for all, on one thread: scikit-learn's digits, one network, SGD with momentum, a step decay, a
 validation every epoch. All of them take turns in one process; printed is the median of the turns in microseconds an
-update, and the median of the ratios to the plain DataLoader loop within each turn. Then, in processes of their own: the
-MNIST job of lightning-hydra-template (784-64-128-64-10 with batch norm, Adam, batches of 128; random pictures unless
---mnist names a folder with the files), the times to start, and the peak memory.
+update, and the median of the ratios to the plain DataLoader loop within each turn. Then what it costs that no run is
+lost: the same run with and without guard, signals, checkpoints before its end, and waiting for the disk. Then, in
+processes of their own: the MNIST job of lightning-hydra-template (784-64-128-64-10 with batch norm, Adam, batches of
+128; random pictures unless --mnist names a folder with the files), the times to start, and the peak memory.
 
 Run: python scripts/training_speed.py [--rounds 5] [--mnist FOLDER]
 """
@@ -23,6 +24,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -45,7 +47,11 @@ from lrtrain.datasets import Inputs, dataset, mnist
 from lrtrain.models import model
 from lrtrain.request import plain_config
 from lrtrain.runs import RunFolder
-from lrtrain.tasks import run
+from lrtrain.tasks import run, train
+from lrtrain.training.checkpoints import LastAndBest
+from lrtrain.training.guard import DivergenceGuard
+from lrtrain.training.interruption import Interruption
+from lrtrain.training.ranks import RandomNumbers
 
 Batches = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 
@@ -173,6 +179,22 @@ def ours(work: Work) -> None:
         run(config, RunFolder(Path(folder)))
 
 
+def unsafe(work: Work) -> None:
+    """The same without what a run without faults does not need: only the best and the final weights are saved."""
+    safety = (DivergenceGuard, RandomNumbers, Interruption)
+
+    def callbacks(*arguments: Any) -> list[pl.Callback]:
+        return [callback for callback in all_callbacks(*arguments) if not isinstance(callback, safety)]
+
+    all_callbacks = train._callbacks
+    with (
+        patch.object(train, "_callbacks", callbacks),
+        patch.object(LastAndBest, "_asked", lambda *_: (False, 0)),
+        patch("os.fsync", lambda _: None),
+    ):
+        ours(work)
+
+
 def seconds(task: Callable[[], None]) -> float:
     """The time of a loop, or of `Trainer.fit` where there is a Trainer."""
     took: list[float] = []
@@ -207,6 +229,19 @@ def compare(title: str, work: Work, rounds: int) -> None:
     for name in rows:
         ratio = statistics.median(turn[name] / turn["plain DataLoader loop"] for turn in turns)
         print(f"{name:26s}{statistics.median(turn[name] for turn in turns):10.0f}{ratio:8.2f}")
+
+
+def safety(work: Work, rounds: int) -> None:
+    """Let both take turns, each the first in every other one, and print what the difference is."""
+    tasks = {"with": ours, "without": unsafe}
+    turns = []
+    for index in range(rounds):
+        names = list(tasks)[:: -1 if index % 2 else 1]
+        turns.append({name: seconds(partial(tasks[name], work)) for name in names})
+    print(f"\n{work.epochs} epochs of the small network, seconds of training")
+    for name in tasks:
+        print(f"{name + ' what a fault needs':26s}{statistics.median(turn[name] for turn in turns):10.2f}")
+    print(f"{'ratio within a turn':26s}{statistics.median(turn['with'] / turn['without'] for turn in turns):10.3f}")
 
 
 class Picture(Dataset[tuple[Tensor, int]]):
@@ -315,6 +350,7 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     compare("digits, 64-128-10, batches of 32, 20 epochs", SMALL, rounds)
     compare("digits, convolutions of 64, 128, 128 channels, batches of 64, 3 epochs", LARGE, rounds)
+    safety(SMALL._replace(epochs=100), rounds)
     with tempfile.TemporaryDirectory() as folder:
         if given:
             for name in mnist.MNIST.files:

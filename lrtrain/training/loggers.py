@@ -49,11 +49,12 @@ class EventFile(TensorBoardLogger):
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
         """The writer, whose events are in the file as soon as they are added."""
-        if self._experiment is None:
-            events = super().experiment._get_file_writer().event_writer
+        begins, writer = self._experiment is None, super().experiment
+        if begins:
+            events = writer._get_file_writer().event_writer
             events._async_writer.close()
             events._async_writer = _WritesAtOnce(Path(events._file_name))
-        return super().experiment
+        return writer
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
