@@ -11,6 +11,7 @@ import statistics
 import timeit
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch.optim import SGD

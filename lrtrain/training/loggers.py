@@ -54,7 +54,7 @@ class EventFile(TensorBoardLogger):
             events = writer._get_file_writer().event_writer
             events._async_writer.close()
             events._async_writer = _WritesAtOnce(Path(events._file_name))
-        return writer
+        return writer  # type: ignore[no-any-return]
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
