@@ -25,11 +25,14 @@ from lrtrain.configs import config_dir
 from lrtrain.errors import DivergedError, FaultError, InterruptedRunError, LostProcessError, RequestError
 from lrtrain.help import help_text
 from lrtrain.request import Request, check_config, check_request, plain_config
-from lrtrain.resume import check_policy, check_resume, find_checkpoint, find_run, merged_overrides, overrides_of
+from lrtrain.resume import check_policy, check_resume, find_checkpoint, find_run, key_of, merged_overrides, overrides_of
 from lrtrain.runs import RunFolder
 from lrtrain.sweeps.summary import SweepFolder, summarise
 
 FAILED, REFUSED = 1, 2
+NOTHING_CHOSEN = ("feedback=null", "experiment=null")
+"""What our configuration says where nothing is chosen; Hydra takes no null from the command line."""
+
 log = logging.getLogger("lrtrain")
 
 
@@ -122,6 +125,7 @@ def _summarise(sweep: Path, task: str) -> None:
 
 def _with_those_of_the_run(overrides: list[str], multirun: bool) -> list[str]:
     """The overrides of this command, over those of the run that it comes back to, if it does."""
+    overrides = [f"~{word.removesuffix('=null')}" if word in NOTHING_CHOSEN else word for word in overrides]
     if _value("task", overrides) in ("evaluate", "predict"):
         return _evaluating(overrides, multirun)
     return _resuming(overrides, multirun)
@@ -135,11 +139,10 @@ def _resuming(overrides: list[str], multirun: bool) -> list[str]:
     if multirun:
         raise RequestError("resume goes on with one run; leave out -m")
     folder = find_run(wanted, Path("outputs"))
-    merged = [word for word in merged_overrides(folder, overrides) if not word.startswith("resume=")]
+    merged = [word for word in merged_overrides(folder, overrides) if key_of(word) != "resume"]
     merged.append(f"resume={_quoted(folder.path)}")
-    if "resume_plan=weights_only" not in overrides and _value("task", overrides) != "preview":
-        earlier = len(list((folder.path / ".hydra").glob("resumed_*")))
-        merged += [f"hydra.run.dir={_quoted(folder.path)}", f"hydra.output_subdir=.hydra/resumed_{earlier + 1}"]
+    if _value("resume_plan", overrides) != "weights_only" and _value("task", overrides) != "preview":
+        merged += [f"hydra.run.dir={_quoted(folder.path)}", f"hydra.output_subdir={folder.next_output_subdir}"]
     return merged
 
 
@@ -148,19 +151,22 @@ def _evaluating(overrides: list[str], multirun: bool) -> list[str]:
     if multirun:
         raise RequestError(f"task={_value('task', overrides)} takes one checkpoint; leave out -m")
     checkpoint = find_checkpoint(_value("checkpoint", overrides) or "best", Path("outputs"))
-    merged = [word for word in overrides_of(checkpoint, overrides) if not word.startswith("checkpoint=")]
+    merged = [word for word in overrides_of(checkpoint, overrides) if key_of(word) != "checkpoint"]
     return [*merged, f"checkpoint={_quoted(checkpoint)}"]
 
 
 def _value(key: str, overrides: list[str]) -> str | None:
     """What a key is set to last, without its quotes."""
-    value = next((word.partition("=")[2] for word in reversed(overrides) if word.startswith(f"{key}=")), None)
+    value = next((word.partition("=")[2].strip() for word in reversed(overrides) if key_of(word) == key), None)
     quoted = re.fullmatch("(['\"])(.*)\\1", value or "")
     return quoted[2].replace(f"\\{quoted[1]}", quoted[1]) if quoted else value
 
 
 def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """A path as Hydra reads it back: in quotes, where a backslash counts only before one."""
+    if "${" in str(path):
+        raise RequestError(f"{path} has ${{ in it, which Hydra would put something else for: rename that folder")
+    return "'" + re.sub(r"(\\+)(?='|$)", r"\1\1", str(path)).replace("'", "\\'") + "'"
 
 
 def _hand_to_hydra(task: Callable[[DictConfig], Any] | None) -> None:
@@ -194,10 +200,12 @@ def job(config: DictConfig) -> float | None:
     folder, first = RunFolder(settings.runtime.output_dir), processes.is_first(config.trainer)
     try:
         check_config(config)
+        if config.resume_plan == "weights_only" and folder.path == Path(config.resume):
+            raise RequestError("resume_plan=weights_only begins a new run: give it another hydra.run.dir")
         return tasks.run(plain_config(config), folder)
     except InterruptedRunError:
         if first and settings.mode != RunMode.MULTIRUN:
-            folder.discard()
+            folder.discard(settings.output_subdir)
         raise
     except OSError as error:
         if isinstance(error, BrokenPipeError):
@@ -208,7 +216,7 @@ def job(config: DictConfig) -> float | None:
             print(f"job {settings.job.num} failed: {error}", file=sys.stderr)
         elif isinstance(error, RequestError):
             if first:
-                folder.discard()
+                folder.discard(settings.output_subdir)
             raise
         log.exception("%s", error)
         raise

@@ -11,13 +11,14 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lrtrain.datasets import Inputs, dataset
 from lrtrain.errors import RequestError
 from lrtrain.runs import RunFolder, Segment
 from lrtrain.schedules import (
     Feedback,
+    Group,
     Horizon,
     Plan,
     Progress,
@@ -54,14 +55,20 @@ if TYPE_CHECKING:
 Config = Mapping[str, Any]
 Curve = Callable[[Progress], float]
 
+FUSES = ("32-true", "64-true", "bf16-mixed")
+"""The precisions in which updating all weights by one kernel is only faster.
 
-def plan(config: Config, devices: int | None = None, history: Sequence[Segment] = ()) -> Plan:
+With 16-mixed it scales gradients back too late to clip or to measure them; on weights of 16 bits, torch 2.13's kernels
+for the CPU are wrong.
+"""
+
+
+def plan(config: Config, history: Sequence[Segment] = ()) -> Plan:
     """Build everything that decides the learning rate; imports neither torch nor Lightning.
 
     Args:
         config: The composed configuration, as plain values.
-        devices: How many train together; None takes `trainer.devices`, and 1 where that is left to Lightning.
-        history: The plans that a resumed run has followed, the present one last; empty for a run with one plan.
+        history: The plans that a run has been given, the present one last; empty for one that has not begun.
 
     Raises:
         RequestError: A parameter is not admitted, or the phases do not fit into the run.
@@ -69,8 +76,9 @@ def plan(config: Config, devices: int | None = None, history: Sequence[Segment] 
     try:
         if not isinstance(config["scheduler"], str):
             raise ValueError(f"scheduler must be the name of a strategy, got {config['scheduler']!r}")
-        length = horizon(config, devices)
-        _check_phases(config, length)
+        history = history or [Segment(dict(config), horizon(config).steps_per_epoch)]
+        length = Horizon(history[-1].steps_per_epoch, config["epochs"])
+        _check_phases(config, length.at(0), history[-1])
         if config["trainer"]["check_val_every_n_epoch"] > config["epochs"]:
             raise ValueError("trainer.check_val_every_n_epoch is more than epochs: nothing would be measured")
         if not config["shuffle"] and config["trainer"]["devices"] not in (1, "1"):
@@ -78,11 +86,18 @@ def plan(config: Config, devices: int | None = None, history: Sequence[Segment] 
         strategy = config["scheduler"]
         if config["feedback"] and strategy != config["feedback"]:
             strategy = f"{strategy} x {config['feedback']}"
-        ramp = updates(config["warmup"], length.at(0))
-        curve = continued(history) if len(history) > 1 else schedule(config)
-        found = Plan(strategy, float(config["lr"]), curve, feedback(config), length, ramp)
-        _check_ends([found.schedule, *(group.schedule for group in groups(config).values())], length)
-        _check_ends(hyperparameters(config).values(), length)
+        found = Plan(
+            strategy,
+            float(config["lr"]),
+            continued(history, schedule),
+            feedback(config),
+            length,
+            updates(config["warmup"], length.at(0)),
+            groups(history),
+            hyperparameters(history),
+        )
+        _check_ends([found.schedule, *(group.schedule for group in found.groups.values())], length)
+        _check_ends(found.hyperparameters.values(), length)
         return found
     except ValueError as error:
         raise RequestError(" ".join(str(error).split())) from error
@@ -128,21 +143,29 @@ def schedule(config: Config) -> Curve:
     return combined(config, own)
 
 
-def continued(history: Sequence[Segment]) -> Curve:
-    """The curve of a run whose plan was changed: each policy has its closed form."""
-    first = history[0].config
-    curve, planned, lr = schedule(first), horizon(first).total_steps, float(first["lr"])
-    for config, policy, step in history[1:]:
-        if policy == "keep":
+def continued(history: Sequence[Segment], curve_of: Callable[[Config], Curve], absolute: bool = False) -> Curve:
+    """The curve of a run whose plan may have been changed: each policy has its closed form.
+
+    Args:
+        history: The plans, the first first.
+        curve_of: The curve of each, had it been the plan all along.
+        absolute: These curves are values, not multipliers of the plan's base rate.
+    """
+    first = history[0]
+    curve, planned, lr = curve_of(first.config), first.total_steps, float(first.config["lr"])
+    for segment in history[1:]:
+        own_lr = float(segment.config["lr"])
+        if segment.policy == "keep":
             curve = until(curve, f"{planned}st")
             continue
-        if policy == "stretch":
-            curve = stretched_rest(curve, step, planned)
+        if segment.policy == "stretch":
+            curve = stretched_rest(curve, segment.step, planned)
         else:
-            splice = append if policy == "append" else switch
-            curve = splice(curve, schedule(config), step, planned, lr / float(config["lr"]))
-            lr = float(config["lr"])
-        planned = horizon(config).total_steps
+            splice = {"append": append, "switch": switch}[str(segment.policy)]
+            ratio = 1.0 if absolute else lr / own_lr
+            curve = splice(curve, curve_of(segment.config), segment.step, planned, ratio)
+            lr = own_lr
+        planned = segment.total_steps
     return curve
 
 
@@ -178,24 +201,13 @@ def combined(config: Config, base: Curve) -> Curve:
     return base
 
 
-class Group(NamedTuple):
-    """What the configuration says of the parameters whose names match a pattern.
-
-    Attributes:
-        lr_mult: Multiplies the base rate.
-        schedule: Their own curve.
-    """
-
-    lr_mult: float
-    schedule: Curve
-
-
-def groups(config: Config) -> dict[str, Group]:
+def groups(history: Sequence[Segment]) -> dict[str, Group]:
     """The parameter groups by pattern; what no pattern matches follows the run's own schedule."""
-    return {str(pattern): _group(config, pattern, spec) for pattern, spec in (config["groups"] or {}).items()}
+    specs = history[-1].config["groups"] or {}  # no policy changes these
+    return {str(pattern): _group(history, pattern, spec) for pattern, spec in specs.items()}
 
 
-def _group(config: Config, pattern: str, spec: Any) -> Group:
+def _group(history: Sequence[Segment], pattern: str, spec: Any) -> Group:
     settings = dict(spec) if isinstance(spec, Mapping) else {"lr_mult": spec}
     try:
         re.compile(pattern)
@@ -204,23 +216,33 @@ def _group(config: Config, pattern: str, spec: Any) -> Group:
     try:
         lr_mult = Number(low=0).parse(settings.pop("lr_mult", 1.0))
         held = settings.pop("frozen", None)
-        own = combined(config, AnySchedule().parse(settings)) if settings else schedule(config)
-        return Group(lr_mult, own if held is None else frozen(own, held))
+
+        def own(config: Config) -> Curve:
+            return combined(config, AnySchedule().parse(settings)) if settings else schedule(config)
+
+        curve = continued(history, own)
+        if held is not None:  # from the beginning of the run, whatever its plan has become
+            start = Progress(0, history[0].steps_per_epoch, history[0].total_steps)
+            curve = frozen(curve, f"{updates(held, start)}st")
+        return Group(lr_mult, curve)
     except ValueError as error:
         raise ValueError(f"groups: {pattern!r}: {error}; write a number, or lr_mult, frozen, scheduler=...") from None
 
 
-def hyperparameters(config: Config) -> dict[str, Curve]:
+def hyperparameters(history: Sequence[Segment]) -> dict[str, Curve]:
     """The schedules of other settings; each runs between two values."""
-    found: dict[str, Curve] = {}
-    for name, spec in (config["hyperparameters"] or {}).items():
-        settings = dict(spec) if isinstance(spec, Mapping) else {}
-        ends = {end: settings.pop(end) for end in ("high", "low") if end in settings}
-        try:
-            found[str(name)] = between(AnySchedule().parse(settings), **ends)
-        except ValueError as error:
-            raise ValueError(f"hyperparameters: {name}: {error}") from None
-    return found
+    specs = history[-1].config["hyperparameters"] or {}
+    return {str(name): _hyperparameter(history, name, spec) for name, spec in specs.items()}
+
+
+def _hyperparameter(history: Sequence[Segment], name: str, spec: Any) -> Curve:
+    settings = dict(spec) if isinstance(spec, Mapping) else {}
+    ends = {end: settings.pop(end) for end in ("high", "low") if end in settings}
+    try:
+        own = between(AnySchedule().parse(settings), **ends)
+    except ValueError as error:
+        raise ValueError(f"hyperparameters: {name}: {error}") from None
+    return continued(history, lambda _: own, absolute=True)
 
 
 def feedback(config: Config) -> Feedback | None:
@@ -233,7 +255,12 @@ def feedback(config: Config) -> Feedback | None:
 
 
 def horizon(config: Config, devices: int | None = None) -> Horizon:
-    """How many updates an epoch has and how many epochs there are, as Lightning will count them."""
+    """How many updates an epoch has and how many epochs there are, as Lightning will count them.
+
+    Args:
+        config: The composed configuration, as plain values.
+        devices: How many train together; None takes `trainer.devices`, and 1 where that is left to Lightning.
+    """
     if config.get("steps_per_epoch"):
         return Horizon(config["steps_per_epoch"], config["epochs"])
     if devices is None:
@@ -294,19 +321,22 @@ def _least(config: Config) -> float:
     return share
 
 
-def _check_phases(config: Config, horizon: Horizon) -> None:
-    """Refuse phases that do not fit into the run one after another."""
+def _check_phases(config: Config, start: Progress, present: Segment) -> None:
+    """Refuse phases that do not fit one after another into the run, or into what is left for an appended schedule."""
     if config.get("three_phase") and not 0 < config["pct_start"] <= 0.5:
         raise ValueError(f"one_cycle: three phases need a pct_start in (0, 0.5], got {config['pct_start']}")
     other_clock = config["stretch"] is not None or config["horizon"] is not None
     keys = ("warmup", "final_cooldown") if other_clock else ("warmup", "decay_length", "final_cooldown")
     phases = {key: config[key] for key in keys if config.get(key)}
-    needed, total = sum(updates(length, horizon.at(0)) for length in phases.values()), horizon.total_steps
+    total = start.total_steps or 0
+    if present.policy == "append":
+        total = max(1, total - present.step)
+        start = start._replace(total_steps=total)
+    needed = sum(updates(length, start) for length in phases.values())
     if needed > total:
         said = " and ".join(f"{key}={length}" for key, length in phases.items())
-        raise ValueError(
-            f"{said} {'take' if len(phases) > 1 else 'takes'} {needed:,} updates, but the run has {total:,}"
-        )
+        left = "the run has" if present.policy != "append" else "what is left has"
+        raise ValueError(f"{said} {'take' if len(phases) > 1 else 'takes'} {needed:,} updates, but {left} {total:,}")
 
 
 def cadence(config: Config, horizon: Horizon) -> Cadence:
@@ -409,19 +439,19 @@ def module(config: Config, plan: Plan, inputs: Inputs | None, classes: int | Non
 
     model = network(config, inputs, classes)
     optimizer_name, settings = named(config["optimizer"])
-    if config["trainer"]["precision"] == "16-mixed" and settings.get("fused", False) is None:
-        settings["fused"] = False  # it scales gradients back too late to clip or to measure them
-    chosen = groups(config)
+    if config["trainer"]["precision"] not in FUSES and settings.get("fused", False) is None:
+        settings["fused"] = False
     parameters = parameter_groups(
         model,
         plan.lr,
-        {pattern: group.lr_mult for pattern, group in chosen.items()},
+        {pattern: group.lr_mult for pattern, group in plan.groups.items()},
         no_decay=config["no_decay"],
         layer_decay=config["layer_decay"],
     )
     parameters = own_groups(optimizer_name, model, parameters, plan.lr, **settings)
     curves = {
-        group["name"]: chosen[group["pattern"]].schedule if group["pattern"] else plan.schedule for group in parameters
+        group["name"]: plan.groups[group["pattern"]].schedule if group["pattern"] else plan.schedule
+        for group in parameters
     }
     kind: Callable[..., Scheduled] = lightning_module
     if config["model"]["name"] != "lightning":
@@ -432,12 +462,12 @@ def module(config: Config, plan: Plan, inputs: Inputs | None, classes: int | Non
         make_optimizer=lambda: optimizer(optimizer_name, parameters, plan.lr, **settings),
         make_scheduler=lambda optimizer: Scheduler(
             optimizer,
-            curves if chosen else plan.schedule,
+            curves if plan.groups else plan.schedule,
             total_steps=plan.horizon.total_steps,
             steps_per_epoch=plan.horizon.steps_per_epoch,
             feedback=plan.feedback,
             min_factor=_least(config),
-            hyperparameters=hyperparameters(config),
+            hyperparameters=plan.hyperparameters,
         ),
         monitor=config["monitor"],
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -33,6 +35,12 @@ FREE = {
 }
 """Keys that change neither the rates nor the data."""
 
+COUNT_OR_SHARE = {
+    *(f"trainer.{key}_batches" for key in ("limit_train", "limit_val", "limit_test", "overfit")),
+    "trainer.val_check_interval",
+}
+"""Keys whose 1 is one batch, and whose 1.0 is all of them."""
+
 LENGTH = {"epochs"}
 COMBINED = {
     *("lr", "warmup", "warmup_shape", "warmup_start", "min_lr", "hold", "final_cooldown", "final_cooldown_shape"),
@@ -46,7 +54,7 @@ HARDWARE = {"trainer", "trainer.accelerator", "trainer.devices", "trainer.num_no
 _NAMES_CODE = re.compile(r"\bfunction\b|_target_")
 
 POLICIES = {
-    "keep": "the old curve, which holds its last rate after its end",
+    "keep": "the old curve, which holds its last rate where it has an end",
     "stretch": "what is left of the old curve, spread over what is left of the run",
     "append": "the new schedule from here on, over what is left of the run",
     "switch": "the new schedule at the same update, as if it had been the plan all along",
@@ -111,7 +119,8 @@ def merged_overrides(folder: RunFolder, overrides: Sequence[str]) -> list[str]:
     Raises:
         RequestError: The run used code of the user's, which is not run again just because a folder names it.
     """
-    return [*_stored(folder, overrides, {"resume", "resume_plan"}), *overrides]
+    present = folder.read_plan()[-1].config if folder.plan.exists() else {}
+    return [*_stored(folder, overrides, {"resume", "resume_plan"}, present=present), *overrides]
 
 
 def overrides_of(checkpoint: Path, overrides: Sequence[str]) -> list[str]:
@@ -131,26 +140,32 @@ def overrides_of(checkpoint: Path, overrides: Sequence[str]) -> list[str]:
 
 
 def _stored(
-    folder: RunFolder, overrides: Sequence[str], without: Iterable[str], choices: Iterable[str] = ()
+    folder: RunFolder,
+    overrides: Sequence[str],
+    without: Iterable[str],
+    choices: Iterable[str] = (),
+    present: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
-    """The overrides of a run that those of now leave in place, without some keys and some choices with all theirs."""
-    resumed = folder.overrides.parent.glob(f"resumed_*/{folder.overrides.name}")
-    newest = max(resumed, key=_count, default=folder.overrides)
+    """The overrides of a run that those of now leave in place, without some keys and some choices with all theirs.
+
+    `present` is the run's configuration, which says what was chosen where no override did.
+    """
+    newest = folder.newest_overrides
     try:
         stored = [str(item) for item in OmegaConf.load(newest)]
     except Exception as error:  # whatever reading a damaged file runs into
         raise RequestError(f"{newest} cannot be read ({type(error).__name__}): what the run was is lost") from error
-    stored = [item for item in stored if not _key(item).startswith("hydra")]
-    stored = [item for item in stored if _key(item) not in without and _group(item) not in choices]
+    stored = [item for item in stored if not key_of(item).startswith("hydra")]
+    stored = [item for item in stored if key_of(item) not in without and _group(item) not in choices]
     for item in stored:
         if _NAMES_CODE.search(item) and item not in overrides:
             raise RequestError(f"the run was started with {item}, which names code to run; say it again to go on")
-    chosen = {_key(item): item.partition("=")[2] for item in stored}
-    now = {_key(item) for item in overrides}
+    chosen = {key_of(item): item.partition("=")[2] for item in stored}
+    now = {key_of(item) for item in overrides}
     for group in {"scheduler", "feedback"} & now:
-        now |= set(strategies(group).get(chosen.get(group, ""), {}))
+        now |= set(strategies(group).get(str(chosen.get(group, present.get(group))), {}))
     replaced = {"model", "dataset", "optimizer", "logger"} & now
-    return [item for item in stored if _key(item) not in now and _group(item) not in replaced]
+    return [item for item in stored if key_of(item) not in now and _group(item) not in replaced]
 
 
 def check_resume(config: Mapping[str, Any]) -> bool:
@@ -178,15 +193,41 @@ def check_resume(config: Mapping[str, Any]) -> bool:
     return True
 
 
-def plans_until(folder: RunFolder, step: int) -> list[Segment]:
-    """The plans that a run has followed until an update, the first first."""
-    return [segment for segment in folder.read_plan() if segment.step <= step]
+def plans_at(folder: RunFolder, step: int) -> list[Segment]:
+    """The plans that a run has been given, the first first, as they are where it goes on from an update.
+
+    A plan that began later, when the run had gone further, begins at that update.
+    """
+    return [segment._replace(step=min(segment.step, step)) for segment in folder.read_plan()]
 
 
-def with_present_plan(segments: Sequence[Segment], config: Mapping[str, Any], step: int) -> list[Segment]:
-    """The plans that a run has followed until an update, and the one that it goes on with, where that is another."""
-    changed = changes(segments[-1].config, config)
-    return [*segments, *([Segment(dict(config), config["resume_plan"], step)] if changed else [])]
+def with_present_plan(
+    segments: Sequence[Segment], config: Mapping[str, Any], step: int, steps_per_epoch: int
+) -> list[Segment]:
+    """The plans that a run has been given until an update, and the one that it goes on with, where that is another.
+
+    Args:
+        segments: Until now.
+        config: Of the run that goes on.
+        step: The update.
+        steps_per_epoch: Updates in an epoch, as the data has them now.
+
+    Raises:
+        RequestError: The data is not what it was, or the run has done more updates than it is to have.
+    """
+    last = segments[-1]
+    if steps_per_epoch != last.steps_per_epoch:
+        raise RequestError(
+            f"an epoch of the run had {last.steps_per_epoch:,} updates, and would have {steps_per_epoch:,}: its data "
+            f"is not what it was. Give that back, or resume_plan=weights_only ({POLICIES['weights_only']})"
+        )
+    present = Segment(dict(config), steps_per_epoch, config["resume_plan"], step)
+    if present.total_steps < step:
+        raise RequestError(
+            f"the run has done {step:,} updates, and epochs={config['epochs']} are {present.total_steps:,} only: "
+            f"give epochs={math.ceil(step / steps_per_epoch)} or more, or resume_plan=weights_only"
+        )
+    return [*segments, *([present] if changes(last.config, config) else [])]
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -194,7 +235,13 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[A
     before, after = _flat(old), _flat(new)
     keys = [*before, *(key for key in after if key not in before)]
     return {
-        key: (before.get(key), after.get(key)) for key in keys if key not in FREE and before.get(key) != after.get(key)
+        key: (before.get(key), after.get(key))
+        for key in keys
+        if key not in FREE
+        and (
+            before.get(key) != after.get(key)
+            or (key in COUNT_OR_SHARE and type(before.get(key)) is not type(after.get(key)))
+        )
     }
 
 
@@ -286,10 +333,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _count(path: Path) -> int:
-    return int(path.parent.name.rpartition("_")[2])
-
-
 def _functions(value: Any) -> set[str]:
     """The user's functions that a configuration names, at any depth."""
     if isinstance(value, Mapping):
@@ -298,9 +341,10 @@ def _functions(value: Any) -> set[str]:
     return set().union(*map(_functions, value)) if isinstance(value, list | tuple) else set()
 
 
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
+def key_of(override: str) -> str:
+    """The key that an override is about."""
+    return override.partition("=")[0].strip().lstrip("+~")
 
 
 def _group(override: str) -> str:
-    return _key(override).partition(".")[0]
+    return key_of(override).partition(".")[0]

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,13 +20,20 @@ class Segment(NamedTuple):
 
     Attributes:
         config: The plan's configuration, as plain values.
+        steps_per_epoch: Updates in an epoch.
         policy: How it follows the one before; None for the first.
         step: The update where it begins.
     """
 
     config: dict[str, Any]
+    steps_per_epoch: int
     policy: str | None = None
     step: int = 0
+
+    @property
+    def total_steps(self) -> int:
+        """Updates in the whole run, had the plan not been changed."""
+        return self.steps_per_epoch * int(self.config["epochs"])
 
 
 class RunFolder:
@@ -34,10 +41,15 @@ class RunFolder:
 
     Args:
         path: The folder; made when the first file is written.
+
+    Attributes:
+        begun: This process has begun to train: what is in the folder is not to be discarded.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.begun = False
+        self._former_plan: bytes | None = None
 
     @property
     def summary(self) -> Path:
@@ -84,8 +96,18 @@ class RunFolder:
         """The previewed curve."""
         return self.path / "schedule.png"
 
-    def discard(self) -> None:
-        """Remove what the beginning of a run leaves, where nothing has come of it; what others put there stays."""
+    def discard(self, output_subdir: str | None = None) -> None:
+        """Remove what the beginning of a run leaves, where nothing has come of it; what others put there stays.
+
+        Args:
+            output_subdir: Where Hydra has put what was asked for, of a run that is resumed.
+        """
+        if self.begun:
+            return
+        if output_subdir and output_subdir != self.overrides.parent.name:
+            shutil.rmtree(self.path / output_subdir, ignore_errors=True)
+        if self._former_plan is not None:
+            write_bytes(self.plan, self._former_plan)
         if any(path.exists() for path in (self.metrics, self.summary, self.last_checkpoint.parent)):
             return
         shutil.rmtree(self.path / ".hydra", ignore_errors=True)
@@ -122,12 +144,31 @@ class RunFolder:
         """What was asked for on the command line when the run began."""
         return self.path / ".hydra" / "overrides.yaml"
 
+    @property
+    def newest_overrides(self) -> Path:
+        """What was asked for when the run was last resumed, or began; an empty file was never written to its end."""
+        found = [path for number, path in sorted(self._resumed()) if (path / self.overrides.name).is_file()]
+        written = [path / self.overrides.name for path in found if (path / self.overrides.name).stat().st_size]
+        return written[-1] if written else self.overrides
+
+    @property
+    def next_output_subdir(self) -> str:
+        """Where Hydra puts what is asked for when the run is resumed next, relative to the folder."""
+        return f".hydra/resumed_{max((number for number, _ in self._resumed()), default=0) + 1}"
+
+    def _resumed(self) -> Iterator[tuple[int, Path]]:
+        for path in (self.path / ".hydra").glob("resumed_*"):
+            number = path.name.removeprefix("resumed_")
+            if number.isdecimal():
+                yield int(number), path
+
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replace the summary; `summary` holds plain values, and a number that is not finite becomes null."""
         write_text(self.summary, json.dumps(_finite(summary), indent=2, allow_nan=False) + "\n")
 
     def write_plan(self, segments: Iterable[Segment]) -> None:
         """Replace the plans that the run has followed."""
+        self._former_plan = self.plan.read_bytes() if self.plan.is_file() else None
         write_text(self.plan, json.dumps([segment._asdict() for segment in segments], indent=2) + "\n")
 
     def read_plan(self) -> list[Segment]:
@@ -136,7 +177,10 @@ class RunFolder:
             segments = [Segment(**segment) for segment in json.loads(self.plan.read_text())]
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise RequestError(f"{self.plan} cannot be read: {error}; begin anew without resume") from None
-        if not segments or not all(isinstance(s.config, dict) and isinstance(s.step, int) for s in segments):
+        if not segments or not all(
+            isinstance(s.config, dict) and isinstance(s.step, int) and isinstance(s.steps_per_epoch, int)
+            for s in segments
+        ):
             raise RequestError(f"{self.plan} holds no plan; begin anew without resume")
         return segments
 

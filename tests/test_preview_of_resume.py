@@ -201,7 +201,7 @@ def test_plan_of_garbage(plan: str, stopped: Stopped, command_line: CommandLine,
     folder = stopped()
     (folder / "plan.json").write_text(plan)
     one_line(command_line("task=preview", f"resume={folder}", "epochs=5", "resume_plan=keep"))
-    (folder / "plan.json").write_text(json.dumps([{"config": {"scheduler": "linear"}, "policy": None, "step": 0}]))
+    (folder / "plan.json").write_text(json.dumps([{"config": {"scheduler": "linear"}, "steps_per_epoch": 4}]))
     one_line(command_line("task=preview", f"resume={folder}", "resume_plan=switch"))
     assert not (tmp_path / "outputs").exists()
 

@@ -10,6 +10,7 @@ All that the modules of this folder define is here: a new schedule needs no entr
 # ruff: noqa: F403
 from lrtrain.schedules.annealing import *
 from lrtrain.schedules.combinators import *
+from lrtrain.schedules.curve import Group as Group
 from lrtrain.schedules.curve import Plan as Plan
 from lrtrain.schedules.custom import *
 from lrtrain.schedules.cyclic import *

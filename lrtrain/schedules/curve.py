@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, repeat
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from lrtrain.schedules.feedback import Feedback
@@ -30,6 +31,18 @@ class Resolved(NamedTuple):
     listed: bool
 
 
+class Group(NamedTuple):
+    """The rate of some of the parameters.
+
+    Attributes:
+        lr_mult: Multiplies the base rate.
+        schedule: Their own multiplier over time.
+    """
+
+    lr_mult: float
+    schedule: Callable[[Progress], float]
+
+
 class Plan(NamedTuple):
     """What the learning rate will do.
 
@@ -40,6 +53,8 @@ class Plan(NamedTuple):
         feedback: The rule that looks at the validation, if any; its scale is not foreseen.
         horizon: How long the run is.
         warmup: Updates that ramp up to the schedule.
+        groups: The parameters that have rates of their own, by the pattern of their names.
+        hyperparameters: Other settings that have values over time.
     """
 
     strategy: str
@@ -48,6 +63,8 @@ class Plan(NamedTuple):
     feedback: Feedback | None
     horizon: Horizon
     warmup: int = 0
+    groups: Mapping[str, Group] = MappingProxyType({})
+    hyperparameters: Mapping[str, Callable[[Progress], float]] = MappingProxyType({})
 
     def rate(self, step: int) -> float:
         """The rate of the update `step`, as the scheduler computes it."""

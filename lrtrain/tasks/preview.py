@@ -16,8 +16,8 @@ from lrtrain import __version__, build
 from lrtrain.configs import strategies
 from lrtrain.errors import RequestError
 from lrtrain.report.text_plot import text_plot, wants_log
-from lrtrain.resume import POLICIES, changes, plans_until, with_present_plan
-from lrtrain.runs import RunFolder, Table, read_table, write_bytes, write_text
+from lrtrain.resume import POLICIES, changes, plans_at, with_present_plan
+from lrtrain.runs import RunFolder, Segment, Table, read_table, write_bytes, write_text
 from lrtrain.schedules import Feedback, Plan, registered
 
 if TYPE_CHECKING:
@@ -136,11 +136,11 @@ def _change(config: Config) -> _Change:
     folder = RunFolder(config["resume"])
     checkpoint, step = sound_checkpoint(folder)
     try:
-        before = plans_until(folder, step)
-        after = with_present_plan(before, config, step)
+        before = plans_at(folder, step)
+        after = with_present_plan(before, config, step, _steps_per_epoch(config, before[-1]))
         state = feedback_state(checkpoint)
         old, new = (
-            build.under_feedback(segments[-1].config, build.plan(segments[-1].config, history=segments), step, state)
+            build.under_feedback(segments[-1].config, build.plan(segments[-1].config, segments), step, state)
             for segments in (before, after)
         )
     except (TypeError, KeyError, IndexError, AttributeError) as error:
@@ -149,6 +149,11 @@ def _change(config: Config) -> _Change:
     same_rule = state["rule"] == (new.feedback.name if new.feedback else None)
     policy, scale = config["resume_plan"] if changed else None, state["scale"] if same_rule else 1.0
     return _Change(old, new, step, policy, changed, scale)
+
+
+def _steps_per_epoch(config: Config, last: Segment) -> int:
+    """Updates in an epoch as the data has them now; those of the run where Lightning finds out how many devices."""
+    return build.horizon(config).steps_per_epoch if build.device_count(config) else last.steps_per_epoch
 
 
 def overlay_jobs(folder: Path) -> None:

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lrtrain import build, processes, signals
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError
 from lrtrain.report.table import print_result
-from lrtrain.resume import check_devices, plans_until, with_present_plan
+from lrtrain.resume import check_devices, plans_at, with_present_plan
 from lrtrain.runs import RunFolder, Segment
 from lrtrain.schedules import Plan
 from lrtrain.training.checkpoints import LastAndBest, sound_checkpoint
@@ -97,7 +97,7 @@ def _prepare(config: Config, folder: RunFolder, scale: float | None) -> _Parts:
     """Build everything before anything is written."""
     pl.seed_everything(config["seed"], verbose=False)
     try:
-        start, segments = _start(config)
+        start = sound_checkpoint(RunFolder(config["resume"])) if config["resume"] else None
         resumes = start is not None and config["resume_plan"] != "weights_only"
         cadence = build.cadence(config, build.horizon(config))
         checkpoints = LastAndBest(folder, config["monitor"], build.metric_mode(config), cadence)
@@ -107,7 +107,8 @@ def _prepare(config: Config, folder: RunFolder, scale: float | None) -> _Parts:
             callbacks.insert(0, Rescale(scale))
         trainer = build.trainer(config, folder, callbacks)
         devices = _devices(trainer)
-        plan = build.plan(config, devices, segments)
+        segments = _segments(config, start[1] if start and resumes else None, devices)
+        plan = build.plan(config, segments)
         data = build.data(config)
         module = build.module(config, plan, *build.inputs_and_classes(config, data))
         module.make_scheduler(module.make_optimizer())
@@ -177,15 +178,12 @@ def _announcement(config: Config, parts: _Parts) -> list[str]:
     return [*origin, parts.plan.sentence(), *(f"warning: {line}" for line in build.warnings(config, parts.plan))]
 
 
-def _start(config: Config) -> tuple[tuple[Path, int] | None, list[Segment]]:
-    """Where to go on from, the checkpoint and its update, and the plans followed until then with the present one."""
-    if not config["resume"]:
-        return None, [Segment(dict(config))]
-    origin = RunFolder(config["resume"])
-    checkpoint, step = sound_checkpoint(origin)
-    if config["resume_plan"] == "weights_only":
-        return (checkpoint, step), [Segment(dict(config))]
-    return (checkpoint, step), with_present_plan(plans_until(origin, step), config, step)
+def _segments(config: Config, step: int | None, devices: int) -> list[Segment]:
+    """The plans that the run has been given with the present one; `step` is the update that it goes on from, if any."""
+    steps_per_epoch = build.horizon(config, devices).steps_per_epoch
+    if step is None:
+        return [Segment(dict(config), steps_per_epoch)]
+    return with_present_plan(plans_at(RunFolder(config["resume"]), step), config, step, steps_per_epoch)
 
 
 def _callbacks(config: Config, record: Record, checkpoints: LastAndBest) -> list[pl.Callback]:

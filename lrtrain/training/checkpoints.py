@@ -70,7 +70,8 @@ class LastAndBest(Checkpoint):
         trainer.strategy.checkpoint_io = FileInPlace()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin counting."""
+        """Begin counting, and keep what comes from now on."""
+        self.folder.begun = True
         self._saved_step = self._seen_step = scheduler_of(trainer).last_epoch
         self._saved_at = time.monotonic()
 
