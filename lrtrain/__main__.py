@@ -9,6 +9,7 @@ import re
 import sys
 import tempfile
 import traceback
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -17,14 +18,16 @@ from typing import Any
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from lrtrain import processes, signals, tasks
 from lrtrain.configs import config_dir
 from lrtrain.errors import DivergedError, FaultError, InterruptedRunError, LostProcessError, RequestError
 from lrtrain.help import help_text
-from lrtrain.request import Request, check_config, check_request, plain_config
+from lrtrain.request import Request, check_config, check_request, first_line, plain_config
 from lrtrain.resume import check_policy, check_resume, find_checkpoint, find_run, key_of, merged_overrides, overrides_of
 from lrtrain.runs import RunFolder
 from lrtrain.sweeps.summary import SweepFolder, summarise
@@ -61,9 +64,11 @@ def _main() -> int:
     logging.raiseExceptions = False  # a log that cannot be written is no reason for a trace
     SweepFolder.path, task, first = None, "", True
     try:
-        if not (args.hydra_help or args.info or args.shell_completion or args.experimental_rerun):
+        _check_flags(args)
+        if not (args.hydra_help or args.info or args.shell_completion):
             overrides = _with_those_of_the_run(args.overrides, args.multirun)
-            request = Request(overrides, args.multirun, args.config_name or "config", args.config_dir)
+            said = args.overrides if overrides != args.overrides else None
+            request = Request(overrides, args.multirun, args.config_name or "config", args.config_dir, said)
             config = check_request(request)
             task, first = config["task"], processes.is_first(config["trainer"])
             check_policy(config)
@@ -92,6 +97,18 @@ def _main() -> int:
         if SweepFolder.path:
             _summarise(SweepFolder.path, task)
     return 0
+
+
+def _check_flags(args: Namespace) -> None:
+    """Refuse what Hydra could be told besides overrides and would fail on, or trust too much."""
+    if args.experimental_rerun:
+        raise RequestError("--experimental-rerun unpickles a file, which may run anything: give the overrides again")
+    if args.config_path:
+        raise RequestError("--config-path would leave out our configuration: give --config-dir=FOLDER, beside it")
+    if (args.resolve or args.package) and not (args.cfg or args.info):
+        raise RequestError("--resolve and --package say how the configuration is shown: add --cfg job")
+    if args.config_dir and not Path(args.config_dir).is_dir():
+        raise RequestError(f"--config-dir={args.config_dir}: there is no such folder")
 
 
 def _code(error: BaseException) -> int:
@@ -190,6 +207,8 @@ def _hand_to_hydra(task: Callable[[DictConfig], Any] | None) -> None:
             RunFolder(SweepFolder.run).discard()
         where = error.filename or SweepFolder.run or SweepFolder.path
         raise RequestError(f"cannot write to {where} ({error.strerror}); say where by hydra.run.dir=FOLDER") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RequestError(first_line(error)) from error
     if errors:
         raise errors[0]
 

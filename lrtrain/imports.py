@@ -43,6 +43,14 @@ def by_path(text: str) -> Any:
         raise ValueError(f"names {text!r}, which cannot be imported: {_said(error)}") from error
 
 
+def named_code(value: Any) -> set[str]:
+    """The places of code that a configuration names, at any depth."""
+    if isinstance(value, Mapping):
+        own = {str(value["function"])} if value.get("function") else set()
+        return own.union(*map(named_code, value.values()))
+    return set().union(*map(named_code, value)) if isinstance(value, list | tuple) else set()
+
+
 def check_place(text: str) -> None:
     """Check that there is a module of the name that the text has, without importing more than its parents.
 

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lrtrain import build
 from lrtrain.configs import GROUPS, config_dir, strategies, tasks
 from lrtrain.errors import RequestError
-from lrtrain.imports import check_place
+from lrtrain.imports import check_place, named_code
 from lrtrain.schedules.parameters import (
     Batches,
     Choice,
@@ -215,12 +215,15 @@ class Request(NamedTuple):
         multirun: The values may be lists of values to sweep.
         config_name: Which root configuration.
         config_dir: A folder of the user's own configurations, searched after ours.
+        said: The overrides of the command itself, where others were read from a run's folder. Only the code that these
+            name is run, whatever the others are put together to.
     """
 
     overrides: list[str]
     multirun: bool = False
     config_name: str = "config"
     config_dir: str | None = None
+    said: list[str] | None = None
 
 
 def check_request(request: Request) -> dict[str, Any]:
@@ -239,6 +242,7 @@ def check_request(request: Request) -> dict[str, Any]:
         refusals = []
         for overrides in jobs:
             config = _compose(request, overrides)
+            _check_code(request, config)
             try:
                 check_config(config, _reference(request, config))
             except RequestError as error:
@@ -248,9 +252,22 @@ def check_request(request: Request) -> dict[str, Any]:
                 raise RequestError(
                     "a sweep cannot start several processes a job, which would begin the sweep anew; use one device"
                 )
+    if not jobs:
+        raise RequestError("there is no job in this sweep: a list of values, or what glob() found, is empty")
     if len(refusals) == len(jobs):
         raise refusals[0]
     return plain_config(_without_hydra(config))
+
+
+def _check_code(request: Request, config: DictConfig) -> None:
+    """Refuse code that only a run's folder names, before anything looks for it, and a sweep that is not asked for."""
+    if not request.multirun and "MULTIRUN" in str(config.hydra.mode):
+        raise RequestError("a sweep is asked for by -m, not by hydra.mode=MULTIRUN")
+    if request.said is None:
+        return
+    for place in named_code(plain_config(_without_hydra(config))):
+        if not any(place in word for word in request.said):
+            raise RequestError(f"the run was started with {place}, which names code to run; say it again to go on")
 
 
 def check_config(config: DictConfig, reference: dict[str, Any] | None = None) -> None:
@@ -306,7 +323,7 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise RequestError(_first_line(error)) from error
+        raise RequestError(first_line(error)) from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
@@ -316,7 +333,7 @@ def _compose(request: Request, overrides: list[str]) -> DictConfig:
     try:
         return compose(request.config_name, [*overrides, *search], return_hydra_config=True)
     except Exception as error:  # Hydra raises whatever its parsing of the text runs into
-        raise RequestError(_explain(request, overrides) or _first_line(error)) from error
+        raise RequestError(_explain(request, overrides) or first_line(error)) from error
 
 
 def _reference(request: Request, config: DictConfig) -> dict[str, Any]:
@@ -351,7 +368,7 @@ def _parse(overrides: list[str]) -> list[Override]:
     try:
         return parser.parse_overrides(overrides)
     except HydraException as error:
-        raise RequestError(_first_line(error)) from error
+        raise RequestError(first_line(error)) from error
 
 
 def _check_level(values: dict[str, Any], reference: dict[str, Any], prefix: str, scheduler: str) -> None:
@@ -421,7 +438,7 @@ def _compose_choices(request: Request, chosen: dict[str, str]) -> DictConfig:
     try:
         return compose(request.config_name, [f"{group}={choice}" for group, choice in chosen.items()])
     except (HydraException, OmegaConfBaseException) as error:
-        raise RequestError(_first_line(error)) from error
+        raise RequestError(first_line(error)) from error
 
 
 def _has(values: Any, path: str) -> bool:
@@ -467,5 +484,6 @@ def _hint(wrong: str, options: list[str]) -> str:
     return f"did you mean {ends[near[0]]}?" if near else f"there are {', '.join(options)}"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def first_line(error: Exception) -> str:
+    """What an error says first, or its name where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -9,13 +9,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from lrtrain import build
 from lrtrain.configs import strategies
 from lrtrain.errors import RequestError
-from lrtrain.imports import import_large
-from lrtrain.runs import RunFolder, Segment
+from lrtrain.imports import import_large, named_code
+from lrtrain.runs import RunFolder, Segment, read_overrides
 
 FREE = {
     *(
@@ -152,10 +150,10 @@ def _stored(
     """
     newest = folder.newest_overrides
     try:
-        stored = [str(item) for item in OmegaConf.load(newest)]
+        stored = read_overrides(newest)
     except Exception as error:  # whatever reading a damaged file runs into
         raise RequestError(f"{newest} cannot be read ({type(error).__name__}): what the run was is lost") from error
-    stored = [item for item in stored if not key_of(item).startswith("hydra")]
+    stored = [item for item in stored if "hydra" not in key_of(item)]  # its keys, and packages of its
     stored = [item for item in stored if key_of(item) not in without and _group(item) not in choices]
     for item in stored:
         if _NAMES_CODE.search(item) and item not in overrides:
@@ -182,7 +180,7 @@ def check_resume(config: Mapping[str, Any]) -> bool:
         return True
     segments = folder.read_plan()
     for segment in segments:
-        if foreign := _functions(segment.config) - _functions(config):
+        if foreign := named_code(segment.config) - named_code(config):
             raise RequestError(f"{folder.plan} names code that this command does not: {', '.join(sorted(foreign))}")
     changed = changes(segments[-1].config, config)
     check_plan(changed, policy, _effects(segments[-1].config, config, changed))
@@ -331,14 +329,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
-
-
-def _functions(value: Any) -> set[str]:
-    """The user's functions that a configuration names, at any depth."""
-    if isinstance(value, Mapping):
-        own = {str(value["function"])} if value.get("function") else set()
-        return own.union(*map(_functions, value.values()))
-    return set().union(*map(_functions, value)) if isinstance(value, list | tuple) else set()
 
 
 def key_of(override: str) -> str:

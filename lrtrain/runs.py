@@ -9,8 +9,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
 
 from lrtrain.errors import RequestError
 
@@ -177,10 +180,7 @@ class RunFolder:
             segments = [Segment(**segment) for segment in json.loads(self.plan.read_text())]
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise RequestError(f"{self.plan} cannot be read: {error}; begin anew without resume") from None
-        if not segments or not all(
-            isinstance(s.config, dict) and isinstance(s.step, int) and isinstance(s.steps_per_epoch, int)
-            for s in segments
-        ):
+        if not segments or not all(map(_is_sound, segments)) or any(a.step > b.step for a, b in pairwise(segments)):
             raise RequestError(f"{self.plan} holds no plan; begin anew without resume")
         return segments
 
@@ -195,6 +195,12 @@ class RunFolder:
     def read_summary(self) -> dict[str, Any]:
         """The summary as written; raises FileNotFoundError where there is none."""
         return json.loads(self.summary.read_text())  # type: ignore[no-any-return]
+
+
+def _is_sound(segment: Segment) -> bool:
+    """Whether the parts of what was read are of the kinds that were written."""
+    counts = segment.steps_per_epoch, segment.config.get("epochs") if isinstance(segment.config, dict) else None
+    return all(type(count) is int and 0 < count < 10**9 for count in counts) and type(segment.step) is int
 
 
 def write_text(path: Path, text: str) -> None:
@@ -218,6 +224,25 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
+def read_overrides(path: Path) -> list[str]:
+    """What was asked for on a command line, as Hydra keeps it; what it interpolates is left as it was written.
+
+    Raises:
+        ValueError: The file holds something else.
+    """
+    stored = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    if not isinstance(stored, list):
+        raise ValueError("it is no list of overrides")
+    return [str(item) for item in stored]
+
+
+def job_folders(sweep: Path) -> list[RunFolder]:
+    """The folders of a sweep's jobs, wherever `hydra.sweep.subdir` puts them; numbered ones in that order."""
+    found = {path.parent for name in (".hydra", "summary.json") for path in sweep.glob(f"**/{name}")} - {sweep}
+    numbered = sorted(found, key=lambda path: (int(path.name) if path.name.isdecimal() else -1, path))
+    return [RunFolder(path) for path in numbered]
+
+
 class Table:
     """A CSV file that grows by whole rows; numbers keep full precision, and what is missing stays empty.
 
@@ -234,7 +259,7 @@ class Table:
         self.columns = list(columns)
         kept = [row for row in read_table(path) if keep(row)] if keep and path.exists() else []
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self.columns, restval="")
+        writer = csv.DictWriter(text, self.columns, restval="", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(kept)
         write_text(path, text.getvalue())
@@ -257,9 +282,17 @@ class Table:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file, as text; a last row that was not written to its end is left out."""
+    """The rows of a CSV file, as text; a last row that was not written to its end is left out.
+
+    What follows a row that cannot be read is left out too.
+    """
     whole, _, _ = path.read_text(errors="replace").rpartition("\n")
-    return list(csv.DictReader(io.StringIO(whole, newline="")))
+    rows: list[dict[str, str]] = []
+    with suppress(csv.Error):
+        for row in csv.DictReader(io.StringIO(whole, newline="")):
+            row.pop(None, None)  # more values than columns
+            rows.append(row)
+    return rows
 
 
 def _finite(value: Any) -> Any:

@@ -295,3 +295,26 @@ def test_summary_is_json_that_others_read(finished: Run) -> None:
     text = (finished.folder / "summary.json").read_text()
     assert "NaN" not in text
     assert json.loads(text)["best"]["val_loss"] == finished.summary["best"]["val_loss"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--config-dir", "nowhere"), "--config-dir=nowhere"),
+        (("--config-path", "elsewhere"), "--config-dir=FOLDER"),
+        (("--experimental-rerun", "job.pickle"), "unpickles"),
+        (("--resolve",), "--cfg"),
+        (("hydra.mode=MULTIRUN", "seed=0,1"), "-m"),
+        (("-m", "lr=glob(*)", "epochs=1"), "no job"),
+        (("hydra.run.dir=${nope}", "epochs=1"), "nope"),
+        (("hydra.job.name=${oc.decode:1}", "epochs=1"), "oc.decode"),
+    ],
+)
+def test_flags_and_settings_of_hydra(
+    arguments: tuple[str, ...], said: str, command_line: CommandLine, tmp_path: Path
+) -> None:
+    refused = command_line(*arguments)
+    assert refused.code == 2, refused.err
+    assert len(refused.err.splitlines()) == 1, refused.err
+    assert said in refused.err
+    assert list(tmp_path.iterdir()) == []

@@ -131,6 +131,29 @@ def test_function_must_be_said_again(
     assert not canary.exists()
 
 
+ASSEMBLED = "${oc.decode:'{a:{scheduler:custom,${oc.env:LRTRAIN_NOPE,func}tion:poison:half}}'}"
+"""A function that stands in no word of it."""
+
+
+@pytest.mark.parametrize("task", ["train", "preview"])
+@pytest.mark.parametrize("key", ["groups", "hyperparameters"])
+def test_function_that_is_put_together(
+    key: str, task: str, folder: Path, canary: Path, command_line: CommandLine
+) -> None:
+    path = folder / ".hydra" / "overrides.yaml"
+    path.write_text(path.read_text() + f"- {json.dumps(f'{key}={chr(34)}{ASSEMBLED}{chr(34)}')}\n")
+    one_line(command_line(f"resume={folder}", f"task={task}"))
+    one_line(command_line(*longer(folder), f"task={task}"))
+    command_line("task=evaluate", f"checkpoint={folder}")
+    assert not canary.exists()
+
+
+def test_what_is_put_together_from_other_keys_is_resumed(train: Train, command_line: CommandLine) -> None:
+    folder = train(*SMALL, "epochs=2", "log_every=${batch_size}").folder
+    assert command_line(*longer(folder)).code == 0
+    assert json.loads((folder / "summary.json").read_text())["config"]["log_every"] == 32
+
+
 def test_function_that_is_said_again(train: Train, canary: Path, command_line: CommandLine) -> None:
     code = ("scheduler=custom", "function=poison:half")
     folder = train(*SMALL, "epochs=2", *code).folder

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import SMALL, Result, python, read_csv
+from conftest import SMALL, CommandLine, Result, python, read_csv
 from omegaconf import OmegaConf
 
 
@@ -102,3 +102,19 @@ def test_refused_sweep_writes_nothing(tmp_path: Path) -> None:
     result = python("-m", "lrtrain", "-m", "lr=-1,-2", "scheduler=step,cosine", cwd=tmp_path)
     assert result.code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_in_folders_of_other_names(command_line: CommandLine, tmp_path: Path) -> None:
+    names = "hydra.sweep.subdir=by/${hydra.job.override_dirname}"
+    result = command_line("-m", *SMALL, "epochs=1", "seed=0,1", "hydra.sweep.dir=sweep", names)
+    assert result.code == 0, result.err
+    rows = read_csv(tmp_path / "sweep" / "summary.csv")
+    assert len(rows) == 2
+    assert all((tmp_path / "sweep" / row["job"] / "summary.json").is_file() for row in rows)
+    assert {row["seed"] for row in rows} == {"0", "1"}
+
+
+def test_jobs_without_their_overrides(command_line: CommandLine, tmp_path: Path) -> None:
+    result = command_line("-m", *SMALL, "epochs=1", "seed=0,1", "hydra.sweep.dir=sweep", "hydra.output_subdir=null")
+    assert result.code == 0, result.err
+    assert [row["status"] for row in read_csv(tmp_path / "sweep" / "summary.csv")] == ["finished", "finished"]

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from lrtrain.build import metric_mode
 from lrtrain.report.table import print_rows
-from lrtrain.runs import RunFolder, Table
+from lrtrain.runs import RunFolder, Table, job_folders, read_overrides
 
 METRICS = ("val_loss", "val_acc", "test_loss", "test_acc")
 COLUMNS = (
@@ -45,8 +45,10 @@ class SweepFolder(Callback):
 
 def summarise(folder: Path) -> None:
     """Write `summary.csv` into a sweep's folder, and print the ranking; a job that failed is a row too."""
-    jobs = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
-    rows = ranked([job_row(job) for job in jobs])
+    rows = ranked([job_row(job, folder) for job in job_folders(folder)])
+    if not rows:
+        print(f"no job has left a folder of its own below {folder}")
+        return
     others = dict.fromkeys(column for row in rows for column in row if column not in COLUMNS)
     table = Table(folder / "summary.csv", [*COLUMNS, *others])
     for row in rows:
@@ -62,12 +64,13 @@ def summarise(folder: Path) -> None:
     print(f"{len(rows)} jobs, failed: {failed}\n{folder / 'summary.csv'}\ntensorboard --logdir {folder}")
 
 
-def job_row(folder: Path) -> dict[str, Any]:
+def job_row(folder: RunFolder, sweep: Path) -> dict[str, Any]:
     """What is known of a job: from its summary, or that it has none."""
-    overrides = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
-    row: dict[str, Any] = {"job": folder.name, "overrides": " ".join(map(str, overrides)), "status": "failed"}
+    overrides = read_overrides(folder.overrides) if folder.overrides.is_file() else []
+    name = str(folder.path.relative_to(sweep))
+    row: dict[str, Any] = {"job": name, "overrides": " ".join(overrides), "status": "failed"}
     try:
-        summary = RunFolder(folder).read_summary()
+        summary = folder.read_summary()
     except FileNotFoundError:
         return row
     row |= {name: summary[name] for name in ("status", "strategy", "seed", "steps", "wall_s", "monitor")}

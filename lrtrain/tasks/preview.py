@@ -17,7 +17,7 @@ from lrtrain.configs import strategies
 from lrtrain.errors import RequestError
 from lrtrain.report.text_plot import text_plot, wants_log
 from lrtrain.resume import POLICIES, changes, plans_at, with_present_plan
-from lrtrain.runs import RunFolder, Segment, Table, read_table, write_bytes, write_text
+from lrtrain.runs import RunFolder, Segment, Table, job_folders, read_table, write_bytes, write_text
 from lrtrain.schedules import Feedback, Plan, registered
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _change(config: Config) -> _Change:
             build.under_feedback(segments[-1].config, build.plan(segments[-1].config, segments), step, state)
             for segments in (before, after)
         )
-    except (TypeError, KeyError, IndexError, AttributeError) as error:
+    except (TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
         raise RequestError(f"{folder.plan} or {checkpoint} is not as we write it ({error!r}): begin anew") from error
     changed = changes(before[-1].config, config)
     same_rule = state["rule"] == (new.feedback.name if new.feedback else None)
@@ -165,7 +165,7 @@ def overlay_jobs(folder: Path) -> None:
 
     from lrtrain.report.curves import Curve, overlay
 
-    jobs = [RunFolder(path) for path in sorted(folder.iterdir(), key=_number) if path.name.isdigit()]
+    jobs = job_folders(folder)
     done = [job for job in jobs if job.schedule_table.exists() and job.summary.exists()]
     if not done:
         print(f"no job has a preview: {folder}")
@@ -272,7 +272,10 @@ def _used_rates(path: str) -> dict[int, float]:
         raise RequestError(f"run={path}: there is no metrics.csv in it; give the folder of a run") from None
     if rows and "lr" not in rows[0]:
         raise RequestError(f"run={path}: it has several parameter groups, and no single learning rate to compare with")
-    return {int(row["step"]): float(row["lr"]) for row in rows if row["lr"]}
+    try:
+        return {int(row["step"]): float(row["lr"]) for row in rows if row["lr"]}
+    except (ValueError, KeyError):
+        raise RequestError(f"run={path}: its metrics.csv is damaged") from None
 
 
 def _difference(curve: Curve, used: Mapping[int, float], path: str) -> str:
@@ -385,7 +388,3 @@ def _labels(summaries: Iterable[Mapping[str, Any]]) -> list[str]:
         varied = [key for key in config if any(other.get(key) != config[key] for other in same)]
         labels.append(" ".join([name, *(f"{key}={config[key]}" for key in varied)]))
     return [f"{label} #{index}" if labels.count(label) > 1 else label for index, label in enumerate(labels)]
-
-
-def _number(path: Path) -> int:
-    return int(path.name) if path.name.isdigit() else -1
