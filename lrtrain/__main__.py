@@ -62,7 +62,8 @@ def _main() -> int:
     wants_trace = asked not in ("0", "") and os.environ.get("LOCAL_RANK", "0") == "0"  # others inherit our setting
     os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.raiseExceptions = False  # a log that cannot be written is no reason for a trace
-    SweepFolder.path, task, first = None, "", True
+    SweepFolder.path = SweepFolder.run = None
+    task, first = "", True
     try:
         _check_flags(args)
         if not (args.hydra_help or args.info or args.shell_completion):
@@ -202,13 +203,13 @@ def _hand_to_hydra(task: Callable[[DictConfig], Any] | None) -> None:
         hydra.main(config_path=str(config_dir()), config_name="config", version_base="1.3")(task or single)()
     except BrokenPipeError:
         raise
-    except OSError as error:
+    except (OSError, HydraException, OmegaConfBaseException) as error:
         if SweepFolder.run and SweepFolder.run.exists():
             RunFolder(SweepFolder.run).discard()
+        if not isinstance(error, OSError):
+            raise RequestError(first_line(error)) from error
         where = error.filename or SweepFolder.run or SweepFolder.path
         raise RequestError(f"cannot write to {where} ({error.strerror}); say where by hydra.run.dir=FOLDER") from error
-    except (HydraException, OmegaConfBaseException) as error:
-        raise RequestError(first_line(error)) from error
     if errors:
         raise errors[0]
 
