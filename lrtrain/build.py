@@ -92,7 +92,7 @@ def plan(config: Config, history: Sequence[Segment] = ()) -> Plan:
             continued(history, schedule),
             feedback(config),
             length,
-            updates(config["warmup"], length.at(0)),
+            updates(config["warmup"], length.at(0)) if len(history) == 1 else 0,  # else a ramp may be anywhere
             groups(history),
             hyperparameters(history),
         )

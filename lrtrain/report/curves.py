@@ -86,11 +86,11 @@ def thin(values: Sequence[float], most: int = POINTS) -> tuple[NDArray[np.int64]
     if count <= most:
         return np.arange(count), everything
     parts = most // 5
-    whole = everything[: count // parts * parts].reshape(parts, -1)
+    whole = np.pad(everything, (0, -count % parts), mode="edge").reshape(parts, -1)
     begin = np.arange(parts) * whole.shape[1]
     steepest = np.argpartition(np.abs(np.diff(everything)), -parts)[-parts:]
     kept = [begin, begin + whole.argmin(axis=1), begin + whole.argmax(axis=1), steepest, steepest + 1, [count - 1]]
-    steps = np.unique(np.concatenate(kept))[:most]
+    steps = np.unique(np.minimum(np.concatenate(kept), count - 1))[:most]
     steps[-1] = count - 1
     return steps, everything[steps]
 

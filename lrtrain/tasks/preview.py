@@ -51,8 +51,6 @@ def run(config: Config, folder: RunFolder) -> None:
 
     rates, text = table()
     write_text(folder.schedule_table, "step,epoch,lr\n" + text)
-    if change and change.changed:
-        plan = plan._replace(warmup=0)  # a ramp of the new plan may be anywhere
     curve = Curve(rates, plan.horizon.steps_per_epoch, plan.warmup)
     curves = {plan.strategy: curve} | {name: _curve(other) for name, other in others.items() if name != plan.strategy}
     if change:
