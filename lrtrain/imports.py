@@ -11,23 +11,25 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+SELDOM = 20_000, 10, 50
+"""New objects before a collection, of those before one of the next generation, and of these before one of all."""
+
 
 def import_large(module: str) -> ModuleType:
-    """Import a module that brings torch and Lightning along, without the garbage collector.
+    """Import a module that brings torch and Lightning along, with little work for the garbage collector.
 
     What is imported stays, and yet the collector would look through all of it many times on the way, and again when
     the process ends: that takes a third of the time from the start to the first step.
     """
     if module in sys.modules:  # to freeze again would keep the garbage of a sweep's jobs
         return sys.modules[module]
-    collects = gc.isenabled()
-    gc.disable()
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*SELDOM)
     try:
         return importlib.import_module(module)
     finally:
         gc.freeze()
-        if collects:
-            gc.enable()
+        gc.set_threshold(*thresholds)
 
 
 def by_path(text: str) -> Any:
