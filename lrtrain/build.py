@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 Config = Mapping[str, Any]
 Curve = Callable[[Progress], float]
 
+TRUE_TYPES = {"64-true": "float64", "bf16-true": "bfloat16", "16-true": "float16"}
+"""The precisions whose weights are not of torch's own type, with theirs."""
+
 FUSES = ("32-true", "64-true", "bf16-mixed")
 """The precisions in which updating all weights by one kernel is only faster.
 
@@ -371,6 +374,9 @@ def network(config: Config, inputs: Inputs | None, classes: int | None) -> nn.Mo
     name, parameters = named(config["model"])
     made = model(name, inputs, classes, **parameters)
     use_threads(config["threads"], made, None if name == "lightning" else inputs, config["batch_size"])
+    if config["trainer"]["precision"] in TRUE_TYPES:
+        # Lightning does so only when training begins: by then, a checkpoint's weights would have lost digits.
+        made.to(getattr(torch, TRUE_TYPES[config["trainer"]["precision"]]))
     if config["channels_last"]:
         if inputs is None or len(inputs.shape) != 3:
             raise ValueError(f"channels_last=true is for pictures; {config['dataset']['name']} has none")
@@ -538,5 +544,18 @@ def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> 
     )
     if made.precision != settings["precision"]:
         raise ValueError(f"trainer.precision={settings['precision']} needs a GPU: write {made.precision}")
+    _check_fused(config, made)
     made.fit_loop.epoch_loop = EpochLoop(made)
     return made
+
+
+def _check_fused(config: Config, trainer: pl.Trainer) -> None:
+    """Refuse to train by kernels that are wrong."""
+    precision = config["trainer"]["precision"]
+    if trainer.strategy.root_device.type != "cpu" or config["task"] != "train":
+        return
+    if config["optimizer"].get("fused") and precision in ("bf16-true", "16-true"):
+        raise ValueError(
+            f"optimizer.fused=true: torch's kernels for the CPU are wrong for weights of 16 bits "
+            f"(trainer.precision={precision}); leave it out"
+        )

@@ -118,6 +118,15 @@ def weights(state: dict[str, Tensor]) -> Tensor:
 SMALL = ("model=linear", "trainer.limit_train_batches=4", "epochs=3", "lr=0.5")
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", "64-true"])
+def test_learns_in_every_precision(precision: str, fit: Fit) -> None:
+    """As it comes, with momentum: ten classes are told apart after three epochs."""
+    _, folder = fit(f"trainer.precision={precision}", "epochs=3")
+    assert folder.read_summary()["final"]["val_acc"] > 0.85
+    types = {weight.dtype for name, weight in saved(folder)["state_dict"].items() if "weight" in name}
+    assert types == {{"bf16-true": torch.bfloat16, "64-true": torch.float64}.get(precision, torch.float32)}
+
+
 def averages(trained: list[Tensor], decay: float) -> list[np.ndarray[Any, Any]]:
     found = [trained[0].numpy()]
     for new in trained[1:]:
@@ -297,6 +306,10 @@ REFUSED = {
     "ema=1": "ema must be a number in [0, 1)",
     "compile=yes": "compile must be true or false",
     "optimizer=muon model=cnn channels_last=true": "leave out channels_last",
+    "optimizer.fused=true trainer.precision=bf16-true": "wrong for weights of 16 bits (trainer.precision=bf16-true)",
+    "optimizer=adamw optimizer.fused=true trainer.precision=16-true": "(trainer.precision=16-true); leave it out",
+    "ema=0.9 trainer.precision=bf16-true": "too coarse for ema to average; write trainer.precision=bf16-mixed",
+    "ema=0.9 trainer.precision=16-true": "too coarse for ema",
     "trainer=fsdp": "torch finds no GPU here; write trainer=auto",
     "trainer=fsdp trainer.gradient_clip_val=1": "clips by value only",
     "trainer=fsdp ema=0.9": "ema needs them whole",
