@@ -270,7 +270,7 @@ def horizon(config: Config, devices: int | None = None) -> Horizon:
         devices = device_count(config) or 1
     name, parameters = named(config["dataset"])
     if name == "custom":
-        return Horizon(_custom_updates(config, max(devices, 1)), config["epochs"])
+        return Horizon(_updates(config, _custom_batches(config, max(devices, 1))), config["epochs"])
     try:
         size = dataset(name).train_size(**parameters)
     except TypeError as error:
@@ -280,8 +280,34 @@ def horizon(config: Config, devices: int | None = None) -> Horizon:
     batches = math.floor(batches) if config["drop_last"] else math.ceil(batches)
     if not batches:
         raise ValueError(f"batch_size={config['batch_size']} with drop_last leaves no batch of {samples:,} samples")
-    batches = _limited(batches, config["trainer"]["overfit_batches"] or config["trainer"]["limit_train_batches"])
-    return Horizon(math.ceil(batches / config["trainer"]["accumulate_grad_batches"]), config["epochs"])
+    return Horizon(_updates(config, batches), config["epochs"])
+
+
+def _updates(config: Config, batches: int | None) -> int:
+    """The updates in an epoch of so many batches; None where the data does not say how many there are."""
+    trainer = config["trainer"]
+    limit, key = _limit(config, "limit_train_batches")
+    if batches is not None:
+        used = limited(batches, limit, f"{key} of {{}} training batches")
+    elif isinstance(limit, int):
+        used = limit
+    else:
+        raise ValueError("dataset.function: its training loader has no length; give trainer.limit_train_batches=N")
+    every = trainer["val_check_interval"]
+    if isinstance(every, int) and every > used:
+        raise ValueError(
+            f"trainer.val_check_interval={every} is more than the {used:,} batches of an epoch: write a smaller number, "
+            "or trainer.check_val_every_n_epoch=N"
+        )
+    return math.ceil(used / int(trainer["accumulate_grad_batches"]))
+
+
+def _limit(config: Config, key: str) -> tuple[float, str]:
+    """How many of the batches Lightning uses, and the key and value that say so."""
+    if config["trainer"]["overfit_batches"] and key != "limit_test_batches":
+        key = "overfit_batches"
+    limit = config["trainer"][key]
+    return limit, f"trainer.{key}={limit}"
 
 
 def device_count(config: Config) -> int | None:
@@ -356,12 +382,47 @@ def cadence(config: Config, horizon: Horizon) -> Cadence:
     return Cadence(updates=max(1, updates(span, horizon.at(0))))
 
 
-def _limited(batches: int, limit: float) -> int:
-    """Lightning's `limit_train_batches`: a number of batches, or a share of them."""
-    limited = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-    if not limited:
-        raise ValueError(f"{limit:.3g} of {batches:,} batches is less than one: give their number")
-    return limited
+def limited(batches: int, limit: float, said: str) -> int:
+    """Of so many batches those that Lightning uses: a number of them, or a share.
+
+    Args:
+        batches: There are.
+        limit: The number (int) or share (float).
+        said: What asked for it, with ``{}`` where the number of the batches belongs.
+
+    Raises:
+        ValueError: There would be none.
+    """
+    used = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    if not used:
+        raise ValueError(f"{said.format(f'{batches:,}')} is less than one: give their number")
+    return used
+
+
+def check_measuring(config: Config, data: pl.LightningDataModule, devices: int) -> None:
+    """Refuse what would be found out only after the training: a share of the batches that is less than one.
+
+    Args:
+        config: The composed configuration, as plain values.
+        data: That it makes.
+        devices: How many train together.
+    """
+    for part, key in (("validation", "limit_val_batches"), ("test", "limit_test_batches")):
+        limit, asked = _limit(config, key)
+        if isinstance(limit, int) or limit == 1:
+            continue
+        for batches in _measuring_batches(config, data, part, devices):
+            limited(batches, limit, f"{asked} of {{}} {part} batches")
+
+
+def _measuring_batches(config: Config, data: pl.LightningDataModule, part: str, devices: int) -> list[int]:
+    """The batches of each loader of a part, on the device that has the fewest; of those that say how many."""
+    from lrtrain.training.custom import measuring_batches
+    from lrtrain.training.data import Data
+
+    if isinstance(data, Data):
+        return [data.measuring_batches(part, devices)]
+    return [math.ceil(batches / devices) for batches in measuring_batches(part, **_custom_data(config))]
 
 
 def network(config: Config, inputs: Inputs | None, classes: int | None) -> nn.Module:
@@ -388,14 +449,10 @@ def network(config: Config, inputs: Inputs | None, classes: int | None) -> nn.Mo
     return made
 
 
-def _custom_updates(config: Config, devices: int) -> int:
-    """The updates in an epoch of a user's data: it is made, and asked."""
+def _custom_batches(config: Config, devices: int) -> int | None:
+    """The training batches in an epoch of a user's data, on each device: it is made, and asked."""
     batches = _look(config).batches
-    limit = config["trainer"]["overfit_batches"] or config["trainer"]["limit_train_batches"]
-    if batches is None and not isinstance(limit, int):
-        raise ValueError("dataset.function: its training loader has no length; give trainer.limit_train_batches=N")
-    used = int(limit) if batches is None else _limited(math.ceil(batches / devices), limit)
-    return math.ceil(used / int(config["trainer"]["accumulate_grad_batches"]))
+    return None if batches is None else math.ceil(batches / devices)
 
 
 def _look(config: Config) -> Look:

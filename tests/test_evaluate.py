@@ -133,12 +133,24 @@ def test_classes_that_do_not_occur(shape: tuple[int, ...]) -> None:
 
 
 def test_model_and_data_are_those_of_the_run(train: Train, evaluate: Task) -> None:
-    done = train(*SMALL[1:], "epochs=2", "model=mlp", "model.hidden=[16,8]", "trainer.limit_test_batches=1")
+    done = train(*SMALL[1:], "epochs=2", "model=mlp", "model.hidden=[16,8]")
     config = evaluate(f"checkpoint={done.folder}").summary["config"]
     assert config["model"] == done.summary["config"]["model"]
-    assert config["trainer"]["limit_test_batches"] == 1
     assert config["scheduler"] == "step"
     plain(done.folder, mlp.mlp(Inputs((1, 8, 8)), 10, hidden=[16, 8], dropout=0.2))
+
+
+@pytest.mark.parametrize("limited", ["trainer.limit_test_batches=1", "experiment=limit", "experiment=overfit epochs=2"])
+def test_all_samples_whatever_the_run_was_tested_on(
+    limited: str, train: Train, evaluate: Task, predict: Task, command_line: CommandLine
+) -> None:
+    """Unless this command itself says how many."""
+    asked = (f"checkpoint={train(*SMALL, 'epochs=1', *limited.split()).folder}", "split=train")
+    assert [task(*asked).summary["count"] for task in (evaluate, predict)] == [1257, 1257]
+    assert evaluate(*asked, "trainer.limit_test_batches=2").summary["count"] == 2 * 512
+    assert evaluate(*asked, "experiment=limit").summary["count"] == 512
+    less = command_line("task=evaluate", *asked, "trainer.limit_test_batches=0.3")
+    one_line(less, "trainer.limit_test_batches=0.3 of 3 train batches is less than one")
 
 
 def test_what_is_taken_over_from_a_run(tmp_path: Path) -> None:

@@ -100,17 +100,22 @@ def load(config: Config, folder: RunFolder) -> Trained:
         if model == "lightning" or not isinstance(data, Data):
             own = "a LightningModule" if model == "lightning" else "a LightningDataModule"
             raise ValueError(f"task={config['task']} does not know what {own} of yours measures; call its own test")
-        splits = data.splits
-        network = build.network(config, splits.inputs, splits.classes)
+        network = build.network(config, data.splits.inputs, data.splits.classes)
         step = load_weights(checkpoint, network, f"model={model}")
         trainer = build.trainer({**config, "trainer": settings, "logger": {"name": "none"}}, folder, [])
+        _asked_about(data, config)
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, MisconfigurationException) as error:
         raise RequestError(str(error).strip().splitlines()[0]) from error
-    # The loop over the test split takes its samples in order, and in large batches.
-    data.splits = splits._replace(test=getattr(splits, config["split"]))
-    if not len(data.test_dataloader()):
-        raise RequestError(f"dataset={dataset} has no sample in its {config['split']} split; give another split=")
     return Trained(network, data, trainer, checkpoint, step, f"{model} on {dataset}, {config['split']} split")
+
+
+def _asked_about(data: Data, config: Config) -> None:
+    """Make the split that is asked about the test split, whose loop takes its samples in order, in large batches."""
+    split, limit = config["split"], config["trainer"]["limit_test_batches"]
+    data.splits = data.splits._replace(test=getattr(data.splits, split))
+    if not (batches := len(data.test_dataloader())):
+        raise ValueError(f"dataset={config['dataset']['name']} has no sample in its {split} split; give another split=")
+    build.limited(batches, limit, f"trainer.limit_test_batches={limit} of {{}} {split} batches")
 
 
 def summary(config: Config, trained: Trained, began: float) -> dict[str, Any]:

@@ -110,6 +110,7 @@ def _prepare(config: Config, folder: RunFolder, scale: float | None) -> _Parts:
         segments = _segments(config, start[1] if start and resumes else None, devices)
         plan = build.plan(config, segments)
         data = build.data(config)
+        build.check_measuring(config, data, devices)
         module = build.module(config, plan, *build.inputs_and_classes(config, data))
         module.make_scheduler(module.make_optimizer())
         if start:

@@ -157,6 +157,37 @@ def _look_at(function: str, parameters: str, offered: tuple[tuple[str, Any], ...
     return Look(batches, tuple(batch[0].shape[1:]), integers=not batch[0].is_floating_point())
 
 
+def measuring_batches(part: str, function: str, parameters: Mapping[str, Any] | None, **offered: Any) -> list[int]:
+    """Make a user's LightningDataModule and ask each loader of a part for its batches; for those that have a length.
+
+    Args:
+        part: ``validation`` or ``test``.
+        function: As of `data_module`, like what follows.
+        parameters: Likewise.
+        offered: Likewise.
+    """
+    name, stage = ("val_dataloader", "fit") if part == "validation" else ("test_dataloader", "test")
+    with isolate_rng():
+        data = data_module(function, parameters, **offered)
+        if not is_overridden(name, data):
+            return []
+        try:
+            data.prepare_data()
+            data.setup(stage)
+            loaders = getattr(data, name)()
+        except Exception as error:  # whatever calling somebody's code runs into
+            said = f"{type(error).__name__}: {error}"
+            raise ValueError(f"dataset.function={function} gives no {part} batches: {said}") from error
+    return [length for loader in _several(loaders) if (length := sized_len(loader)) is not None]
+
+
+def _several(loaders: Any) -> list[Any]:
+    """The loaders that a user's method gives: one, or several in a list or by name."""
+    if isinstance(loaders, Mapping):
+        return list(loaders.values())
+    return list(loaders) if isinstance(loaders, list | tuple) else [loaders]
+
+
 def _length(loader: Any) -> int | None:
     """The batches of a loader; of several, which Lightning begins anew until the longest ends, of that."""
     if isinstance(loader, Mapping):
