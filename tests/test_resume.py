@@ -163,6 +163,8 @@ EXACTLY: dict[str, tuple[str, int, Callable[[Any], None]]] = {
     "average of weights of 64 bits": ("ema=0.9 trainer.precision=64-true", 13, terminate),
     "weights of 16 bits": ("model=mlp trainer.precision=bf16-true scheduler=cosine", 13, terminate),
     "parameter groups": ("groups={.*bias:{lr_mult:2}}", 13, terminate),
+    "a new loader every epoch": ("+trainer.reload_dataloaders_every_n_epochs=1", 13, terminate),
+    "a new loader every epoch, error": ("+trainer.reload_dataloaders_every_n_epochs=1 epochs=4", 22, fail),
     "log points far apart": ("log_every=4 checkpoint_every=7st", 22, fail),
     "no log": ("model=linear logger=none", 13, fail),
     "early stopping": ("early_stop=1 scheduler=constant lr=1.0 epochs=6 checkpoint_every=7st", 17, fail),

@@ -46,12 +46,17 @@ class Data(pl.LightningDataModule):
         self._position: dict[str, int] | None = None
 
     def train_dataloader(self) -> Loader:
-        """Shuffled batches, from where a resumed run had stopped."""
+        """Shuffled batches, from where a resumed run had stopped, or the loader before this one is."""
         again = getattr(self.trainer, "overfit_batches", 0)  # the same batches in every epoch
         shuffle = self.shuffle and not again
         order = {"shuffle": shuffle, "seed": self.seed, "drop_last": self.drop_last, "augment": self.augment}
-        self._train = self._loader(self.splits.train, self.batch_size, workers=self.workers, **order)
-        if self._position:
+        before, self._train = (
+            self._train,
+            self._loader(self.splits.train, self.batch_size, workers=self.workers, **order),
+        )
+        if before:
+            self._train.follow(before)
+        elif self._position:
             self._train.load_state_dict(self._position)
         return self._train
 
