@@ -46,7 +46,7 @@ from lrtrain.schedules.schedule import formula
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
-    from torch import nn
+    from torch import Tensor, nn
 
     from lrtrain.training.checkpoints import Cadence
     from lrtrain.training.custom import Look
@@ -296,7 +296,7 @@ def _updates(config: Config, batches: int | None) -> int:
     every = trainer["val_check_interval"]
     if isinstance(every, int) and every > used:
         raise ValueError(
-            f"trainer.val_check_interval={every} is more than the {used:,} batches of an epoch: write a smaller number, "
+            f"trainer.val_check_interval={every} is more than the {used:,} batches of an epoch: write fewer, "
             "or trainer.check_val_every_n_epoch=N"
         )
     return math.ceil(used / int(trainer["accumulate_grad_batches"]))
@@ -400,29 +400,36 @@ def limited(batches: int, limit: float, said: str) -> int:
 
 
 def check_measuring(config: Config, data: pl.LightningDataModule, devices: int) -> None:
-    """Refuse what would be found out only after the training: a share of the batches that is less than one.
+    """Refuse what would be found out only after the training: batches that cannot be measured, or less than one.
 
     Args:
         config: The composed configuration, as plain values.
         data: That it makes.
         devices: How many train together.
+
+    Raises:
+        ValueError: There is such a part.
     """
-    for part, key in (("validation", "limit_val_batches"), ("test", "limit_test_batches")):
-        limit, asked = _limit(config, key)
-        if isinstance(limit, int) or limit == 1:
-            continue
-        for batches in _measuring_batches(config, data, part, devices):
-            limited(batches, limit, f"{asked} of {{}} {part} batches")
-
-
-def _measuring_batches(config: Config, data: pl.LightningDataModule, part: str, devices: int) -> list[int]:
-    """The batches of each loader of a part, on the device that has the fewest; of those that say how many."""
     from lrtrain.training.custom import measuring_batches
     from lrtrain.training.data import Data
 
-    if isinstance(data, Data):
-        return [data.measuring_batches(part, devices)]
-    return [math.ceil(batches / devices) for batches in measuring_batches(part, **_custom_data(config))]
+    for part, key in (("validation", "limit_val_batches"), ("test", "limit_test_batches")):
+        limit, asked = _limit(config, key)
+        counts: list[int | None]
+        if isinstance(data, Data):
+            counts = [data.measuring_batches(part, devices)]
+        elif config["model"]["name"] != "lightning" or not (isinstance(limit, int) or limit == 1):
+            counts = measuring_batches(part, **_custom_data(config))
+        else:
+            continue
+        if len(counts) > 1 and config["model"]["name"] != "lightning":
+            raise ValueError(
+                f"dataset.function: there are {len(counts)} {part} loaders, and a model of ours is measured on one; "
+                "use model=lightning"
+            )
+        for batches in counts:
+            if batches is not None:
+                limited(batches, limit, f"{asked} of {{}} {part} batches")
 
 
 def network(config: Config, inputs: Inputs | None, classes: int | None) -> nn.Module:
@@ -489,7 +496,23 @@ def inputs_and_classes(config: Config, data: pl.LightningDataModule) -> tuple[In
             raise ValueError(
                 "dataset.function: its inputs are whole numbers; give dataset.tokens, or make them float32"
             )
+        _check_labels(found.labels, config["dataset"]["classes"])
     return inputs, config["dataset"]["classes"]
+
+
+def _check_labels(labels: Tensor | None, classes: int) -> None:
+    """Refuse labels of a first batch that are none of the classes."""
+    import torch
+
+    assert labels is not None, "the batch is a pair"
+    if labels.dtype != torch.int64:
+        raise ValueError(f"dataset.function: its labels must be whole numbers of torch.int64, they are {labels.dtype}")
+    if labels.numel() and not 0 <= labels.min() <= labels.max() < classes:
+        ends = f"from {labels.min()} to {labels.max()}"
+        raise ValueError(
+            f"dataset.classes={classes}: labels are then from 0 to {classes - 1}, but those of its first training "
+            f"batch are {ends}"
+        )
 
 
 def module(config: Config, plan: Plan, inputs: Inputs | None, classes: int | None) -> Scheduled:
@@ -589,16 +612,18 @@ def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> 
     if settings["profiler"]:
         kind = {"simple": "SimpleProfiler", "advanced": "AdvancedProfiler", "pytorch": "PyTorchProfiler"}
         settings["profiler"] = getattr(profilers, kind[settings["profiler"]])(folder.path, folder.profile)
-    made = pl.Trainer(
-        **settings,
-        max_epochs=config["epochs"],
-        logger=EventFile(folder) if config["logger"]["name"] == "tensorboard" else False,
-        callbacks=callbacks,
-        default_root_dir=folder.path,
-        enable_checkpointing=True,
-        enable_model_summary=False,
-        num_sanity_val_steps=1 if config["model"]["name"] == "lightning" else 0,  # to see which metrics it logs
-    )
+    ours = {
+        "max_epochs": config["epochs"],
+        "logger": EventFile(folder) if config["logger"]["name"] == "tensorboard" else False,
+        "callbacks": callbacks,
+        "default_root_dir": folder.path,
+        "enable_checkpointing": True,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 1 if config["model"]["name"] == "lightning" else 0,  # to see which metrics it logs
+    }
+    for key in settings.keys() & ours.keys():
+        raise ValueError(f"trainer.{key} is set by lrtrain itself: leave it out")
+    made = pl.Trainer(**settings, **ours)
     if made.precision != settings["precision"]:
         raise ValueError(f"trainer.precision={settings['precision']} needs a GPU: write {made.precision}")
     _check_fused(config, made)

@@ -220,6 +220,20 @@ def test_overfitting_sees_the_same_batches(fit: Fit, monkeypatch: pytest.MonkeyP
     assert not torch.equal(seen[0], seen[1])
 
 
+def test_new_loaders_go_on_with_the_order(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, original = [], Classifier.training_step
+
+    def training_step(module: Classifier, batch: Any, batch_idx: int) -> Tensor:
+        seen.append(batch[1].tolist())
+        return original(module, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", training_step)
+    fit(*SMALL)
+    fit(*SMALL, "+trainer.reload_dataloaders_every_n_epochs=1")
+    assert seen[:12] == seen[12:]
+    assert len({str(labels) for labels in seen[:12]}) == 12, "an order of its own for each of three epochs"
+
+
 def test_overfitting_brings_the_loss_to_nothing(fit: Fit) -> None:
     _, folder = fit("experiment=overfit", "model.dropout=0")
     assert float(read_csv(folder.metrics)[-1]["train_loss"]) < 0.01
@@ -308,6 +322,9 @@ REFUSED = {
     "trainer.precision=16-mixed trainer=cpu": "trainer.precision=16-mixed needs a GPU: write bf16-mixed",
     "trainer.gradient_clip_val=0": "trainer.gradient_clip_val must be a number > 0",
     "trainer.gradient_clip_algorithm=nrom": "trainer.gradient_clip_algorithm must be norm or value",
+    "+trainer.enable_checkpointing=false": "trainer.enable_checkpointing is set by lrtrain itself: leave it out",
+    "+trainer.callbacks=[]": "trainer.callbacks is set by lrtrain itself",
+    "+trainer.num_sanity_val_steps=2": "trainer.num_sanity_val_steps is set by lrtrain itself",
     "ema=1": "ema must be a number in [0, 1)",
     "compile=yes": "compile must be true or false",
     "optimizer=muon model=cnn channels_last=true": "leave out channels_last",
