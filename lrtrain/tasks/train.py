@@ -173,6 +173,7 @@ def _announcement(config: Config, parts: _Parts) -> list[str]:
     origin = [f"{begins} from {parts.start[0]}, update {parts.start[1]:,}"] if parts.start else []
     if isinstance(parts.data, Data):
         origin.append(f"{config['dataset']['name']}: {parts.data.splits.sentence()}")
+        origin.extend(parts.data.splits.remarks)
     if config["model"]["name"] == "lightning":
         ours = f"optimizer={config['optimizer']['name']} and scheduler={config['scheduler']}"
         origin.append(f"{ours} take the place of configure_optimizers in {config['model']['function']}")
