@@ -413,23 +413,26 @@ def check_measuring(config: Config, data: pl.LightningDataModule, devices: int) 
     from lrtrain.training.custom import measuring_batches
     from lrtrain.training.data import Data
 
-    for part, key in (("validation", "limit_val_batches"), ("test", "limit_test_batches")):
-        limit, asked = _limit(config, key)
-        counts: list[int | None]
-        if isinstance(data, Data):
-            counts = [data.measuring_batches(part, devices)]
-        elif config["model"]["name"] != "lightning" or not (isinstance(limit, int) or limit == 1):
-            counts = measuring_batches(part, **_custom_data(config))
-        else:
-            continue
-        if len(counts) > 1 and config["model"]["name"] != "lightning":
+    ours = config["model"]["name"] != "lightning"
+    limits = {"validation": _limit(config, "limit_val_batches"), "test": _limit(config, "limit_test_batches")}
+    counts: dict[str, list[int | None]]
+    if isinstance(data, Data):
+        counts = {part: [data.measuring_batches(part, devices)] for part in limits}
+    elif ours or any(limit < 1 for limit, _ in limits.values()):
+        counts = measuring_batches(**_custom_data(config))
+    else:
+        return
+    for part, loaders in counts.items():
+        if ours and len(loaders) > 1:
             raise ValueError(
-                f"dataset.function: there are {len(counts)} {part} loaders, and a model of ours is measured on one; "
+                f"dataset.function: there are {len(loaders)} {part} loaders, and a model of ours is measured on one; "
                 "use model=lightning"
             )
-        for batches in counts:
+        limit, asked = limits[part]
+        for batches in loaders:
             if batches is not None:
-                limited(batches, limit, f"{asked} of {{}} {part} batches")
+                own = batches if isinstance(data, Data) else math.ceil(batches / devices)
+                limited(own, limit, f"{asked} of {{}} {part} batches")
 
 
 def network(config: Config, inputs: Inputs | None, classes: int | None) -> nn.Module:

@@ -162,29 +162,27 @@ def _look_at(function: str, parameters: str, offered: tuple[tuple[str, Any], ...
 
 
 def measuring_batches(
-    part: str, function: str, parameters: Mapping[str, Any] | None, **offered: Any
-) -> list[int | None]:
-    """Make a user's LightningDataModule and ask each loader of a part for its batches; None of those without a length.
+    function: str, parameters: Mapping[str, Any] | None, **offered: Any
+) -> dict[str, list[int | None]]:
+    """Make a user's LightningDataModule, as `data_module`, and ask what it measures on.
 
-    Args:
-        part: ``validation`` or ``test``.
-        function: As of `data_module`, like what follows.
-        parameters: Likewise.
-        offered: Likewise.
+    Returns:
+        The batches of each loader for ``validation`` and for ``test``; None of a loader without a length.
     """
-    name, stages = ("val_dataloader", ("fit",)) if part == "validation" else ("test_dataloader", ("fit", "test"))
+    found: dict[str, list[int | None]] = {}
     with isolate_rng():
         data = data_module(function, parameters, **offered)
-        if not is_overridden(name, data):
-            return []
-        try:
-            data.prepare_data()
-            for stage in stages:
+        for part, method, stage in (("validation", "val_dataloader", "fit"), ("test", "test_dataloader", "test")):
+            if not is_overridden(method, data):
+                continue
+            try:
+                data.prepare_data()
                 data.setup(stage)
-            return [sized_len(loader) for loader in _several(getattr(data, name)())]
-        except Exception as error:  # whatever calling somebody's code runs into
-            said = f"{type(error).__name__}: {error}"
-            raise ValueError(f"dataset.function={function} gives no {part} batches: {said}") from error
+                found[part] = [sized_len(loader) for loader in _several(getattr(data, method)())]
+            except Exception as error:  # whatever calling somebody's code runs into
+                said = f"{type(error).__name__}: {error}"
+                raise ValueError(f"dataset.function={function} gives no {part} batches: {said}") from error
+    return found
 
 
 def _several(loaders: Any) -> list[Any]:
