@@ -170,6 +170,8 @@ def _evaluating(overrides: list[str], multirun: bool) -> list[str]:
         raise RequestError(f"task={_value('task', overrides)} takes one checkpoint; leave out -m")
     checkpoint = find_checkpoint(_value("checkpoint", overrides) or "best", Path("outputs"))
     merged = [word for word in overrides_of(checkpoint, overrides) if key_of(word) != "checkpoint"]
+    if not {"trainer.limit_test_batches", "experiment"} & set(map(key_of, overrides)):
+        merged.append("trainer.limit_test_batches=1.0")  # what shortened a run says nothing of what it is asked now
     return [*merged, f"checkpoint={_quoted(checkpoint)}"]
 
 

@@ -46,7 +46,7 @@ from lrtrain.schedules.schedule import formula
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
-    from torch import nn
+    from torch import Tensor, nn
 
     from lrtrain.training.checkpoints import Cadence
     from lrtrain.training.custom import Look
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 
 Config = Mapping[str, Any]
 Curve = Callable[[Progress], float]
+
+TRUE_TYPES = {"64-true": "float64", "bf16-true": "bfloat16", "16-true": "float16"}
+"""The precisions whose weights are not of torch's own type, with theirs."""
 
 FUSES = ("32-true", "64-true", "bf16-mixed")
 """The precisions in which updating all weights by one kernel is only faster.
@@ -267,7 +270,7 @@ def horizon(config: Config, devices: int | None = None) -> Horizon:
         devices = device_count(config) or 1
     name, parameters = named(config["dataset"])
     if name == "custom":
-        return Horizon(_custom_updates(config, max(devices, 1)), config["epochs"])
+        return Horizon(_updates(config, _custom_batches(config, max(devices, 1))), config["epochs"])
     try:
         size = dataset(name).train_size(**parameters)
     except TypeError as error:
@@ -277,8 +280,34 @@ def horizon(config: Config, devices: int | None = None) -> Horizon:
     batches = math.floor(batches) if config["drop_last"] else math.ceil(batches)
     if not batches:
         raise ValueError(f"batch_size={config['batch_size']} with drop_last leaves no batch of {samples:,} samples")
-    batches = _limited(batches, config["trainer"]["overfit_batches"] or config["trainer"]["limit_train_batches"])
-    return Horizon(math.ceil(batches / config["trainer"]["accumulate_grad_batches"]), config["epochs"])
+    return Horizon(_updates(config, batches), config["epochs"])
+
+
+def _updates(config: Config, batches: int | None) -> int:
+    """The updates in an epoch of so many batches; None where the data does not say how many there are."""
+    trainer = config["trainer"]
+    limit, key = _limit(config, "limit_train_batches")
+    if batches is not None:
+        used = limited(batches, limit, f"{key} of {{}} training batches")
+    elif isinstance(limit, int):
+        used = limit
+    else:
+        raise ValueError("dataset.function: its training loader has no length; give trainer.limit_train_batches=N")
+    every = trainer["val_check_interval"]
+    if isinstance(every, int) and every > used:
+        raise ValueError(
+            f"trainer.val_check_interval={every} is more than the {used:,} batches of an epoch: write fewer, "
+            "or trainer.check_val_every_n_epoch=N"
+        )
+    return math.ceil(used / int(trainer["accumulate_grad_batches"]))
+
+
+def _limit(config: Config, key: str) -> tuple[float, str]:
+    """How many of the batches Lightning uses, and the key and value that say so."""
+    if config["trainer"]["overfit_batches"] and key != "limit_test_batches":
+        key = "overfit_batches"
+    limit = config["trainer"][key]
+    return limit, f"trainer.{key}={limit}"
 
 
 def device_count(config: Config) -> int | None:
@@ -353,12 +382,57 @@ def cadence(config: Config, horizon: Horizon) -> Cadence:
     return Cadence(updates=max(1, updates(span, horizon.at(0))))
 
 
-def _limited(batches: int, limit: float) -> int:
-    """Lightning's `limit_train_batches`: a number of batches, or a share of them."""
-    limited = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-    if not limited:
-        raise ValueError(f"{limit:.3g} of {batches:,} batches is less than one: give their number")
-    return limited
+def limited(batches: int, limit: float, said: str) -> int:
+    """Of so many batches those that Lightning uses: a number of them, or a share.
+
+    Args:
+        batches: There are.
+        limit: The number (int) or share (float).
+        said: What asked for it, with ``{}`` where the number of the batches belongs.
+
+    Raises:
+        ValueError: There would be none.
+    """
+    used = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    if not used:
+        raise ValueError(f"{said.format(f'{batches:,}')} is less than one: give their number")
+    return used
+
+
+def check_measuring(config: Config, data: pl.LightningDataModule, devices: int) -> None:
+    """Refuse what would be found out only after the training: batches that cannot be measured, or less than one.
+
+    Args:
+        config: The composed configuration, as plain values.
+        data: That it makes.
+        devices: How many train together.
+
+    Raises:
+        ValueError: There is such a part.
+    """
+    from lrtrain.training.custom import measuring_batches
+    from lrtrain.training.data import Data
+
+    ours = config["model"]["name"] != "lightning"
+    limits = {"validation": _limit(config, "limit_val_batches"), "test": _limit(config, "limit_test_batches")}
+    counts: dict[str, list[int | None]]
+    if isinstance(data, Data):
+        counts = {part: [data.measuring_batches(part, devices)] for part in limits}
+    elif ours or any(limit < 1 for limit, _ in limits.values()):
+        counts = measuring_batches(**_custom_data(config))
+    else:
+        return
+    for part, loaders in counts.items():
+        if ours and len(loaders) > 1:
+            raise ValueError(
+                f"dataset.function: there are {len(loaders)} {part} loaders, and a model of ours is measured on one; "
+                "use model=lightning"
+            )
+        limit, asked = limits[part]
+        for batches in loaders:
+            if batches is not None:
+                own = batches if isinstance(data, Data) else math.ceil(batches / devices)
+                limited(own, limit, f"{asked} of {{}} {part} batches")
 
 
 def network(config: Config, inputs: Inputs | None, classes: int | None) -> nn.Module:
@@ -371,6 +445,9 @@ def network(config: Config, inputs: Inputs | None, classes: int | None) -> nn.Mo
     name, parameters = named(config["model"])
     made = model(name, inputs, classes, **parameters)
     use_threads(config["threads"], made, None if name == "lightning" else inputs, config["batch_size"])
+    if config["trainer"]["precision"] in TRUE_TYPES:
+        # Lightning does so only when training begins: by then, a checkpoint's weights would have lost digits.
+        made.to(getattr(torch, TRUE_TYPES[config["trainer"]["precision"]]))
     if config["channels_last"]:
         if inputs is None or len(inputs.shape) != 3:
             raise ValueError(f"channels_last=true is for pictures; {config['dataset']['name']} has none")
@@ -382,14 +459,10 @@ def network(config: Config, inputs: Inputs | None, classes: int | None) -> nn.Mo
     return made
 
 
-def _custom_updates(config: Config, devices: int) -> int:
-    """The updates in an epoch of a user's data: it is made, and asked."""
+def _custom_batches(config: Config, devices: int) -> int | None:
+    """The training batches in an epoch of a user's data, on each device: it is made, and asked."""
     batches = _look(config).batches
-    limit = config["trainer"]["overfit_batches"] or config["trainer"]["limit_train_batches"]
-    if batches is None and not isinstance(limit, int):
-        raise ValueError("dataset.function: its training loader has no length; give trainer.limit_train_batches=N")
-    used = int(limit) if batches is None else _limited(math.ceil(batches / devices), limit)
-    return math.ceil(used / int(config["trainer"]["accumulate_grad_batches"]))
+    return None if batches is None else math.ceil(batches / devices)
 
 
 def _look(config: Config) -> Look:
@@ -426,7 +499,23 @@ def inputs_and_classes(config: Config, data: pl.LightningDataModule) -> tuple[In
             raise ValueError(
                 "dataset.function: its inputs are whole numbers; give dataset.tokens, or make them float32"
             )
+        _check_labels(found.labels, config["dataset"]["classes"])
     return inputs, config["dataset"]["classes"]
+
+
+def _check_labels(labels: Tensor | None, classes: int) -> None:
+    """Refuse labels of a first batch that are none of the classes."""
+    import torch
+
+    assert labels is not None, "the batch is a pair"
+    if labels.dtype != torch.int64:
+        raise ValueError(f"dataset.function: its labels must be whole numbers of torch.int64, they are {labels.dtype}")
+    if labels.numel() and not 0 <= labels.min() <= labels.max() < classes:
+        ends = f"from {labels.min()} to {labels.max()}"
+        raise ValueError(
+            f"dataset.classes={classes}: labels are then from 0 to {classes - 1}, but those of its first training "
+            f"batch are {ends}"
+        )
 
 
 def module(config: Config, plan: Plan, inputs: Inputs | None, classes: int | None) -> Scheduled:
@@ -526,17 +615,32 @@ def trainer(config: Config, folder: RunFolder, callbacks: list[pl.Callback]) -> 
     if settings["profiler"]:
         kind = {"simple": "SimpleProfiler", "advanced": "AdvancedProfiler", "pytorch": "PyTorchProfiler"}
         settings["profiler"] = getattr(profilers, kind[settings["profiler"]])(folder.path, folder.profile)
-    made = pl.Trainer(
-        **settings,
-        max_epochs=config["epochs"],
-        logger=EventFile(folder) if config["logger"]["name"] == "tensorboard" else False,
-        callbacks=callbacks,
-        default_root_dir=folder.path,
-        enable_checkpointing=True,
-        enable_model_summary=False,
-        num_sanity_val_steps=1 if config["model"]["name"] == "lightning" else 0,  # to see which metrics it logs
-    )
+    ours = {
+        "max_epochs": config["epochs"],
+        "logger": EventFile(folder) if config["logger"]["name"] == "tensorboard" else False,
+        "callbacks": callbacks,
+        "default_root_dir": folder.path,
+        "enable_checkpointing": True,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 1 if config["model"]["name"] == "lightning" else 0,  # to see which metrics it logs
+    }
+    for key in settings.keys() & ours.keys():
+        raise ValueError(f"trainer.{key} is set by lrtrain itself: leave it out")
+    made = pl.Trainer(**settings, **ours)
     if made.precision != settings["precision"]:
         raise ValueError(f"trainer.precision={settings['precision']} needs a GPU: write {made.precision}")
+    _check_fused(config, made)
     made.fit_loop.epoch_loop = EpochLoop(made)
     return made
+
+
+def _check_fused(config: Config, trainer: pl.Trainer) -> None:
+    """Refuse to train by kernels that are wrong."""
+    precision = config["trainer"]["precision"]
+    if trainer.strategy.root_device.type != "cpu" or config["task"] != "train":
+        return
+    if config["optimizer"].get("fused") and precision in ("bf16-true", "16-true"):
+        raise ValueError(
+            f"optimizer.fused=true: torch's kernels for the CPU are wrong for weights of 16 bits "
+            f"(trainer.precision={precision}); leave it out"
+        )

@@ -293,6 +293,13 @@ def _check_together(values: dict[str, Any]) -> None:
     clips = trainer["gradient_clip_val"] is not None
     if clips and optimizer.get("fused") and trainer["precision"] == "16-mixed":
         raise RequestError("optimizer.fused=true scales 16-mixed gradients back too late to clip them: leave one out")
+    if values["dataset"]["name"] == "custom" and any(values["augment"].values()):
+        raise RequestError("augment is for pictures of ours: leave it out, and have your dataset.function change yours")
+    if values["ema"] and trainer["precision"] in ("bf16-true", "16-true"):
+        raise RequestError(
+            f"trainer.precision={trainer['precision']}: weights of 16 bits are too coarse for ema to average; "
+            "write trainer.precision=bf16-mixed"
+        )
     if optimizer["name"] == "muon" and values["channels_last"]:
         raise RequestError("optimizer.name=muon takes a convolution as a matrix: leave out channels_last")
     if trainer["strategy"] == "fsdp":

@@ -78,7 +78,7 @@ def test_memory_or_disk(in_memory: bool | None, free: float, expected: bool, mon
     monkeypatch.setattr("lrtrain.datasets.sources.free_memory", lambda: free)
     labels = np.arange(10)
     train, other = Streamed(Rows(), np.arange(10), labels), Streamed(Rows(), np.arange(10, 15), labels[:5])
-    found = placed((train, other, other), in_memory)
+    found = placed((train, other, other), in_memory, "numbers")
     assert [source.in_memory for source in found] == [expected] * 3
     assert whole(found[1])[0].tolist() == [[place] * 4 for place in range(10, 15)]
 

@@ -110,6 +110,27 @@ def test_quotes_and_blank_lines(file: Path) -> None:
     assert load(file, "\ufeffcolour,size,kind\r\n" + "\r\n".join(rows)).inputs.shape == (2,)
 
 
+def test_names_and_kinds_of_columns(file: Path) -> None:
+    assert load(file, forty()).names == ("common", "rare")
+    assert load(file).remarks == ("columns: 1 of numbers, 1 of texts: colour",)
+    assert load(file, drop=["size"]).remarks == ("columns: 1 of texts: colour",)
+    assert load(file, table([f"{row},{row % 2}" for row in range(20)], "size,kind")).names == ("0", "1")
+
+
+def test_column_that_one_value_makes_texts(file: Path, train: Train) -> None:
+    """It is said once, with the place, when a run begins."""
+    rows = [f"{row},{'' if row % 4 else 'NA'},{row % 2}" for row in range(40)]
+    rows[17] = "17 cm,,1"
+    file.write_text(table(rows))
+    run = train(*SMALL, "dataset=csv", f"dataset.file={file}", "dataset.target=kind", "epochs=1")
+    said = "warning: column 'size' is taken for texts, as line 19 has '17 cm'; most of its values are numbers"
+    assert run.result.out.count("columns: 1 of numbers, 1 of texts: size\n") == 1
+    assert run.result.out.count(said) == 1
+    file.write_text(table([*(f"{row},,{row % 2}" for row in range(2000)), "17 cm,,1"]))
+    with pytest.raises(RequestError, match=r"2,001 different texts, as line 2002 has '17 cm', which is no number"):
+        load(file)
+
+
 def test_dropped_columns(file: Path) -> None:
     assert load(file, forty(), drop=["colour"]).inputs.shape == (1,)
     assert load(file, drop=["size"]).inputs.shape == (4,)

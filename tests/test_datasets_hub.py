@@ -91,6 +91,43 @@ def test_folder_of_pictures(in_memory: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(("mode", "dtype"), [("I;16", np.uint16), ("I", np.int32), ("F", np.float32)])
+def test_pictures_of_many_bits(mode: str, dtype: type, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for place in range(20):
+        file = tmp_path / "pictures" / ("cat", "dog")[place % 2] / f"{place}.tiff"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 5), 300 + place, dtype)).save(file)
+    with pytest.raises(RequestError, match=f"image has pictures of more than 8 bits a pixel \\(mode {mode}\\)"):
+        load(tmp_path / "pictures")
+
+
+def test_classes_have_their_names(hub: Any, tmp_path: Path) -> None:
+    """Those of folders and of texts; whole numbers and booleans have none."""
+    picture_folder(tmp_path / "pictures", {"train": 10})
+    assert load(tmp_path / "pictures").names == ("cat", "dog")
+    table = {
+        "numbers": [[float(row)] for row in range(20)],
+        "text": ["b" if row % 2 else "a" for row in range(20)],
+        "whole": [row % 2 for row in range(20)],
+        "truth": [row % 2 == 1 for row in range(20)],
+    }
+    hub.Dataset.from_dict(table).to_parquet(str(tmp_path / "table.parquet"))
+    found = {label: load(tmp_path / "table.parquet", image="numbers", label=label) for label in list(table)[1:]}
+    assert [splits.names for splits in found.values()] == [("a", "b"), None, None]
+    assert all(labels.tolist() == (inputs[:, 0] % 2).tolist() for s in found.values() for inputs, labels in parts(s))
+
+
+def test_numbers_that_are_not_finite(hub: Any, tmp_path: Path) -> None:
+    numbers = [[float(row), float("nan") if row == 7 else 0.0] for row in range(20)]
+    table = {"numbers": numbers, "kind": ["b" if row % 2 else "a" for row in range(20)]}
+    hub.Dataset.from_dict(table).to_parquet(str(tmp_path / "table.parquet"))
+    with pytest.raises(RequestError, match="numbers: the sample at index 7 holds a number that is nan, inf"):
+        load(tmp_path / "table.parquet", image="numbers", label="kind")
+
+
+@pytest.mark.usefixtures("hub")
 def test_pictures_of_different_sizes(tmp_path: Path) -> None:
     picture_folder(tmp_path / "pictures", {"train": 10})
     picture_folder(tmp_path / "pictures", {"test": 3}, (6, 6))

@@ -73,6 +73,23 @@ def test_refused(inputs: Any, labels: Any, said: str, tmp_path: Path) -> None:
     assert len(str(refused.value).splitlines()) == 1
 
 
+def test_labels_of_two_kinds(tmp_path: Path) -> None:
+    """False is 0, true is 1."""
+    settings = arrays(tmp_path, np.arange(40.0).reshape(20, 2), np.arange(20) % 4 == 1)
+    splits = dataset("npy").load(**settings, in_memory=None)
+    assert splits.classes == 2
+    for inputs, labels in parts(splits):
+        assert labels.tolist() == (inputs[:, 0] / 2 % 4 == 1).astype(int).tolist()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_inputs_that_are_not_finite(value: float, tmp_path: Path) -> None:
+    inputs = np.ones((20, 3))
+    inputs[13, 1] = value
+    with pytest.raises(RequestError, match=r"dataset\.inputs: the sample at index 13 holds a number that is nan, inf"):
+        dataset("npy").load(**arrays(tmp_path, inputs, np.arange(20) % 2), in_memory=True)
+
+
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"text", pickle.dumps([1])], ids=ascii)
 def test_damage(content: bytes, tmp_path: Path) -> None:
     settings = arrays(tmp_path, np.zeros((20, 3)), np.arange(20) % 2)

@@ -86,6 +86,7 @@ def test_idx(name: str, below: bool, tmp_path: Path) -> None:
         assert np.array_equal(part[1], numbers)
     assert (splits.inputs, splits.classes) == (((1, 28, 28), None), 10)
     assert dataset(name).train_size(data_dir=str(tmp_path)) == 50
+    assert (splits.names or [None] * 10)[9] == {"mnist": None, "fashion_mnist": "Ankle boot"}[name]
 
 
 @pytest.mark.usefixtures("small")
@@ -203,6 +204,7 @@ def test_cifar(name: str, tmp_path: Path) -> None:
         assert part[0].reshape(len(rows), 3, 1024) == pytest.approx(pixels, abs=1e-5)
         assert np.array_equal(part[1], rows[:, label_bytes - 1])
     assert (splits.inputs.shape, splits.classes) == ((3, 32, 32), classes)
+    assert (splits.names or [None] * 10)[9] == {"cifar10": "truck", "cifar100": None}[name]
     assert dataset(name).train_size(data_dir="") == 50
 
 
@@ -273,6 +275,6 @@ def test_what_is_not_as_it_should_be_is_not_kept(served: bytes | None, site: str
     if served:
         (tmp_path / "site" / "a").write_bytes(served)
     with pytest.raises(RequestError, match=f"{site}.*data_dir") as refused:
-        files.public("letters", str(tmp_path / "data"), {"a": md5(b"A").hexdigest()}, site)
+        files.public("letters", str(tmp_path / "data" / "far" / "below"), {"a": md5(b"A").hexdigest()}, site)
     assert len(str(refused.value).splitlines()) == 1
     assert not (tmp_path / "data").exists()

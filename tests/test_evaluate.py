@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,16 @@ import pytest
 import torch
 from conftest import SMALL, CommandLine, Result, Run, Train, read_csv
 from lightning.pytorch import Trainer
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 from torch import nn
 
 from lrtrain.configs import config_dir, tasks
-from lrtrain.datasets import Inputs, Splits, digits
+from lrtrain.datasets import Inputs, Splits, digits, fashion_mnist
 from lrtrain.datasets.sources import InMemory
 from lrtrain.models import linear, mlp
+from lrtrain.report import confusion
 from lrtrain.report.confusion import confusion_picture, confusions
 from lrtrain.resume import overrides_of
 from lrtrain.training.evaluation import Evaluation
@@ -133,12 +137,24 @@ def test_classes_that_do_not_occur(shape: tuple[int, ...]) -> None:
 
 
 def test_model_and_data_are_those_of_the_run(train: Train, evaluate: Task) -> None:
-    done = train(*SMALL[1:], "epochs=2", "model=mlp", "model.hidden=[16,8]", "trainer.limit_test_batches=1")
+    done = train(*SMALL[1:], "epochs=2", "model=mlp", "model.hidden=[16,8]")
     config = evaluate(f"checkpoint={done.folder}").summary["config"]
     assert config["model"] == done.summary["config"]["model"]
-    assert config["trainer"]["limit_test_batches"] == 1
     assert config["scheduler"] == "step"
     plain(done.folder, mlp.mlp(Inputs((1, 8, 8)), 10, hidden=[16, 8], dropout=0.2))
+
+
+@pytest.mark.parametrize("limited", ["trainer.limit_test_batches=1", "experiment=limit", "experiment=overfit epochs=2"])
+def test_all_samples_whatever_the_run_was_tested_on(
+    limited: str, train: Train, evaluate: Task, predict: Task, command_line: CommandLine
+) -> None:
+    """Unless this command itself says how many."""
+    asked = (f"checkpoint={train(*SMALL, 'epochs=1', *limited.split()).folder}", "split=train")
+    assert [task(*asked).summary["count"] for task in (evaluate, predict)] == [1257, 1257]
+    assert evaluate(*asked, "trainer.limit_test_batches=2").summary["count"] == 2 * 512
+    assert evaluate(*asked, "experiment=limit").summary["count"] == 512
+    less = command_line("task=evaluate", *asked, "trainer.limit_test_batches=0.3")
+    one_line(less, "trainer.limit_test_batches=0.3 of 3 train batches is less than one")
 
 
 def test_what_is_taken_over_from_a_run(tmp_path: Path) -> None:
@@ -370,6 +386,53 @@ def test_help_has_every_key_of_every_task(command_line: CommandLine) -> None:
         section = out.partition(f"\n  task={name} ")[2].partition("\n  task=")[0]
         assert section, name
         assert all(f"\n    {key}=" in section for key in keys), name
+
+
+def test_classes_have_their_names(train: Train, evaluate: Task, tmp_path: Path) -> None:
+    """Whole in the files, in one line of limited length in the table; brackets are no style."""
+    names = ["[bold] and short", f"a name that is {'very ' * 20}long"]
+    rows = [f'{row % 2 + row / 99},"{names[row % 2]}"' for row in range(60)]
+    (tmp_path / "table.csv").write_text("\n".join(["size,kind", *rows]))
+    asked = ("dataset=csv", f"dataset.file={tmp_path}/table.csv", "dataset.target=kind")
+    done = evaluate(f"checkpoint={train(*SMALL, *asked, 'epochs=1').folder}")
+    assert [row["class"] for row in read_csv(done.folder / "per_class.csv")] == names
+    table = read_csv(done.folder / "confusion.csv")
+    assert list(table[0]) == ["true", *names]
+    assert [row["true"] for row in table] == names
+    printed = [line.strip() for line in done.result.out.splitlines()]
+    assert any(line.startswith("[bold] and short  ") for line in printed)
+    assert any(line.startswith("a name that is very very very very very…  ") for line in printed)
+
+
+NAMED = {
+    "2 long names": ["the first of two long names", "the second of two long names, $6"],
+    "10 names": list(fashion_mnist.FASHION_MNIST.names or ()),
+    "65 numbers": list(map(str, range(65))),
+    "65 names": [f"some class with the name {index}" for index in range(65)],
+    "300 numbers": list(map(str, range(300))),
+}
+
+
+@pytest.mark.parametrize("labels", NAMED.values(), ids=NAMED.keys())
+def test_names_stand_apart_in_the_picture(labels: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(confusion, "png", drawn.append)
+    confusion_picture(np.diag(np.full(len(labels), 99)), labels, "title")
+    [figure] = drawn
+    figure.draw_without_rendering()
+    ticks = figure.axes[0].get_xticklabels()
+    places = [tick.get_window_extent() for tick in ticks]
+    apart = places[1].x1 - places[0].x1
+    height = float(ticks[0].get_fontsize()) * figure.dpi / 72
+    if angle := float(ticks[0].get_rotation()):
+        assert apart * math.sin(math.radians(angle)) > 1.1 * height, "across the lines"
+    else:
+        assert all(left.x1 + height / 2 < right.x0 for left, right in pairwise(places))
+    assert not any(tick.get_parse_math() for tick in ticks), "a dollar is one"
+    for place in (*places, *(tick.get_window_extent() for tick in figure.axes[0].get_yticklabels())):
+        assert 0 <= place.x0 < place.x1 <= figure.bbox.x1
+        assert 0 <= place.y0 < place.y1 <= figure.bbox.y1
+    assert figure.axes[0].get_window_extent().width > 0.85 * figure.axes[0].get_window_extent().height
 
 
 def test_most_frequent_errors_first() -> None:

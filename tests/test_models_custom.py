@@ -90,6 +90,28 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         ("model=mlp", *ENDLESS, "dataset.classes=3", "trainer.limit_train_batches=2"),
         "no pairs (inputs, labels); use model=lightning",
     ),
+    "data, augmented": ((*LIT, *DATA, "augment.flip=true"), "augment is for pictures of ours"),
+    "data, labels beyond the classes": (
+        ("model=mlp", *DATA, "dataset.classes=2"),
+        "dataset.classes=2: labels are then from 0 to 1, but those of its first training batch are from 0 to 2",
+    ),
+    "data, labels that are no numbers of classes": (
+        ("model=mlp", "dataset=custom", "dataset.function=user_code:Fractions", "dataset.classes=3"),
+        "torch.int64, they are torch.float32",
+    ),
+    "data, share of the validation": (
+        (*LIT, *DATA, "trainer.limit_val_batches=0.4"),
+        "trainer.limit_val_batches=0.4 of 2 validation batches is less than one",
+    ),
+    "data, share of the test": (
+        (*LIT, "dataset=custom", "dataset.function=user_code:TestedData", "trainer.limit_test_batches=0.4"),
+        "trainer.limit_test_batches=0.4 of 2 test batches is less than one",
+    ),
+    "data, interval": ((*LIT, *DATA, "trainer.val_check_interval=3"), "more than the 2 batches of an epoch"),
+    "data, two validations": (
+        ("model=mlp", "dataset=custom", "dataset.function=user_code:TwiceMeasured", "dataset.classes=3"),
+        "there are 2 validation loaders, and a model of ours is measured on one; use model=lightning",
+    ),
     "data, tokens or numbers": (
         ("model=mlp", "dataset=custom", "dataset.function=user_code:WholeNumbers", "dataset.classes=3"),
         "give dataset.tokens",
@@ -137,6 +159,27 @@ def test_each_event_of_a_lightning_module_is_written_once(lit: Run) -> None:
         assert [(event.step, event.value) for event in events.Scalars(name)] == [
             (step, pytest.approx(value, rel=1e-6)) for step, value in expected.items()
         ]
+
+
+TWICE = (
+    "dataset=custom",
+    "dataset.function=user_code:TwiceMeasured",
+    "model=lightning",
+    "model.function=user_code:Twice",
+)
+
+
+@pytest.mark.parametrize("monitor", ["val_loss/dataloader_idx_1", "val_size"])
+def test_several_validation_loaders(monitor: str, train: Train, command_line: CommandLine) -> None:
+    """The feedback looks at one of them, or at what the module makes of all."""
+    run = train(*TWICE, *SHORT[:3], f"monitor={monitor}", "monitor_mode=min", "scheduler=plateau", "patience=0")
+    names = ["val_loss/dataloader_idx_0", "val_loss/dataloader_idx_1", "val_size"]
+    assert sorted(list(run.rows[0])[-5:-2]) == names
+    assert all(len(run.series(name)) == 2 for name in names)
+    assert run.summary["best"][monitor] == min(run.series(monitor).values())
+    unknown = command_line(*TWICE, *SHORT, "monitor=val_loss")
+    assert unknown.code == REFUSED
+    assert f"there are {', '.join(names)}" in unknown.err
 
 
 def test_lightning_module_with_a_test(train: Train) -> None:

@@ -22,6 +22,7 @@ from lrtrain.tasks.train import run as run_training
 from lrtrain.training.loader import Batch
 from lrtrain.training.module import Classifier
 from lrtrain.training.muon import split
+from lrtrain.training.optimizers import LEFT_OUT as LEFT_OUT_OF_ALL
 from lrtrain.training.optimizers import OPTIMIZERS, optimizer, optimizer_class
 
 NAMES = sorted(OPTIMIZERS)
@@ -72,10 +73,9 @@ def test_settings_are_those_of_the_library(name: str) -> None:
 
 
 def test_all_of_torch_is_there() -> None:
-    """But for LBFGS and SparseAdam, which the schedule cannot count and no model here needs."""
     theirs = {kind for kind in vars(torch.optim).values() if isinstance(kind, type) and issubclass(kind, Optimizer)}
     ours = {optimizer_class(name) for name in NAMES} | {torch.optim.Muon}
-    assert theirs - ours == {Optimizer, torch.optim.LBFGS, torch.optim.SparseAdam}
+    assert theirs - ours == {Optimizer, *LEFT_OUT_OF_ALL} == {Optimizer, torch.optim.LBFGS, torch.optim.SparseAdam}
 
 
 def test_every_number_has_a_rule() -> None:
@@ -251,6 +251,8 @@ def test_optimizer_of_the_users_own(train: Train, tmp_path: Path, monkeypatch: p
         ("optimizer=custom optimizer.function=torch.optim", "optimizer.function must be a place such as"),
         ("optimizer=custom optimizer.function=no_such:Thing", "names 'no_such:Thing', which cannot be imported"),
         ("optimizer=custom optimizer.function=math:sqrt", "math:sqrt is not a torch.optim.Optimizer"),
+        ("optimizer=custom optimizer.function=torch.optim:LBFGS", "torch.optim:LBFGS evaluates the loss several times"),
+        ("optimizer=custom optimizer.function=torch.optim:SparseAdam", "takes sparse gradients only"),
         ("optimizer=prodigy groups={1.*:0.1}", "optimizer=prodigy has one rate for all parameters"),
         ("optimizer=adafactor optimizer.eps=[1,2,x]", "optimizer.eps must be"),
         ("optimizer=schedulefree_sgd ema=0.9", "averages the weights itself: leave out ema"),

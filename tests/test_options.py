@@ -42,6 +42,7 @@ OPTIONS = {
     "the same batches": "trainer.overfit_batches=2",
     "the same share of batches": "trainer.overfit_batches=1.0",
     "often validated": "trainer.val_check_interval=4",
+    "validated at the end of an epoch": "trainer.val_check_interval=10",
     "muon": "optimizer=muon lr=0.1 optimizer.adamw_lr=0.1",
     "schedule-free": "optimizer=schedulefree_sgd lr=0.1",
     "prodigy": "optimizer=prodigy lr=0.1",
@@ -116,6 +117,15 @@ def weights(state: dict[str, Tensor]) -> Tensor:
 
 
 SMALL = ("model=linear", "trainer.limit_train_batches=4", "epochs=3", "lr=0.5")
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", "64-true"])
+def test_learns_in_every_precision(precision: str, fit: Fit) -> None:
+    """As it comes, with momentum: ten classes are told apart after three epochs."""
+    _, folder = fit(f"trainer.precision={precision}", "epochs=3")
+    assert folder.read_summary()["final"]["val_acc"] > 0.85
+    types = {weight.dtype for name, weight in saved(folder)["state_dict"].items() if "weight" in name}
+    assert types == {{"bf16-true": torch.bfloat16, "64-true": torch.float64}.get(precision, torch.float32)}
 
 
 def averages(trained: list[Tensor], decay: float) -> list[np.ndarray[Any, Any]]:
@@ -210,6 +220,20 @@ def test_overfitting_sees_the_same_batches(fit: Fit, monkeypatch: pytest.MonkeyP
     assert not torch.equal(seen[0], seen[1])
 
 
+def test_new_loaders_go_on_with_the_order(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, original = [], Classifier.training_step
+
+    def training_step(module: Classifier, batch: Any, batch_idx: int) -> Tensor:
+        seen.append(batch[1].tolist())
+        return original(module, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", training_step)
+    fit(*SMALL)
+    fit(*SMALL, "+trainer.reload_dataloaders_every_n_epochs=1")
+    assert seen[:12] == seen[12:]
+    assert len({str(labels) for labels in seen[:12]}) == 12, "an order of its own for each of three epochs"
+
+
 def test_overfitting_brings_the_loss_to_nothing(fit: Fit) -> None:
     _, folder = fit("experiment=overfit", "model.dropout=0")
     assert float(read_csv(folder.metrics)[-1]["train_loss"]) < 0.01
@@ -288,15 +312,26 @@ REFUSED = {
     "+trainer.limit_val_batches=1": "there is a trainer.limit_val_batches already: write it without +",
     "trainer.limit_train_batches=0": "trainer.limit_train_batches must be a whole number of batches >= 1, or a share",
     "trainer.limit_test_batches=1.5": "or a share of them up to 1.0, got 1.5",
-    "trainer.limit_train_batches=0.01": "0.01 of 40 batches is less than one",
-    "trainer.limit_val_batches=0.5": "limit_val_batches",
+    "trainer.limit_train_batches=0.01": "trainer.limit_train_batches=0.01 of 40 training batches is less than one",
+    "trainer.limit_val_batches=0.5": "trainer.limit_val_batches=0.5 of 1 validation batches is less than one",
+    "trainer.limit_test_batches=0.5": "trainer.limit_test_batches=0.5 of 1 test batches is less than one: give their",
+    "trainer.overfit_batches=0.5": "trainer.overfit_batches=0.5 of 1 validation batches is less than one",
+    "trainer.val_check_interval=41": "trainer.val_check_interval=41 is more than the 40 batches of an epoch",
+    "trainer.limit_train_batches=4 trainer.val_check_interval=5": "more than the 4 batches of an epoch",
     "trainer.precision=16": "trainer.precision must be 32-true or bf16-mixed",
     "trainer.precision=16-mixed trainer=cpu": "trainer.precision=16-mixed needs a GPU: write bf16-mixed",
     "trainer.gradient_clip_val=0": "trainer.gradient_clip_val must be a number > 0",
     "trainer.gradient_clip_algorithm=nrom": "trainer.gradient_clip_algorithm must be norm or value",
+    "+trainer.enable_checkpointing=false": "trainer.enable_checkpointing is set by lrtrain itself: leave it out",
+    "+trainer.callbacks=[]": "trainer.callbacks is set by lrtrain itself",
+    "+trainer.num_sanity_val_steps=2": "trainer.num_sanity_val_steps is set by lrtrain itself",
     "ema=1": "ema must be a number in [0, 1)",
     "compile=yes": "compile must be true or false",
     "optimizer=muon model=cnn channels_last=true": "leave out channels_last",
+    "optimizer.fused=true trainer.precision=bf16-true": "wrong for weights of 16 bits (trainer.precision=bf16-true)",
+    "optimizer=adamw optimizer.fused=true trainer.precision=16-true": "(trainer.precision=16-true); leave it out",
+    "ema=0.9 trainer.precision=bf16-true": "too coarse for ema to average; write trainer.precision=bf16-mixed",
+    "ema=0.9 trainer.precision=16-true": "too coarse for ema",
     "trainer=fsdp": "torch finds no GPU here; write trainer=auto",
     "trainer=fsdp trainer.gradient_clip_val=1": "clips by value only",
     "trainer=fsdp ema=0.9": "ema needs them whole",

@@ -162,6 +162,32 @@ class LitData(pl.LightningDataModule):
         return DataLoader(self.rest, 20)
 
 
+class TwiceMeasured(LitData):
+    """Two validation loaders."""
+
+    def val_dataloader(self) -> Any:
+        return [DataLoader(self.rest, 20), DataLoader(self.train, 25)]
+
+
+class Twice(Points):
+    """Measures a loss on each loader, and a size of its own at the end."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.log("val_loss", cross_entropy(self(batch[0]), batch[1]))
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val_size", sum(parameter.norm() for parameter in self.parameters()))
+
+
+class Fractions(LitData):
+    """Labels that are floating-point numbers."""
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        inputs, labels = self.train.tensors
+        self.train = self.rest = TensorDataset(inputs, labels / 2)
+
+
 class TestedData(LitData):
     """The same with a test set, and with a training loader that can go on in mid-epoch."""
 

@@ -49,6 +49,8 @@ class Splits(NamedTuple):
     Attributes:
         classes: How many labels there are.
         tokens: As in `Inputs`.
+        names: Of the classes; None where they are numbers only.
+        remarks: What a user should know of how the data was read, one line each.
     """
 
     train: Source
@@ -56,6 +58,8 @@ class Splits(NamedTuple):
     test: Source
     classes: int
     tokens: int | None = None
+    names: tuple[str, ...] | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> Inputs:

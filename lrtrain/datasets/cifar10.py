@@ -17,6 +17,7 @@ CIFAR10 = Pictures(
     test=10_000,
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2470, 0.2435, 0.2616),
+    names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 )
 TRAIN = [f"data_batch_{number}.bin" for number in range(1, 6)]
 

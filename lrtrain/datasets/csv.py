@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MISSING = {"", "?", "na", "n/a", "nan", "null", "none"}
 MOST_CATEGORIES = 1000
+MOST_NAMES = 10
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _LARGEST = 1e30  # its square is far from what a float can hold
 
@@ -32,12 +33,28 @@ class Table(NamedTuple):
         texts: Columns that hold anything else.
         labels: Each row's class, from 0.
         classes: Their names.
+        odd: Of columns that are texts although most of their values are numbers: the first value that is none, and its
+            line.
     """
 
     numbers: dict[str, list[float]]
     texts: dict[str, list[str]]
     labels: list[int]
     classes: list[str]
+    odd: dict[str, tuple[str, int]]
+
+    def remarks(self) -> tuple[str, ...]:
+        """What the columns are taken for, one line each."""
+        texts = list(self.texts)
+        shown = ", ".join(texts[:MOST_NAMES]) + (f" and {len(texts) - MOST_NAMES} more" * (len(texts) > MOST_NAMES))
+        kinds = [f"{len(self.numbers)} of numbers"] * bool(self.numbers) + [f"{len(texts)} of texts: {shown}"] * bool(
+            texts
+        )
+        odd = (
+            f"warning: column {name!r} is taken for texts, as line {line} has {value!r}; most of its values are numbers"
+            for name, (value, line) in self.odd.items()
+        )
+        return f"columns: {', '.join(kinds)}", *odd
 
 
 def train_size(file: str | None, target: str | int | None, drop: Sequence[str], validation: float, test: float) -> int:
@@ -77,7 +94,14 @@ def load(file: str | None, target: str | int | None, drop: Sequence[str], valida
     parts = [np.sort(np.concatenate(piece)) for piece in pieces]
     inputs = _features(table, parts[0])
     train, validating, testing = (InMemory(inputs[part], labels[part]) for part in parts)
-    return Splits(train, validating, testing, classes=len(table.classes))
+    return Splits(
+        train,
+        validating,
+        testing,
+        classes=len(table.classes),
+        names=tuple(table.classes),
+        remarks=table.remarks(),
+    )
 
 
 def _features(table: Table, train: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -143,15 +167,22 @@ def _table(path: Path, version: tuple[int, ...], target: str, drop: tuple[str, .
                 column.append(value.strip())
         by_name = dict(zip(names, columns, strict=True))
         labels, classes = _classes(by_name.pop(target), target, lines)
-        numbers, texts = {}, {}
+        numbers, texts, odd = {}, {}, {}
         for name, values in by_name.items():
             if name in drop:
                 continue
-            if all(_NUMBER.fullmatch(value) for value in values if value.lower() not in MISSING):
+            others = [
+                (value[:30], line)
+                for value, line in zip(values, lines, strict=True)
+                if not _NUMBER.fullmatch(value) and value.lower() not in MISSING
+            ]
+            if not others:
                 numbers[name] = _numbers(values, name, lines)
-            else:
-                texts[name] = _texts(values, name)
-    return Table(numbers, texts, labels, classes)
+                continue
+            if len(others) < sum(value.lower() not in MISSING for value in values) / 2:
+                odd[name] = others[0]
+            texts[name] = _texts(values, name, odd.get(name))
+    return Table(numbers, texts, labels, classes, odd)
 
 
 def _check_names(names: Sequence[str], target: str, drop: Sequence[str]) -> None:
@@ -194,8 +225,9 @@ def _numbers(values: Sequence[str], name: str, lines: Sequence[int]) -> list[flo
     return numbers
 
 
-def _texts(values: Sequence[str], name: str) -> list[str]:
+def _texts(values: Sequence[str], name: str, odd: tuple[str, int] | None) -> list[str]:
     texts = ["" if value.lower() in MISSING else value for value in values]
     if (count := len(set(texts))) > MOST_CATEGORIES:
-        raise ValueError(f"column {name!r} has {count:,} different texts; leave it out by dataset.drop=[...]")
+        why = f", as line {odd[1]} has {odd[0]!r}, which is no number" if odd else ""
+        raise ValueError(f"column {name!r} has {count:,} different texts{why}; leave it out by dataset.drop=[...]")
     return texts

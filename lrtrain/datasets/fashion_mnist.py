@@ -21,6 +21,10 @@ FASHION_MNIST = Pictures(
     mean=(0.2860,),
     first=(9, 0, 0, 3, 0, 2, 7, 2, 5, 5),
     std=(0.3530,),
+    names=(
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
 )
 
 

@@ -70,7 +70,7 @@ def public(dataset: str, data_dir: str, files: Mapping[str, str], url: str) -> P
             if all((folder / name).is_file() for name in files):
                 return folder
         missing = [name for name in files if not (home / dataset / name).is_file()]
-        made = [folder for folder in (home / dataset, home) if not folder.exists()]
+        made = [folder for folder in (home / dataset, home, *home.parents) if not folder.exists()]
     try:
         for name in missing:
             _fetch(f"{url}/{name}", files[name], home / dataset / name)

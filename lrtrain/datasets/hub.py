@@ -56,6 +56,11 @@ class Cells:
 
         if self.mode is None:
             return np.asarray(cell, np.float32)
+        if cell.mode[0] in "IF":
+            raise ValueError(
+                f"{self.column} has pictures of more than 8 bits a pixel (mode {cell.mode}): store them as of 8 bits, "
+                "or as arrays"
+            )
         picture = cell.convert(self.mode)
         if self.size:
             picture = picture.resize((self.size, self.size))
@@ -112,7 +117,7 @@ def load(
         classes = [name for name, kind in features.items() if _is(kind, "ClassLabel")]
         named = [name for name in LABELS if name in features]
         label = _column(features, label, "label", [name for name in named if name in classes] or classes or named)
-        labels, count = _labels(parts, label)
+        labels, count, names = _labels(parts, label)
         streams = []
         for part, own in zip(parts, labels, strict=True):
             cells = Cells(part.rows, image, size)
@@ -120,7 +125,7 @@ def load(
         if len({stream.shape for stream in streams}) > 1:
             raise ValueError("its splits differ in the size of their pictures; give dataset.size=PIXELS")
         train, validating, testing = streams
-        return Splits(*placed((train, validating, testing), in_memory), classes=count)
+        return Splits(*placed((train, validating, testing), in_memory, image), classes=count, names=names)
 
 
 def _parts(path: str | None, config: str | None, validation: float, test: float) -> list[Part]:
@@ -170,21 +175,23 @@ def _column(features: Mapping[str, Any], asked: str | None, key: str, found: Seq
     return name
 
 
-def _labels(parts: Sequence[Part], column: str) -> tuple[list[NDArray[np.int64]], int]:
-    """The labels of each part, and how many classes there are."""
+def _labels(parts: Sequence[Part], column: str) -> tuple[list[NDArray[np.int64]], int, tuple[str, ...] | None]:
+    """The labels of each part, how many classes there are, and their names if they have any."""
     import numpy as np
 
+    found: tuple[str, ...] | None = None
     values = [np.asarray(rows.select_columns([column])[:][column])[chosen] for rows, chosen in parts]
     feature = parts[0].rows.features[column]
     if values[0].dtype.kind == "U":
         names = np.unique(values[0])
         if unknown := set(np.concatenate(values[1:])) - set(names):
             raise ValueError(f"{column} has classes that there is nothing to learn of: {sorted(unknown)[:3]}")
-        values, count = [np.searchsorted(names, part) for part in values], len(names)
+        values, count, found = [np.searchsorted(names, part) for part in values], len(names), tuple(names.tolist())
     elif _is(feature, "ClassLabel"):
-        count = int(feature.num_classes)
+        count, found = int(feature.num_classes), tuple(map(str, feature.names))
     else:
+        values = [part.astype(np.int64) if part.dtype.kind == "b" else part for part in values]
         count = labels_and_classes(values[0], column)[1]
     if any(part.dtype.kind not in "iu" or part.min() < 0 or part.max() >= count for part in values):
         raise ValueError(f"{column} must have a class from 0 to {count - 1} in every row of every split")
-    return [part.astype(np.int64) for part in values], count
+    return [part.astype(np.int64) for part in values], count, found

@@ -49,7 +49,7 @@ def load(inputs: str | None, labels: str | None, validation: float, test: float,
 
     Args:
         inputs: Array of shape (n, ...), of bytes, which are scaled to [-1, 1], or of other numbers, which are not.
-        labels: Array of n whole numbers from 0.
+        labels: Array of n whole numbers from 0, or of booleans.
         validation: Share of the rows.
         test: Share of the rows.
         in_memory: None decides by the size and the memory that is free.
@@ -69,7 +69,7 @@ def load(inputs: str | None, labels: str | None, validation: float, test: float,
     train, validating, testing = (
         Streamed(rows, part, classes[part], scale) for part in places(len(array), validation, test)
     )
-    return Splits(*placed((train, validating, testing), in_memory), classes=count)
+    return Splits(*placed((train, validating, testing), in_memory, "dataset.inputs"), classes=count)
 
 
 def _inputs(path: str | None) -> Any:

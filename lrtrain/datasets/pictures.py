@@ -36,6 +36,7 @@ class Pictures(NamedTuple):
         mean: Of each channel of the training part, on a scale from 0 to 1.
         std: Likewise.
         first: The first training labels, where other datasets have files of the same names.
+        names: Of the classes, where they have any.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Pictures(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     first: tuple[int, ...] = ()
+    names: tuple[str, ...] | None = None
 
     def splits(self, read: Callable[[Pictures, Path], tuple[Bytes, Bytes, Bytes, Bytes]], data_dir: str) -> Splits:
         """The last 5,000 training pictures are for validation; pixels are scaled to [0, 1] and standardised.
@@ -72,6 +74,7 @@ class Pictures(NamedTuple):
             InMemory(images[own:], labels[own:], scale),
             InMemory(test_images, test_labels, scale),
             self.classes,
+            names=self.names,
         )
 
 

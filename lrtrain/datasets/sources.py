@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lrtrain.datasets import Source
+from lrtrain.errors import RequestError
 
 CHUNK = 1024
 """Samples that are read at a time on the way into memory."""
@@ -133,19 +134,37 @@ class Streamed:
         return InMemory(inputs, self.labels, self.scale)
 
 
-def placed(parts: tuple[Streamed, Streamed, Streamed], in_memory: bool | None) -> tuple[Source, Source, Source]:
+def placed(
+    parts: tuple[Streamed, Streamed, Streamed], in_memory: bool | None, what: str
+) -> tuple[Source, Source, Source]:
     """The parts of a dataset as they are, or read into memory.
 
     Args:
         parts: To train on, to validate, to test.
         in_memory: None reads them where that takes less than half of the memory that is free.
+        what: A person's name for the inputs.
+
+    Raises:
+        RequestError: What was read into memory is not finite.
     """
     if in_memory is None:
         in_memory = sum(part.nbytes for part in parts) < free_memory() / 2
     if not in_memory:
         return parts
-    train, validation, test = (part.in_one_piece() for part in parts)
+    train, validation, test = (_finite(part.in_one_piece(), part.places, what) for part in parts)
     return train, validation, test
+
+
+def _finite(samples: InMemory, places: NDArray[np.int64], what: str) -> InMemory:
+    """The samples, if a float32 can hold each of their numbers; `places` are theirs among all."""
+    inputs, most = samples.inputs, torch.finfo(torch.float32).max
+    if inputs.is_floating_point() and inputs.numel():
+        low, high = inputs.aminmax()  # NaN is the least and the most of all
+        if not (low >= -most and high <= most):
+            finite = (inputs.abs() <= most).flatten(1).all(1)
+            place = int(places[int(finite.int().argmin())])
+            raise RequestError(f"{what}: the sample at index {place:,} holds a number that is nan, inf or too large")
+    return samples
 
 
 def free_memory() -> float:

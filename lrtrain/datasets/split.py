@@ -36,7 +36,7 @@ def places(count: int, *shares: float) -> list[NDArray[np.int64]]:
 
 
 def labels_and_classes(values: ArrayLike, what: str) -> tuple[NDArray[np.int64], int]:
-    """Labels as int64, and how many classes there are.
+    """Labels as int64, and how many classes there are; false is 0, and true is 1.
 
     Raises:
         RequestError: They are not whole numbers from 0, one a sample, of two classes or more.
@@ -44,6 +44,8 @@ def labels_and_classes(values: ArrayLike, what: str) -> tuple[NDArray[np.int64],
     import numpy as np
 
     labels = np.asarray(values)
+    if labels.dtype == bool:
+        labels = labels.astype(np.int64)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise RequestError(f"{what} must have a whole number for each sample, got {labels.dtype} of {labels.shape}")
     if not len(labels) or labels.min() < 0 or not 1 <= labels.max() < len(labels):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +18,11 @@ Counts = NDArray[np.int64]
 
 SMALLEST = 5.0
 """Points of the smallest type that is legible."""
+CHARACTER = 0.62
+"""Of the size of the type, how wide a character is."""
 MOST_LABELS = 70
+MOST_CHARACTERS = 24
+"""Of a class's name in the picture."""
 TICKS = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 1)
 
 
@@ -29,8 +35,13 @@ def confusion_picture(counts: Counts, labels: Sequence[str], title: str) -> byte
         title: Above the picture.
     """
     classes = len(counts)
+    labels = [shortened(label, MOST_CHARACTERS) for label in labels]
     side = float(np.clip(3.2 + 0.22 * classes, 4.6, 12))  # of the matrix, in inches
-    figure = Figure(figsize=(side + 1.7, side + 0.6), dpi=110, layout="constrained")
+    cell = 72 * 0.85 * side / classes
+    ticks = _ticks(labels, cell)
+    figure = Figure(
+        figsize=(side + 1.7 + ticks.length / 72, side + 0.6 + ticks.height / 72), dpi=110, layout="constrained"
+    )
     axes = figure.add_subplot()
     axes.set_title(title, fontsize="medium", pad=8)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -40,8 +51,7 @@ def confusion_picture(counts: Counts, labels: Sequence[str], title: str) -> byte
     bar.ax.set_yticklabels([f"{100 * tick:g} %" for tick in TICKS])
     bar.set_label("share of the true class")
     bar.outline.set_visible(False)
-    cell = 72 * 0.85 * side / classes
-    _label(axes, labels, cell)
+    _label(axes, labels, ticks)
     if cell > SMALLEST:
         _grid(axes, classes)
     _write_counts(axes, counts, shares, cell)
@@ -56,16 +66,50 @@ def confusions(counts: Counts, most: int) -> list[tuple[int, int, int]]:
     return [(true, predicted, int(errors[true, predicted])) for true, predicted in found if errors[true, predicted]]
 
 
-def _label(axes: Axes, labels: Sequence[str], cell: float) -> None:
+def shortened(name: str, most: int) -> str:
+    """A name in one line of at most so many characters."""
+    line = " ".join(name.split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+
+
+class _Ticks(NamedTuple):
+    """How the classes are named at both axes.
+
+    Attributes:
+        every: Which of them are named.
+        size: Of the type, in points.
+        angle: Of the names below the picture, in degrees.
+        length: Of the longest name, in points.
+        height: What the names below the picture take, in points.
+    """
+
+    every: int
+    size: float
+    angle: int
+    length: float
+    height: float
+
+
+def _ticks(labels: Sequence[str], cell: float) -> _Ticks:
+    """Names that stand apart from each other; those that are wider than a cell are turned."""
     classes = len(labels)
     every = 1 if classes <= MOST_LABELS else 10 if classes <= 500 else 100
-    shown = range(0, classes, every)
     size = float(np.clip(0.8 * cell * every, SMALLEST, 10))
-    longest = max(len(labels[index]) for index in shown)
-    upright = longest * 0.62 * size > cell * every
-    axes.set_xticks(shown, [labels[index] for index in shown], fontsize=size, rotation=90 if upright else 0)
-    axes.set_yticks(shown, [labels[index] for index in shown], fontsize=size)
-    axes.tick_params(length=0 if every == 1 else 3, pad=3)
+    length = CHARACTER * size * max(len(label) for label in labels[::every])
+    turned = 45 if 2 * size < cell * every and length > 4 * size else 90
+    angle = 0 if length <= 0.75 * cell * every else turned
+    return _Ticks(every, size, angle, length, length * math.sin(math.radians(angle)))
+
+
+def _label(axes: Axes, labels: Sequence[str], ticks: _Ticks) -> None:
+    shown = range(0, len(labels), ticks.every)
+    names = [labels[index] for index in shown]
+    axes.set_xticks(shown, names, fontsize=ticks.size, rotation=ticks.angle, parse_math=False)
+    if ticks.angle == 45:
+        for name in axes.get_xticklabels():
+            name.set(ha="right", rotation_mode="anchor")
+    axes.set_yticks(shown, names, fontsize=ticks.size, parse_math=False)
+    axes.tick_params(length=0 if ticks.every == 1 else 3, pad=3)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
 

@@ -8,6 +8,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lrtrain.runs import RunFolder
 
@@ -47,8 +48,8 @@ def print_classes(columns: Sequence[str], rows: Sequence[Sequence[str]], mean: S
     table = Table(box=SIMPLE_HEAD)
     for column in columns:
         table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(*row)
+    for name, *numbers in rows:
+        table.add_row(Text(name), *numbers)  # a name in brackets is no style
     table.add_section()
     table.add_row(*mean)
     _console().print(table)

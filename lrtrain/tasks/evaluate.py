@@ -16,7 +16,7 @@ from torch import nn
 
 from lrtrain import build
 from lrtrain.errors import RequestError
-from lrtrain.report.confusion import confusion_picture, confusions
+from lrtrain.report.confusion import confusion_picture, confusions, shortened
 from lrtrain.report.table import print_classes
 from lrtrain.resume import find_checkpoint
 from lrtrain.runs import RunFolder, Table, write_bytes
@@ -31,6 +31,8 @@ PREFIX = {"test": "test", "validation": "val", "train": "train"}
 """What the metrics of a split are called, as in training."""
 MOST_ROWS = 30
 MOST_CONFUSIONS = 5
+MOST_CHARACTERS = 40
+"""Of a class's name in what is printed."""
 
 
 def run(config: Config, folder: RunFolder) -> float:
@@ -53,7 +55,7 @@ def run(config: Config, folder: RunFolder) -> float:
     counts = measured.pop("confusion").astype(np.int64)
     by_class = {name: measured.pop(f"{name}_by_class") for name in BY_CLASS}
     final = {f"{PREFIX[config['split']]}_{name}": float(value) for name, value in measured.items()}
-    labels = [str(index) for index in range(len(counts))]
+    labels = trained.data.splits.names or [str(index) for index in range(len(counts))]
     _write(folder, counts, by_class, labels, f"{trained.what}, accuracy {accuracy:.2%}")
     folder.write_summary({**summary(config, trained, began), "count": int(counts.sum()), "final": final})
 
@@ -62,7 +64,8 @@ def run(config: Config, folder: RunFolder) -> float:
     unit = "tokens" if evaluation.tokens else "samples"
     print(f"loss {float(measured['loss']):.4f}, accuracy {accuracy:.4f} of {counts.sum():,} {unit}")
     if wrong := confusions(counts, MOST_CONFUSIONS):
-        print("taken for another: " + ", ".join(f"{labels[t]} for {labels[p]} ({n:,})" for t, p, n in wrong))
+        short = [shortened(label, MOST_CHARACTERS) for label in labels]
+        print("taken for another: " + ", ".join(f"{short[t]} for {short[p]} ({n:,})" for t, p, n in wrong))
     print(f"{folder.path}\n{folder.confusion_picture}")
     return accuracy
 
@@ -100,17 +103,22 @@ def load(config: Config, folder: RunFolder) -> Trained:
         if model == "lightning" or not isinstance(data, Data):
             own = "a LightningModule" if model == "lightning" else "a LightningDataModule"
             raise ValueError(f"task={config['task']} does not know what {own} of yours measures; call its own test")
-        splits = data.splits
-        network = build.network(config, splits.inputs, splits.classes)
+        network = build.network(config, data.splits.inputs, data.splits.classes)
         step = load_weights(checkpoint, network, f"model={model}")
         trainer = build.trainer({**config, "trainer": settings, "logger": {"name": "none"}}, folder, [])
+        _asked_about(data, config)
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, MisconfigurationException) as error:
         raise RequestError(str(error).strip().splitlines()[0]) from error
-    # The loop over the test split takes its samples in order, and in large batches.
-    data.splits = splits._replace(test=getattr(splits, config["split"]))
-    if not len(data.test_dataloader()):
-        raise RequestError(f"dataset={dataset} has no sample in its {config['split']} split; give another split=")
     return Trained(network, data, trainer, checkpoint, step, f"{model} on {dataset}, {config['split']} split")
+
+
+def _asked_about(data: Data, config: Config) -> None:
+    """Make the split that is asked about the test split, whose loop takes its samples in order, in large batches."""
+    split, limit = config["split"], config["trainer"]["limit_test_batches"]
+    data.splits = data.splits._replace(test=getattr(data.splits, split))
+    if not (batches := len(data.test_dataloader())):
+        raise ValueError(f"dataset={config['dataset']['name']} has no sample in its {split} split; give another split=")
+    build.limited(batches, limit, f"trainer.limit_test_batches={limit} of {{}} {split} batches")
 
 
 def summary(config: Config, trained: Trained, began: float) -> dict[str, Any]:
@@ -148,7 +156,11 @@ def _print_table(
         shown = np.argsort(by_class["f1"], kind="stable")[:MOST_ROWS].tolist()
         print(f"the {MOST_ROWS} classes of {len(counts):,} with the lowest F1:")
     rows = [
-        [labels[index], f"{counts[index].sum():,}", *(f"{values[index]:.4f}" for values in by_class.values())]
+        [
+            shortened(labels[index], MOST_CHARACTERS),
+            f"{counts[index].sum():,}",
+            *(f"{values[index]:.4f}" for values in by_class.values()),
+        ]
         for index in shown
     ]
     mean = ["mean", f"{counts.sum():,}", *(f"{value:.4f}" for value in means)]

@@ -110,6 +110,7 @@ def _prepare(config: Config, folder: RunFolder, scale: float | None) -> _Parts:
         segments = _segments(config, start[1] if start and resumes else None, devices)
         plan = build.plan(config, segments)
         data = build.data(config)
+        build.check_measuring(config, data, devices)
         module = build.module(config, plan, *build.inputs_and_classes(config, data))
         module.make_scheduler(module.make_optimizer())
         if start:
@@ -172,6 +173,7 @@ def _announcement(config: Config, parts: _Parts) -> list[str]:
     origin = [f"{begins} from {parts.start[0]}, update {parts.start[1]:,}"] if parts.start else []
     if isinstance(parts.data, Data):
         origin.append(f"{config['dataset']['name']}: {parts.data.splits.sentence()}")
+        origin.extend(parts.data.splits.remarks)
     if config["model"]["name"] == "lightning":
         ours = f"optimizer={config['optimizer']['name']} and scheduler={config['scheduler']}"
         origin.append(f"{ours} take the place of configure_optimizers in {config['model']['function']}")

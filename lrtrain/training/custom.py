@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.data import sized_len
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
@@ -126,11 +127,13 @@ class Look(NamedTuple):
         batches: In an epoch, on one device; None where the loader does not say.
         shape: Of one sample; None where a batch is no pair of inputs and labels.
         integers: The inputs are whole numbers.
+        labels: Of the first batch; None where it is no such pair.
     """
 
     batches: int | None
     shape: tuple[int, ...] | None
     integers: bool
+    labels: Tensor | None
 
 
 def look_at(function: str, parameters: Mapping[str, Any] | None, **offered: Any) -> Look:
@@ -151,18 +154,50 @@ def _look_at(function: str, parameters: str, offered: tuple[tuple[str, Any], ...
             said = f"{type(error).__name__}: {error}"
             raise ValueError(f"dataset.function={function} gives no training batch: {said}") from error
     batches = _length(loader)
-    is_pair = isinstance(batch, list | tuple) and len(batch) == 2 and isinstance(batch[0], Tensor)
+    is_pair = isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)
     if not is_pair:
-        return Look(batches, None, integers=False)
-    return Look(batches, tuple(batch[0].shape[1:]), integers=not batch[0].is_floating_point())
+        return Look(batches, None, integers=False, labels=None)
+    inputs, labels = batch
+    return Look(batches, tuple(inputs.shape[1:]), integers=not inputs.is_floating_point(), labels=labels)
+
+
+def measuring_batches(
+    function: str, parameters: Mapping[str, Any] | None, **offered: Any
+) -> dict[str, list[int | None]]:
+    """Make a user's LightningDataModule, as `data_module`, and ask what it measures on.
+
+    Returns:
+        The batches of each loader for ``validation`` and for ``test``; None of a loader without a length.
+    """
+    found: dict[str, list[int | None]] = {}
+    with isolate_rng():
+        data = data_module(function, parameters, **offered)
+        for part, method, stage in (("validation", "val_dataloader", "fit"), ("test", "test_dataloader", "test")):
+            if not is_overridden(method, data):
+                continue
+            try:
+                data.prepare_data()
+                data.setup(stage)
+                found[part] = [sized_len(loader) for loader in _several(getattr(data, method)())]
+            except Exception as error:  # whatever calling somebody's code runs into
+                said = f"{type(error).__name__}: {error}"
+                raise ValueError(f"dataset.function={function} gives no {part} batches: {said}") from error
+    return found
+
+
+def _several(loaders: Any) -> list[Any]:
+    """The loaders that a user's method gives: one, or several in a list or by name."""
+    if isinstance(loaders, CombinedLoader):
+        return list(loaders.flattened)
+    if isinstance(loaders, Mapping):
+        return list(loaders.values())
+    return list(loaders) if isinstance(loaders, list | tuple) else [loaders]
 
 
 def _length(loader: Any) -> int | None:
     """The batches of a loader; of several, which Lightning begins anew until the longest ends, of that."""
-    if isinstance(loader, Mapping):
-        loader = list(loader.values())
-    if isinstance(loader, list | tuple):
-        lengths = [_length(part) for part in loader]
+    if isinstance(loader, Mapping | list | tuple):
+        lengths = [_length(part) for part in _several(loader)]
         return None if None in lengths else max(filter(None, lengths), default=None)
     return sized_len(loader)
 

@@ -46,12 +46,17 @@ class Data(pl.LightningDataModule):
         self._position: dict[str, int] | None = None
 
     def train_dataloader(self) -> Loader:
-        """Shuffled batches, from where a resumed run had stopped."""
+        """Shuffled batches, from where a resumed run had stopped, or the loader before this one is."""
         again = getattr(self.trainer, "overfit_batches", 0)  # the same batches in every epoch
         shuffle = self.shuffle and not again
         order = {"shuffle": shuffle, "seed": self.seed, "drop_last": self.drop_last, "augment": self.augment}
-        self._train = self._loader(self.splits.train, self.batch_size, workers=self.workers, **order)
-        if self._position:
+        before, self._train = (
+            self._train,
+            self._loader(self.splits.train, self.batch_size, workers=self.workers, **order),
+        )
+        if before:
+            self._train.follow(before)
+        elif self._position:
             self._train.load_state_dict(self._position)
         return self._train
 
@@ -82,8 +87,17 @@ class Data(pl.LightningDataModule):
         """Large batches in a fixed order."""
         return self._measuring(self.splits.test)
 
+    def measuring_batches(self, part: str, devices: int) -> int:
+        """The batches of ``validation`` or ``test`` on the last of so many devices, which has the fewest."""
+        source = getattr(self.splits, part)
+        return len(Loader(source, self._large, rank=devices - 1, world=devices))
+
+    @property
+    def _large(self) -> int:
+        return max(self.batch_size, 512)
+
     def _measuring(self, source: Source) -> Loader:
-        return self._loader(source, max(self.batch_size, 512), workers=0 if source.in_memory else self.workers)
+        return self._loader(source, self._large, workers=0 if source.in_memory else self.workers)
 
     def _loader(self, source: Source, batch_size: int, **order: Any) -> Loader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

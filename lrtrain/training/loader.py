@@ -83,6 +83,10 @@ class Loader:
         """Let the next iteration go on from there."""
         self.epoch, self.batch, self._continues = state_dict["epoch"], state_dict["batch"], True
 
+    def follow(self, other: Loader) -> None:
+        """Let the next iteration be the one that another loader of these samples would do next."""
+        self.epoch, self.batch, self._continues = other.epoch, other.batch, other._continues
+
     @property
     def _samples(self) -> int:
         share = len(self.source) / self.world

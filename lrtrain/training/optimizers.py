@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer, SparseAdam
 
 from lrtrain.imports import by_path
 from lrtrain.training.muon import split
@@ -33,9 +33,14 @@ OPTIMIZERS = {
 }
 """Where each is; imported when it is asked for.
 
-Of torch's own, LBFGS is left out because it evaluates the loss several times an update, which the schedule would count
-as one, and SparseAdam because no model here has sparse gradients.
+Of torch's own, those of `LEFT_OUT` are not there.
 """
+
+LEFT_OUT: dict[type[Optimizer], str] = {
+    LBFGS: "evaluates the loss several times an update, which the schedule would count as one",
+    SparseAdam: "takes sparse gradients only, whose norm cannot be recorded",
+}
+"""Optimizers that cannot be trained with, and why."""
 
 EXTRAS = {"schedulefree": "schedulefree", "prodigyopt": "prodigy"}
 """The extra of ours that installs a package."""
@@ -45,7 +50,7 @@ def optimizer_class(name: str, function: str | None = None) -> type[Optimizer]:
     """The class that a name stands for; that of ``custom`` is at `function`.
 
     Raises:
-        ValueError: It cannot be imported, or is no optimizer.
+        ValueError: It cannot be imported, is no optimizer, or is one of `LEFT_OUT`.
     """
     if name == "custom" and not function:
         raise ValueError("optimizer=custom needs optimizer.function=MODULE:CLASS")
@@ -60,6 +65,9 @@ def optimizer_class(name: str, function: str | None = None) -> type[Optimizer]:
         raise ValueError(f"optimizer={name} {error}") from error
     if not (isinstance(found, type) and issubclass(found, Optimizer)):
         raise ValueError(f"optimizer.function={place} is not a torch.optim.Optimizer")
+    for kind, reason in LEFT_OUT.items():
+        if issubclass(found, kind):
+            raise ValueError(f"optimizer.function={place} {reason}: choose another")
     return found
 
 

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from lrtrain.runs import RunFolder, Table
 from lrtrain.scheduler import Scheduler, setting
-from lrtrain.training.scheduling import scheduler_of
+from lrtrain.training.scheduling import names_in_sanity_check, scheduler_of
 
 TRAIN = ("train_loss", "grad_norm", "update_ratio")
 VALIDATION = ("val_loss", "val_acc")
@@ -54,9 +54,8 @@ class Record(pl.Callback):
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Learn what the validation logs."""
-        self._validation = tuple(
-            name for name in trainer.callback_metrics if name not in (*TRAIN, "lr", "step", "epoch")
-        )
+        names = names_in_sanity_check(trainer)
+        self._validation = tuple(name for name in names if name not in (*TRAIN, "lr", "step", "epoch"))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the table."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -73,6 +74,17 @@ def scheduler_of(trainer: pl.Trainer) -> Scheduler:
     return scheduler
 
 
+def names_in_sanity_check(trainer: pl.Trainer) -> list[str]:
+    """What the sanity check has logged.
+
+    There, Lightning keeps no value of what belongs to one of several loaders, such as ``val_loss/dataloader_idx_0``.
+    """
+    results = trainer._results
+    assert results is not None, "its loop has run"
+    of_loaders = (results._forked_name(metric, False) for metric in results.values() if metric.meta.on_epoch)
+    return list(dict.fromkeys([*trainer.callback_metrics, *chain.from_iterable(of_loaders)]))
+
+
 class ValidationFeedback(pl.Callback):
     """Gives every validation's metric to the feedback rule: one decision each, before any checkpoint of it is written.
 
@@ -87,14 +99,14 @@ class ValidationFeedback(pl.Callback):
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse a metric that the validation does not log before the first update."""
-        self._check(trainer)
+        self._check(names_in_sanity_check(trainer))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Observe the metric, and say so when the rate changes."""
         scheduler = scheduler_of(trainer)
         if trainer.sanity_checking or scheduler.feedback is None:
             return
-        self._check(trainer)
+        self._check(trainer.callback_metrics)
         metric = float(trainer.callback_metrics[self.monitor])
         before = scheduler.get_last_lr()[0]
         if scheduler.observe(metric) != 1:
@@ -103,7 +115,7 @@ class ValidationFeedback(pl.Callback):
                 f"{scheduler.get_last_lr()[0]:.4g} ({scheduler.feedback.name}, {self.monitor} {metric:.4g})"
             )
 
-    def _check(self, trainer: pl.Trainer) -> None:
-        if self.monitor not in trainer.callback_metrics:
-            known = ", ".join(sorted(trainer.callback_metrics)) or "none"
+    def _check(self, logged: Iterable[str]) -> None:
+        if self.monitor not in logged:
+            known = ", ".join(sorted(logged)) or "none"
             raise RequestError(f"monitor={self.monitor} is not logged by the validation; there are {known}")
