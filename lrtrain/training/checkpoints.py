@@ -20,7 +20,7 @@ from torch import nn
 from lrtrain import signals
 from lrtrain.errors import InterruptedRunError, RequestError
 from lrtrain.runs import RunFolder
-from lrtrain.training.guard import diverged
+from lrtrain.training.guard import diverged, not_finite
 from lrtrain.training.scheduling import scheduler_of
 
 
@@ -61,6 +61,7 @@ class LastAndBest(Checkpoint):
         self.cadence = cadence
         self.best: dict[str, float] = {}
         self._best_is_new = False
+        self._infinite: set[str] = set()
         self._saved_step = self._seen_step = 0
         self._saved_at = time.monotonic()
         self._save_took = 0.02  # until the first has been measured
@@ -70,8 +71,9 @@ class LastAndBest(Checkpoint):
         trainer.strategy.checkpoint_io = FileInPlace()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin counting, and keep what comes from now on."""
+        """Begin counting, and keep what comes; a buffer that is infinite now, as a mask may be, is meant to be."""
         self.folder.begun = True
+        self._infinite = set(not_finite(dict(pl_module.named_buffers())))
         self._saved_step = self._seen_step = scheduler_of(trainer).last_epoch
         self._saved_at = time.monotonic()
 
@@ -98,9 +100,30 @@ class LastAndBest(Checkpoint):
         if not math.isfinite(metrics[self.monitor]):
             raise diverged(trainer, f"{self.monitor} is {metrics[self.monitor]:.4g}")
         if not self.best or self._better(metrics[self.monitor], self.best[self.monitor]):
-            self.best = {"epoch": trainer.current_epoch, "step": scheduler_of(trainer).last_epoch, **metrics}
+            self._save_best(trainer, metrics)
+
+    def _save_best(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
+        before = self.best
+        self.best = {"epoch": trainer.current_epoch, "step": scheduler_of(trainer).last_epoch, **metrics}
+        try:
             self._save(trainer, self.folder.best_checkpoint)
-            self._best_is_new = True
+        except BaseException:
+            self.best = before  # which is what the file still holds
+            raise
+        self._best_is_new = True
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse weights that are not finite, also in an average that is saved; raises DivergedError."""
+        found = [
+            name
+            for weights in (checkpoint["state_dict"], checkpoint.get("current_model_state", {}))
+            for name in not_finite(weights)
+            if name not in self._infinite
+        ]
+        if not trainer.strategy.reduce_boolean_decision(not found):
+            raise diverged(trainer, f"{found[0] if found else 'a weight of another rank'} is not finite")
 
     def _asked(self, trainer: pl.Trainer) -> tuple[bool, int]:
         """Whether a checkpoint is due, by the first rank's clock, and the signal that any rank has received."""
@@ -131,13 +154,11 @@ class LastAndBest(Checkpoint):
             raise InterruptedRunError(number)
 
     def save_last(self, trainer: pl.Trainer) -> None:
-        """Write the last checkpoint now; weights that are not finite are not kept.
+        """Write the last checkpoint now.
 
         Raises:
-            DivergedError: There are such weights.
+            DivergedError: A weight is not finite.
         """
-        if not all(torch.isfinite(weight).all() for weight in trainer.lightning_module.parameters()):
-            raise diverged(trainer, "a weight is not finite")
         began = time.monotonic()
         for logger in trainer.loggers:
             logger.save()  # what a checkpoint goes on from is on the disk by then, and so are the best weights
