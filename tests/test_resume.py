@@ -223,6 +223,65 @@ def test_last_is_the_newest(command_line: CommandLine, stop: Stop, tmp_path: Pat
     assert [len(read_csv(folder / "metrics.csv")) for folder in folders] == [20, 20]
 
 
+HOPELESS = (*SHORT, "model=linear", "scheduler=constant", "lr=1e-30", "early_stop=2")
+"""Its first validation is its best, and the third ends it."""
+
+
+def unfinished(folder: Path) -> Path:
+    """As if the run had been killed just before its summary was written."""
+    (folder / "summary.json").unlink()
+    return folder
+
+
+@pytest.mark.parametrize("every", ["1.0", "4"])
+def test_run_that_stopped_early_stays_stopped(every: str, train: Train, command_line: CommandLine) -> None:
+    asked = (*HOPELESS, f"trainer.val_check_interval={every}", "epochs=5")
+    expected, folder = train(*asked).folder, unfinished(train(*asked).folder)
+    weights = (folder / "checkpoints" / "last.ckpt").read_bytes()
+    resumed = command_line(f"resume={folder}")
+    assert resumed.code == 0, resumed.err
+    assert "the test is left" in resumed.out
+    assert (folder / "checkpoints" / "last.ckpt").read_bytes() == weights
+    assert_equal(folder, expected)
+
+
+@pytest.mark.parametrize("every", ["1.0", "4", "5"])
+@pytest.mark.parametrize("patience", ["early_stop=null", "early_stop=3"])
+def test_more_patience(patience: str, every: str, train: Train, command_line: CommandLine) -> None:
+    """The run goes on from where it stopped, in mid-epoch or not, as one that had that patience from the start."""
+    asked = (*HOPELESS, f"trainer.val_check_interval={every}", "epochs=5")
+    expected, folder = train(*asked, patience).folder, unfinished(train(*asked).folder)
+    resumed = command_line(f"resume={folder}", patience)
+    assert resumed.code == 0, resumed.err
+    assert_equal(folder, expected)
+
+
+def test_less_patience(stopped: Callable[..., Path], command_line: CommandLine) -> None:
+    """Two validations have brought nothing, which is more than is forgiven now."""
+    folder = stopped(*HOPELESS, "early_stop=5", "epochs=6", batch=32)
+    resumed = command_line(f"resume={folder}", "early_stop=3")
+    assert resumed.code == 0, resumed.err
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 40
+
+
+def test_another_plan_after_an_early_stop(train: Train, command_line: CommandLine) -> None:
+    """What the old plan's patience was used up by does not count under the new one."""
+    folder = train(*HOPELESS, "epochs=5").folder
+    resumed = command_line(f"resume={folder}", "scheduler=exponential", "lr=1e-29", "resume_plan=append")
+    assert resumed.code == 0, resumed.err
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 50
+
+
+def test_run_that_ends_by_itself_has_failed(
+    stopped: Callable[..., Path], command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = stopped(*SMALL, "epochs=3", batch=6)
+    monkeypatch.setattr("lrtrain.training.epoch_loop.EpochLoop.done", property(lambda loop: loop.global_step >= 8))
+    resumed = command_line(f"resume={folder}")
+    assert resumed.code == 1
+    assert "the run ended after 8 of its 12 updates" in resumed.err
+
+
 LR, LENGTH, AT = 0.1, 4, 6
 OLD, NEW = 3 * LENGTH, 5 * LENGTH
 
@@ -505,6 +564,25 @@ def test_finished(train: Train, command_line: CommandLine) -> None:
     longer = command_line(f"resume={folder}", "epochs=3", "resume_plan=keep")
     assert longer.code == 0, longer.err
     assert [int(row["step"]) for row in read_csv(folder / "metrics.csv")] == list(range(12))
+    drawn = scalars(folder)
+    for name in ("test_loss", "test_acc", "best/val_loss", "best/test_acc"):
+        assert [step for step, _ in drawn[name]] == [11], "the result is that of the longer run alone"
+    assert hparams(folder) == 1
+
+
+def hparams(folder: Path) -> int:
+    """How many times TensorBoard is told what the run's configuration was."""
+    events = [event for path in folder.glob("events.out.tfevents.*") for event in EventFileLoader(str(path)).Load()]
+    return sum(value.tag == "_hparams_/experiment" for event in events for value in event.summary.value)
+
+
+def test_killed_before_the_summary(train: Train, command_line: CommandLine) -> None:
+    """What TensorBoard had been told of the result by then is told once."""
+    expected, folder = train(*SMALL, "epochs=2").folder, unfinished(train(*SMALL, "epochs=2").folder)
+    resumed = command_line(f"resume={folder}")
+    assert resumed.code == 0, resumed.err
+    assert_equal(folder, expected)
+    assert hparams(folder) == 1
 
 
 def truncate(path: Path) -> None:

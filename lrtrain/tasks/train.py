@@ -15,7 +15,6 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -27,6 +26,7 @@ from lrtrain.runs import RunFolder, Segment
 from lrtrain.schedules import Plan
 from lrtrain.training.checkpoints import LastAndBest, sound_checkpoint
 from lrtrain.training.data import Data
+from lrtrain.training.early_stop import EarlyStop
 from lrtrain.training.faults import explained
 from lrtrain.training.guard import DivergenceGuard, Rescale
 from lrtrain.training.interruption import Interruption
@@ -102,7 +102,8 @@ def _prepare(config: Config, folder: RunFolder, scale: float | None) -> _Parts:
         cadence = build.cadence(config, build.horizon(config))
         checkpoints = LastAndBest(folder, config["monitor"], build.metric_mode(config), cadence)
         record = Record(folder, config["log_every"])
-        callbacks = [SharedFolder(folder), *_callbacks(config, record, checkpoints)]
+        new_plan = start is not None and segments[-1].step == start[1]
+        callbacks = [SharedFolder(folder), *_callbacks(config, record, checkpoints, new_plan)]
         if scale is not None:
             callbacks.insert(0, Rescale(scale))
         trainer = build.trainer(config, folder, callbacks)
@@ -137,8 +138,7 @@ def _train(config: Config, folder: RunFolder, parts: _Parts) -> float:
     summary = _Summary(config, folder, plan, record, checkpoints, trainer)
     try:
         trainer.fit(module, data, ckpt_path=start[0] if start and resumes else None, weights_only=True)
-        if not checkpoints.best:
-            raise RuntimeError("the run ended before its first validation: nothing was measured")
+        _check_done(trainer, checkpoints)
         final = {**record.last_metrics, **_test(trainer, _restored(config, parts, folder.last_checkpoint), data)}
         best = {**checkpoints.best, **_test(trainer, _restored(config, parts, folder.best_checkpoint), data)}
         signals.defer()  # only the writing down is left
@@ -166,6 +166,15 @@ def _train(config: Config, folder: RunFolder, parts: _Parts) -> float:
     return float(checkpoints.best[config["monitor"]])
 
 
+def _check_done(trainer: pl.Trainer, checkpoints: LastAndBest) -> None:
+    """Raise RuntimeError where a run has ended without all that was planned, though nothing stopped it."""
+    if not checkpoints.best:
+        raise RuntimeError("the run ended before its first validation: nothing was measured")
+    done, planned = trainer.global_step, scheduler_of(trainer).total_steps
+    if not trainer.should_stop and planned is not None and done < planned:
+        raise RuntimeError(f"the run ended after {done:,} of its {planned:,} updates, and nothing had stopped it")
+
+
 def _announcement(config: Config, parts: _Parts) -> list[str]:
     """What is said at the start: from where, what the rate will do, and what is odd about it."""
     begins = "going on" if parts.resumes else "beginning"
@@ -186,11 +195,10 @@ def _segments(config: Config, step: int | None, devices: int) -> list[Segment]:
     return with_present_plan(plans_at(RunFolder(config["resume"]), step), config, step, steps_per_epoch)
 
 
-def _callbacks(config: Config, record: Record, checkpoints: LastAndBest) -> list[pl.Callback]:
+def _callbacks(config: Config, record: Record, checkpoints: LastAndBest, new_plan: bool) -> list[pl.Callback]:
     callbacks = [*build.averaging(config), DivergenceGuard(), ValidationFeedback(config["monitor"]), record]
     if config["early_stop"]:
-        mode = build.metric_mode(config)
-        callbacks.append(EarlyStopping(config["monitor"], patience=config["early_stop"], mode=mode))
+        callbacks.append(EarlyStop(config["monitor"], build.metric_mode(config), config["early_stop"], new_plan))
     if config["trainer"]["enable_progress_bar"]:
         callbacks.append(RunBar(config["log_every"]))
     return [*callbacks, RandomNumbers(), Interruption(), checkpoints]

@@ -7,7 +7,8 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,7 +150,8 @@ class LastAndBest(Checkpoint):
         return updated and count < trainer.num_training_batches and not (validates and count % validates == 0)
 
     def _save_and_stop(self, trainer: pl.Trainer, number: int) -> None:
-        self.save_last(trainer)
+        with _where_it_stopped(trainer):
+            self.save_last(trainer)
         if number:
             raise InterruptedRunError(number)
 
@@ -196,6 +198,20 @@ class LastAndBest(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue with that of a saved run."""
         self.best = state_dict["best"]
+
+
+@contextmanager
+def _where_it_stopped(trainer: pl.Trainer) -> Iterator[None]:
+    """Let a checkpoint of a run that stops in mid-epoch say so: Lightning takes that epoch for done by then."""
+    loop = trainer.fit_loop
+    stops = trainer.should_stop and loop.epoch_loop.batch_progress.current.completed < trainer.num_training_batches
+    for counts in (loop.epoch_progress.total, loop.epoch_progress.current):
+        counts.processed -= stops
+    try:
+        yield
+    finally:
+        for counts in (loop.epoch_progress.total, loop.epoch_progress.current):
+            counts.processed += stops
 
 
 class FileInPlace(TorchCheckpointIO):
