@@ -112,6 +112,10 @@ def fail(module: Any) -> None:
     raise RuntimeError("the machine is on fire")
 
 
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
 @pytest.fixture
 def stop(monkeypatch: pytest.MonkeyPatch) -> Stop:
     return Stop(monkeypatch)
@@ -280,6 +284,98 @@ def test_run_that_ends_by_itself_has_failed(
     resumed = command_line(f"resume={folder}")
     assert resumed.code == 1
     assert "the run ended after 8 of its 12 updates" in resumed.err
+
+
+def test_another_metric(train: Train, stopped: Callable[..., Path], command_line: CommandLine) -> None:
+    """The feedback, the best and the patience of the old metric are not compared with values of the new one."""
+    rule = ("scheduler=plateau", "patience=0", "threshold=0.9", "factor=0.5")
+    asked = (*SHORT, *rule, "model=linear", "early_stop=9", "epochs=6")
+    folder = stopped(*asked, "monitor=val_acc", batch=34)
+    before = checkpoint(folder)["lr_schedulers"][0]["feedback"]
+    assert (before["scale"], before["bad"]) == (0.25, 0), "two of three validations were bad"
+    change = (f"resume={folder}", "monitor=val_loss", "lr=30", "resume_plan=switch")
+    preview = command_line(*change, "task=preview")
+    assert preview.code == 0, preview.err
+    assert "of the curve" not in preview.out
+    assert command_line(*change).code == 0
+    rows = read_csv(folder / "metrics.csv")
+    losses = {int(row["step"]): float(row["val_loss"]) for row in rows if row["val_loss"]}
+    after = {step: loss for step, loss in losses.items() if step >= 34}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["best"]["val_loss"] == min(after.values())
+    assert checkpoint(folder, "best")["lr_schedulers"][0]["step"] == summary["best"]["step"]
+    state = checkpoint(folder)["lr_schedulers"][0]["feedback"]
+    assert state["best"] == after[39], "no later loss is below a tenth of it"
+    assert [float(rows[step]["lr"]) for step in (0, 34, 35, 40, 49, 50)] == [0.1, 0.025, 30, 30, 30, 15]
+
+
+def worse(folder: Path) -> tuple[str, ...]:
+    """What a run is resumed with so that it ends worse than it was."""
+    return (f"resume={folder}", "lr=30", "scheduler=constant", "resume_plan=switch")
+
+
+def assert_best_agrees(folder: Path) -> None:
+    """The summary, the file of the best weights and the table say the same."""
+    best, saved = json.loads((folder / "summary.json").read_text())["best"], checkpoint(folder, "best")
+    assert saved["lr_schedulers"][0]["step"] == best["step"]
+    row = read_csv(folder / "metrics.csv")[int(best["step"]) - 1]
+    assert float(row["val_loss"]) == best["val_loss"]
+    assert not (folder / "checkpoints" / "best_of_last.ckpt").exists()
+
+
+@pytest.mark.parametrize(("every", "batch"), [("11st", 31), ("21st", 41)])
+def test_best_of_a_future_that_is_abandoned(
+    every: str, batch: int, train: Train, stopped: Callable[..., Path], command_line: CommandLine
+) -> None:
+    """The run had better weights after its last checkpoint, once or more often, than it will have again."""
+    asked = (*SHORT, "model=linear", "epochs=5", f"checkpoint_every={every}")
+    folder = stopped(*asked, batch=batch, act=fail)
+    last = checkpoint(folder)
+    assert checkpoint(folder, "best")["lr_schedulers"][0]["step"] > last["lr_schedulers"][0]["step"]
+    assert command_line(*worse(folder)).code == 0
+    assert_best_agrees(folder)
+    losses = [float(row["val_loss"]) for row in read_csv(folder / "metrics.csv") if row["val_loss"]]
+    assert json.loads((folder / "summary.json").read_text())["best"]["val_loss"] == min(losses)
+    # The other way, it is as if nothing had happened.
+    folder = stopped(*asked, batch=batch, act=fail)
+    assert command_line(f"resume={folder}").code == 0
+    expected = train(*asked).folder
+    assert_equal(folder, expected)
+    ours, theirs = (checkpoint(run, "best")["state_dict"] for run in (folder, expected))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_best_of_a_damaged_last_checkpoint(stopped: Callable[..., Path], command_line: CommandLine) -> None:
+    """The best of the one before is gone: that of the file counts."""
+    folder = stopped(*SHORT, "model=linear", "epochs=5", "checkpoint_every=11st", batch=35, act=fail)
+    truncate(folder / "checkpoints" / "last.ckpt")
+    assert command_line(*worse(folder)).code == 0
+    best, saved = json.loads((folder / "summary.json").read_text())["best"], checkpoint(folder, "best")
+    assert saved["lr_schedulers"][0]["step"] == best["step"]
+    assert saved["callbacks"]["LastAndBest"]["best"] == {
+        name: best[name] for name in ("epoch", "step", "val_loss", "val_acc")
+    }
+
+
+@pytest.mark.parametrize("remove", [Path.unlink, truncate], ids=["deleted", "damaged"])
+def test_best_that_is_gone(
+    remove: Callable[[Path], None], stopped: Callable[..., Path], command_line: CommandLine
+) -> None:
+    """A run that will not be as good again has the best of what it measures."""
+    folder = stopped(*SHORT, "model=linear", batch=25)
+    remove(folder / "checkpoints" / "best.ckpt")
+    resumed = command_line(*worse(folder))
+    assert resumed.code == 0, resumed.err
+    assert "the best begins anew" in resumed.out
+    assert_best_agrees(folder)
+
+
+def test_best_that_is_gone_when_all_is_done(train: Train, command_line: CommandLine) -> None:
+    folder = unfinished(train(*SMALL, "epochs=2").folder)
+    (folder / "checkpoints" / "best.ckpt").unlink()
+    refused(command_line(f"resume={folder}"), "no update is left", "epochs")
+    assert command_line(f"resume={folder}", "epochs=3", "resume_plan=keep").code == 0
+    assert_best_agrees(folder)
 
 
 LR, LENGTH, AT = 0.1, 4, 6
@@ -583,10 +679,6 @@ def test_killed_before_the_summary(train: Train, command_line: CommandLine) -> N
     assert resumed.code == 0, resumed.err
     assert_equal(folder, expected)
     assert hparams(folder) == 1
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
 
 
 def flip_a_bit(path: Path) -> None:

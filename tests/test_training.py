@@ -110,6 +110,16 @@ def test_rollback_from_a_gradient_that_is_not_finite(train: Train) -> None:
     assert list(run.series("lr").values()) == [0.1] * 4 + [0.05] * 4 + [0.025] * 4
 
 
+def test_best_after_a_rollback(train: Train) -> None:
+    """The best weights of the attempt that diverged are those of its last checkpoint, or of what came after."""
+    spike = ("scheduler=piecewise", "points=[[7st,1e15],[8st,1e-15]]", "on_nonfinite=rollback", *SMALL, "epochs=4")
+    run = train(*spike, "trainer.val_check_interval=2", "rollback_factor=1e-30", "optimizer.momentum=0")
+    best = run.summary["best"]
+    checkpoint = torch.load(run.folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["lr_schedulers"][0]["step"] == best["step"] == 4
+    assert run.series("val_loss")[3] == best["val_loss"]
+
+
 def test_only_the_rates_of_the_run_matter(train: Train) -> None:
     """Far beyond the end of this run, its curve is above what a float can hold."""
     run = train("scheduler=exponential", "gamma=1e8", "lr=1e-9", *SMALL, "epochs=2")

@@ -105,7 +105,7 @@ def _prepare(config: Config, folder: RunFolder, scale: float | None) -> _Parts:
         new_plan = start is not None and segments[-1].step == start[1]
         callbacks = [SharedFolder(folder), *_callbacks(config, record, checkpoints, new_plan)]
         if scale is not None:
-            callbacks.insert(0, Rescale(scale))
+            callbacks.append(Rescale(scale))  # after the feedback, which may begin anew
         trainer = build.trainer(config, folder, callbacks)
         devices = _devices(trainer)
         segments = _segments(config, start[1] if start and resumes else None, devices)
@@ -138,7 +138,7 @@ def _train(config: Config, folder: RunFolder, parts: _Parts) -> float:
     summary = _Summary(config, folder, plan, record, checkpoints, trainer)
     try:
         trainer.fit(module, data, ckpt_path=start[0] if start and resumes else None, weights_only=True)
-        _check_done(trainer, checkpoints)
+        _check_done(parts)
         final = {**record.last_metrics, **_test(trainer, _restored(config, parts, folder.last_checkpoint), data)}
         best = {**checkpoints.best, **_test(trainer, _restored(config, parts, folder.best_checkpoint), data)}
         signals.defer()  # only the writing down is left
@@ -166,11 +166,23 @@ def _train(config: Config, folder: RunFolder, parts: _Parts) -> float:
     return float(checkpoints.best[config["monitor"]])
 
 
-def _check_done(trainer: pl.Trainer, checkpoints: LastAndBest) -> None:
-    """Raise RuntimeError where a run has ended without all that was planned, though nothing stopped it."""
+def _check_done(parts: _Parts) -> None:
+    """Refuse to call a run finished that has not measured anything, or ended before its plan did by itself.
+
+    Raises:
+        RequestError: Nothing was left to do that would have measured anything.
+        RuntimeError: Something is wrong.
+    """
+    trainer, checkpoints = parts.trainer, parts.checkpoints
+    scheduler, done = scheduler_of(trainer), trainer.global_step
+    planned = scheduler.total_steps
     if not checkpoints.best:
+        if parts.resumes and parts.start and parts.start[1] == scheduler.last_epoch:
+            raise RequestError(
+                f"no update is left, so that no best weights by {checkpoints.monitor} will be found: give more epochs, "
+                "or begin anew without resume"
+            )
         raise RuntimeError("the run ended before its first validation: nothing was measured")
-    done, planned = trainer.global_step, scheduler_of(trainer).total_steps
     if not trainer.should_stop and planned is not None and done < planned:
         raise RuntimeError(f"the run ended after {done:,} of its {planned:,} updates, and nothing had stopped it")
 
@@ -196,7 +208,8 @@ def _segments(config: Config, step: int | None, devices: int) -> list[Segment]:
 
 
 def _callbacks(config: Config, record: Record, checkpoints: LastAndBest, new_plan: bool) -> list[pl.Callback]:
-    callbacks = [*build.averaging(config), DivergenceGuard(), ValidationFeedback(config["monitor"]), record]
+    watching = (DivergenceGuard(config["monitor"]), ValidationFeedback(config["monitor"]))
+    callbacks = [*build.averaging(config), *watching, record]
     if config["early_stop"]:
         callbacks.append(EarlyStop(config["monitor"], build.metric_mode(config), config["early_stop"], new_plan))
     if config["trainer"]["enable_progress_bar"]:

@@ -22,12 +22,16 @@ class DivergenceGuard(pl.Callback):
     """Raises `DivergedError` at the first loss or gradient that is not finite, or a loss that has exploded.
 
     That is one beyond `EXPLODED` times the first of the run. The training loss and the gradient are looked at before
-    they reach the weights, the validation loss before they are called the best. Ranks stop together, without asking
-    each other at every step: a rank whose loss is bad makes its gradient NaN, and the mean of the gradients, which DDP
-    gives to all of them, tells each.
+    they reach the weights, the validation loss and the metric that decides before they are called the best. Ranks stop
+    together, without asking each other at every step: a rank whose loss is bad makes its gradient NaN, and the mean of
+    the gradients, which DDP gives to all of them, tells each.
+
+    Args:
+        monitor: The metric that feedback and the best weights depend on; it has to be finite.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
         self.first: float | None = None
         self._bad: float | None = None
         self._gradients = Gradients(())
@@ -61,11 +65,13 @@ class DivergenceGuard(pl.Callback):
             raise diverged(trainer, self._whose(trainer))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the validation loss, which is the same on all ranks."""
-        if "val_loss" in trainer.callback_metrics and not trainer.sanity_checking:
-            value = float(trainer.callback_metrics["val_loss"])
-            if not self._is_sound(value):
-                raise diverged(trainer, f"val_loss is {value:.4g}")
+        """Look at what was measured, which is the same on all ranks."""
+        if trainer.sanity_checking:
+            return
+        measured = trainer.callback_metrics
+        for name, is_sound in {self.monitor: math.isfinite, "val_loss": self._is_sound}.items():
+            if name in measured and not is_sound(float(measured[name])):
+                raise diverged(trainer, f"{name} is {float(measured[name]):.4g}")
 
     def state_dict(self) -> dict[str, float | None]:
         """The first loss of the run."""
