@@ -102,13 +102,14 @@ def _prepare(config: Config, folder: RunFolder, scale: float | None) -> _Parts:
         cadence = build.cadence(config, build.horizon(config))
         checkpoints = LastAndBest(folder, config["monitor"], build.metric_mode(config), cadence)
         record = Record(folder, config["log_every"])
-        new_plan = start is not None and segments[-1].step == start[1]
-        callbacks = [SharedFolder(folder), *_callbacks(config, record, checkpoints, new_plan)]
+        callbacks = [SharedFolder(folder), *_callbacks(config, record, checkpoints)]
         if scale is not None:
             callbacks.append(Rescale(scale))  # after the feedback, which may begin anew
         trainer = build.trainer(config, folder, callbacks)
         devices = _devices(trainer)
         segments = _segments(config, start[1] if start and resumes else None, devices)
+        for early_stop in (callback for callback in callbacks if isinstance(callback, EarlyStop)):
+            early_stop.anew = start is not None and segments[-1].step == start[1]
         plan = build.plan(config, segments)
         data = build.data(config)
         module = build.module(config, plan, *build.inputs_and_classes(config, data))
@@ -207,11 +208,11 @@ def _segments(config: Config, step: int | None, devices: int) -> list[Segment]:
     return with_present_plan(plans_at(RunFolder(config["resume"]), step), config, step, steps_per_epoch)
 
 
-def _callbacks(config: Config, record: Record, checkpoints: LastAndBest, new_plan: bool) -> list[pl.Callback]:
+def _callbacks(config: Config, record: Record, checkpoints: LastAndBest) -> list[pl.Callback]:
     watching = (DivergenceGuard(config["monitor"]), ValidationFeedback(config["monitor"]))
     callbacks = [*build.averaging(config), *watching, record]
     if config["early_stop"]:
-        callbacks.append(EarlyStop(config["monitor"], build.metric_mode(config), config["early_stop"], new_plan))
+        callbacks.append(EarlyStop(config["monitor"], build.metric_mode(config), config["early_stop"]))
     if config["trainer"]["enable_progress_bar"]:
         callbacks.append(RunBar(config["log_every"]))
     return [*callbacks, RandomNumbers(), Interruption(), checkpoints]

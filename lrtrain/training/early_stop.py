@@ -15,12 +15,14 @@ class EarlyStop(EarlyStopping):
         monitor: The metric that has to improve.
         mode: ``min`` or ``max``.
         patience: The run ends after so many validations in a row without an improvement.
+
+    Attributes:
         anew: The run goes on under another plan than it had: what its patience was used up by counts no longer.
     """
 
-    def __init__(self, monitor: str, mode: str, patience: int, anew: bool = False) -> None:
+    def __init__(self, monitor: str, mode: str, patience: int) -> None:
         super().__init__(monitor, mode=mode, patience=patience)
-        self.anew = anew
+        self.anew = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """End a resumed run at once that had no patience left."""
