@@ -99,6 +99,13 @@ class RunFolder:
         """The previewed curve."""
         return self.path / "schedule.png"
 
+    def check_unused(self) -> None:
+        """Refuse to begin a run where there is one already; raises RequestError."""
+        if self.metrics.is_file() or self.last_checkpoint.parent.is_dir():
+            raise RequestError(
+                f"{self.path} holds a run already: resume= goes on with it; or give another hydra.run.dir"
+            )
+
     def discard(self, output_subdir: str | None = None) -> None:
         """Remove what the beginning of a run leaves, where nothing has come of it; what others put there stays.
 

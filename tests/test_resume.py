@@ -753,3 +753,33 @@ def test_nothing_to_resume(command_line: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
     refused(command_line("resume=empty"), "resume=empty")
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["finished", "interrupted"])
+def test_folder_that_holds_a_run(
+    ended: bool, train: Train, stopped: Callable[..., Path], command_line: CommandLine
+) -> None:
+    """Neither its curves nor what was asked for are mixed with those of another run."""
+    folder = train(*SMALL, "epochs=2").folder if ended else stopped(*SMALL, "epochs=2", batch=2)
+    before = snapshot(folder)
+    again = (*SMALL, "lr=0.01", f"hydra.run.dir={folder}")
+    refused(command_line(*again), f"{folder} holds a run already", "resume=", "another hydra.run.dir")
+    refused(command_line(*again, f"resume={folder}", "resume_plan=weights_only"), "another hydra.run.dir")
+    assert snapshot(folder) == before
+
+
+def test_folder_of_a_preview_is_trained_in(train: Train, command_line: CommandLine, tmp_path: Path) -> None:
+    place = f"hydra.run.dir={tmp_path / 'run0'}"
+    assert command_line(*SMALL, "task=preview", "epochs=2", place).code == 0
+    assert command_line(*SMALL, "epochs=2", place).code == 0
+
+
+def test_sweep_where_there_is_one(command_line: CommandLine, tmp_path: Path) -> None:
+    sweep = ("-m", *SMALL, "epochs=1", "seed=1,2", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    assert command_line(*sweep).code == 0
+    tables = {path: path.read_bytes() for path in tmp_path.glob("sweep/*/metrics.csv")}
+    assert len(tables) == 2
+    again = command_line(*sweep)
+    assert again.code == 1
+    assert again.err.count("holds a run already") >= 2
+    assert {path: path.read_bytes() for path in tables} == tables

@@ -59,6 +59,9 @@ def run(config: Config, folder: RunFolder) -> float:
     quiet()
     if processes.is_child():
         processes.end_with_parent()
+    begins = not config["resume"] or config["resume_plan"] == "weights_only"
+    if begins and processes.is_first(config["trainer"]):
+        folder.check_unused()
     tries, scale = config["rollbacks"] if config["on_nonfinite"] == "rollback" else 0, None
     for attempt in range(tries + 1):
         # After a rollback the run is resumed in its own folder, as the same plan.
