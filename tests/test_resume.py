@@ -768,6 +768,18 @@ def test_folder_that_holds_a_run(
     assert snapshot(folder) == before
 
 
+def test_folder_of_a_run_without_a_checkpoint(
+    train: Train, stopped: Callable[..., Path], command_line: CommandLine
+) -> None:
+    """There is nothing to go on with, and nothing of it is left in the run that begins there."""
+    asked = (*SMALL, "epochs=3", "checkpoint_every=100st", "trainer.enable_progress_bar=false")
+    folder = stopped(*asked, "lr=1e-3", batch=6, act=fail)
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["best.ckpt"]
+    begun = command_line(*asked, f"hydra.run.dir={folder}")
+    assert begun.code == 0, begun.err
+    assert_equal(folder, train(*asked).folder)
+
+
 def test_folder_of_a_preview_is_trained_in(train: Train, command_line: CommandLine, tmp_path: Path) -> None:
     place = f"hydra.run.dir={tmp_path / 'run0'}"
     assert command_line(*SMALL, "task=preview", "epochs=2", place).code == 0

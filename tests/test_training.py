@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from lrtrain import build
 from lrtrain.datasets import Inputs, dataset
 from lrtrain.runs import RunFolder
+from lrtrain.training.guard import Gradients
 from lrtrain.training.record import Record
 
 
@@ -80,6 +81,24 @@ def test_gradient_that_is_not_finite(at: int, train: Train) -> None:
     assert run.summary["steps"] == at
     assert list(run.series("val_loss")) == ([3] if at > 3 else [])
     assert (run.folder / "checkpoints").exists() == (at > 3)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_gradients_of_every_kind_are_looked_at(place: int, bad: float) -> None:
+    kinds = (torch.float32, torch.bfloat16, torch.float64, torch.complex64)
+    parameters = [torch.nn.Parameter(torch.ones(3, dtype=kind)) for kind in kinds]
+    gradients = Gradients(parameters)
+    assert gradients.are_finite(), "there is none"
+    for parameter in parameters:
+        parameter.grad = torch.full((3,), 3e38).to(parameter.dtype)  # whose squares no float32 can hold
+    before = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
+    assert gradients.are_finite()
+    assert all(torch.equal(a, b.grad) for a, b in zip(before, parameters, strict=True) if b.grad is not None)
+    chosen = parameters[place].grad
+    assert chosen is not None
+    chosen[1] = bad
+    assert not gradients.are_finite()
 
 
 @pytest.mark.parametrize(

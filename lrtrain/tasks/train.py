@@ -137,6 +137,8 @@ def _train(config: Config, folder: RunFolder, parts: _Parts) -> float:
             folder.write_plan(segments)
             if start and resumes:
                 drop_events_from(folder, start[1])
+            else:
+                folder.clear()
         except OSError as error:
             raise RequestError(f"cannot write to {folder.path} ({error.strerror}); nothing was begun") from error
     summary = _Summary(config, folder, plan, record, checkpoints, trainer)

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from lrtrain.errors import DivergedError
@@ -101,27 +102,29 @@ class Gradients:
     """
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
-        self._together: list[Tensor] = []
-        self._singly: list[Tensor] = []
+        self._usual: list[Tensor] = []
+        self._others: list[Tensor] = []
         self._found, self._one = torch.zeros(1), torch.ones(1)
         for parameter in parameters:
-            if not self._together:
+            if not self._usual:
                 self._found, self._one = self._found.to(parameter.device), self._one.to(parameter.device)
-            fits = parameter.device == self._found.device and parameter.device.type in ("cpu", "cuda")
-            (self._together if fits and parameter.is_floating_point() else self._singly).append(parameter)
+            same = parameter.device == self._found.device and parameter.device.type in ("cpu", "cuda")
+            (self._usual if same and parameter.dtype is torch.float32 else self._others).append(parameter)
 
     def are_finite(self) -> bool:
         """Whether all those are finite that are there.
 
-        What a `GradScaler` finds overflows by, scaling by 1, is one call for all of them; a norm of them takes several
-        times as long.
+        What a `GradScaler` finds overflows by, scaling by 1, is one call for all of them; a norm, which the few of
+        other kinds are left to, takes several times as long.
         """
-        gradients = [parameter.grad for parameter in self._together if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in self._usual if parameter.grad is not None]
         torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
         if self._found.item():
             return False
-        others = [parameter.grad for parameter in self._singly if parameter.grad is not None]
-        return all(bool(torch.isfinite(gradient).all()) for gradient in others)
+        if not self._others:
+            return True
+        others = [parameter.grad for parameter in self._others if parameter.grad is not None]
+        return math.isfinite(get_total_norm(others, math.inf))
 
 
 def not_finite(values: Mapping[str, Any]) -> list[str]:
