@@ -795,3 +795,13 @@ def test_sweep_where_there_is_one(command_line: CommandLine, tmp_path: Path) -> 
     assert again.code == 1
     assert again.err.count("holds a run already") >= 2
     assert {path: path.read_bytes() for path in tables} == tables
+
+
+def test_checkpoint_of_another_version(stopped: Callable[..., Path], command_line: CommandLine) -> None:
+    folder = stopped(*SMALL, "epochs=3", batch=6)
+    saved = checkpoint(folder)
+    del saved["callbacks"]["LastAndBest"]["monitor"]
+    torch.save(saved, folder / "checkpoints" / "last.ckpt")
+    refused(
+        command_line(f"resume={folder}"), "last.ckpt has no 'monitor'", "another version", "resume_plan=weights_only"
+    )

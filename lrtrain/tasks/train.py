@@ -321,9 +321,15 @@ def _load(path: Path, module: Scheduled, callbacks: list[pl.Callback]) -> dict[s
     """Load a checkpoint's weights and callbacks; Lightning loads all the rest, once it is known that these fit."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
-    for callback in callbacks:
-        if callback.state_key in checkpoint["callbacks"]:
-            callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
+    try:
+        for callback in callbacks:
+            if callback.state_key in checkpoint["callbacks"]:
+                callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
+    except KeyError as error:
+        raise RequestError(
+            f"{path} has no {error}, as another version of lrtrain wrote it: go on with that version, or begin anew by "
+            "resume_plan=weights_only"
+        ) from error
     return checkpoint  # type: ignore[no-any-return]
 
 
