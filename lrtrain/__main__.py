@@ -75,6 +75,9 @@ def _main() -> int:
             check_policy(config)
             if config["resume"] and not check_resume(config):
                 return 0
+            begins = task == "train" and (not config["resume"] or config["resume_plan"] == "weights_only")
+            if begins and first and (place := _value("hydra.run.dir", overrides)):
+                RunFolder(place).check_unused()  # before Hydra replaces what that run was asked for
             if overrides != args.overrides:
                 sys.argv[1:] = [*(word for word in sys.argv[1:] if word not in args.overrides), *overrides]
         with nullcontext() if first else _folder_of_its_own():

@@ -99,6 +99,20 @@ class RunFolder:
         """The previewed curve."""
         return self.path / "schedule.png"
 
+    def check_unused(self) -> None:
+        """Refuse to begin a run where there is one to go on with; raises RequestError."""
+        if self.last_checkpoint.exists() or self.previous_checkpoint.exists():
+            raise RequestError(
+                f"{self.path} holds a run already: go on with it by resume=FOLDER, or give another hydra.run.dir"
+            )
+
+    def clear(self) -> None:
+        """Remove what a run has left that came to no checkpoint, before another begins here."""
+        events = self.path.glob("events.out.tfevents.*")
+        for path in (self.metrics, self.summary, self.best_checkpoint, *events):
+            if path.is_file():
+                path.unlink()
+
     def discard(self, output_subdir: str | None = None) -> None:
         """Remove what the beginning of a run leaves, where nothing has come of it; what others put there stays.
 

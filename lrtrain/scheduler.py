@@ -105,6 +105,11 @@ class Scheduler(LRScheduler):
         self.state = self.state._replace(scale=scale)
         self._write()
 
+    def forget(self) -> None:
+        """Let the feedback begin anew, as where another metric is given to it from here on."""
+        self.state = Observed()
+        self._write()
+
     def get_lr(self) -> list[Any]:
         """The rate of each group for the next update."""
         progress = Progress(self.last_epoch, self.steps_per_epoch, self.total_steps)

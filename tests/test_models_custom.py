@@ -319,3 +319,23 @@ def test_preview_of_the_users_data(command_line: CommandLine, tmp_path: Path) ->
     assert command_line(*arguments).code == 0
     rows = (tmp_path / "preview" / "schedule.csv").read_text().splitlines()
     assert len(rows) == 1 + 6 + 1, "the names, six updates and the end"
+
+
+def test_feedback_never_sees_a_metric_that_is_not_finite(train: Train) -> None:
+    """Though it would reduce the rate at any that is no improvement."""
+    arguments = ("model=lightning", "model.function=user_code:Faltering", "model.parameters={width:4}", *SHORT)
+    feedback = ("scheduler=constant", "feedback=plateau", "patience=0", "monitor=val_score", "monitor_mode=max")
+    run = train(*arguments, *feedback, "lr=0.1", code=1)
+    assert run.result.err.startswith("lrtrain: val_score is nan at update 8 (epoch 1), learning rate 0.1:")
+    assert "learning rate 0.1 ->" not in run.result.out
+
+
+def test_unknown_metric_on_resume(train: Train, command_line: CommandLine) -> None:
+    run = train(*LIT, *F1, *SHORT)
+    before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
+    asked = (f"resume={run.folder}", LIT[1], "epochs=3", "resume_plan=switch", "monitor=val_zz")
+    resumed = command_line(*asked)
+    assert resumed.code == REFUSED
+    assert resumed.err == "lrtrain: monitor=val_zz is not logged by the validation; there are val_f1, val_loss\n"
+    assert {path: path.read_bytes() for path in before} == before
+    assert command_line(*asked[:-1], "monitor=val_loss").code == 0

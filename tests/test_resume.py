@@ -112,6 +112,10 @@ def fail(module: Any) -> None:
     raise RuntimeError("the machine is on fire")
 
 
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
 @pytest.fixture
 def stop(monkeypatch: pytest.MonkeyPatch) -> Stop:
     return Stop(monkeypatch)
@@ -226,6 +230,157 @@ def test_last_is_the_newest(command_line: CommandLine, stop: Stop, tmp_path: Pat
     assert len(folders) == 2, "no folder of its own"
     assert [json.loads((folder / "summary.json").read_text())["status"] for folder in folders] == ["finished"] * 2
     assert [len(read_csv(folder / "metrics.csv")) for folder in folders] == [20, 20]
+
+
+HOPELESS = (*SHORT, "model=linear", "scheduler=constant", "lr=1e-30", "early_stop=2")
+"""Its first validation is its best, and the third ends it."""
+
+
+def unfinished(folder: Path) -> Path:
+    """As if the run had been killed just before its summary was written."""
+    (folder / "summary.json").unlink()
+    return folder
+
+
+@pytest.mark.parametrize("every", ["1.0", "4"])
+def test_run_that_stopped_early_stays_stopped(every: str, train: Train, command_line: CommandLine) -> None:
+    asked = (*HOPELESS, f"trainer.val_check_interval={every}", "epochs=5")
+    expected, folder = train(*asked).folder, unfinished(train(*asked).folder)
+    weights = (folder / "checkpoints" / "last.ckpt").read_bytes()
+    resumed = command_line(f"resume={folder}")
+    assert resumed.code == 0, resumed.err
+    assert "the test is left" in resumed.out
+    assert (folder / "checkpoints" / "last.ckpt").read_bytes() == weights
+    assert_equal(folder, expected)
+
+
+@pytest.mark.parametrize("every", ["1.0", "4", "5"])
+@pytest.mark.parametrize("patience", ["early_stop=null", "early_stop=3"])
+def test_more_patience(patience: str, every: str, train: Train, command_line: CommandLine) -> None:
+    """The run goes on from where it stopped, in mid-epoch or not, as one that had that patience from the start."""
+    asked = (*HOPELESS, f"trainer.val_check_interval={every}", "epochs=5")
+    expected, folder = train(*asked, patience).folder, unfinished(train(*asked).folder)
+    resumed = command_line(f"resume={folder}", patience)
+    assert resumed.code == 0, resumed.err
+    assert_equal(folder, expected)
+
+
+def test_less_patience(stopped: Callable[..., Path], command_line: CommandLine) -> None:
+    """Two validations have brought nothing, which is more than is forgiven now."""
+    folder = stopped(*HOPELESS, "early_stop=5", "epochs=6", batch=32)
+    resumed = command_line(f"resume={folder}", "early_stop=3")
+    assert resumed.code == 0, resumed.err
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 40
+
+
+def test_another_plan_after_an_early_stop(train: Train, command_line: CommandLine) -> None:
+    """What the old plan's patience was used up by does not count under the new one."""
+    folder = train(*HOPELESS, "epochs=5").folder
+    resumed = command_line(f"resume={folder}", "scheduler=exponential", "lr=1e-29", "resume_plan=append")
+    assert resumed.code == 0, resumed.err
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 50
+
+
+def test_run_that_ends_by_itself_has_failed(
+    stopped: Callable[..., Path], command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = stopped(*SMALL, "epochs=3", batch=6)
+    monkeypatch.setattr("lrtrain.training.epoch_loop.EpochLoop.done", property(lambda loop: loop.global_step >= 8))
+    resumed = command_line(f"resume={folder}")
+    assert resumed.code == 1
+    assert "the run ended after 8 of its 12 updates" in resumed.err
+
+
+def test_another_metric(train: Train, stopped: Callable[..., Path], command_line: CommandLine) -> None:
+    """The feedback, the best and the patience of the old metric are not compared with values of the new one."""
+    rule = ("scheduler=plateau", "patience=0", "threshold=0.9", "factor=0.5")
+    asked = (*SHORT, *rule, "model=linear", "early_stop=9", "epochs=6")
+    folder = stopped(*asked, "monitor=val_acc", batch=34)
+    before = checkpoint(folder)["lr_schedulers"][0]["feedback"]
+    assert (before["scale"], before["bad"]) == (0.25, 0), "two of three validations were bad"
+    change = (f"resume={folder}", "monitor=val_loss", "lr=30", "resume_plan=switch")
+    preview = command_line(*change, "task=preview")
+    assert preview.code == 0, preview.err
+    assert "of the curve" not in preview.out
+    assert command_line(*change).code == 0
+    rows = read_csv(folder / "metrics.csv")
+    losses = {int(row["step"]): float(row["val_loss"]) for row in rows if row["val_loss"]}
+    after = {step: loss for step, loss in losses.items() if step >= 34}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["best"]["val_loss"] == min(after.values())
+    assert checkpoint(folder, "best")["lr_schedulers"][0]["step"] == summary["best"]["step"]
+    state = checkpoint(folder)["lr_schedulers"][0]["feedback"]
+    assert state["best"] == after[39], "no later loss is below a tenth of it"
+    assert [float(rows[step]["lr"]) for step in (0, 34, 35, 40, 49, 50)] == [0.1, 0.025, 30, 30, 30, 15]
+
+
+def worse(folder: Path) -> tuple[str, ...]:
+    """What a run is resumed with so that it ends worse than it was."""
+    return (f"resume={folder}", "lr=30", "scheduler=constant", "resume_plan=switch")
+
+
+def assert_best_agrees(folder: Path) -> None:
+    """The summary, the file of the best weights and the table say the same."""
+    best, saved = json.loads((folder / "summary.json").read_text())["best"], checkpoint(folder, "best")
+    assert saved["lr_schedulers"][0]["step"] == best["step"]
+    row = read_csv(folder / "metrics.csv")[int(best["step"]) - 1]
+    assert float(row["val_loss"]) == best["val_loss"]
+    assert not (folder / "checkpoints" / "best_of_last.ckpt").exists()
+
+
+@pytest.mark.parametrize(("every", "batch"), [("11st", 31), ("21st", 41)])
+def test_best_of_a_future_that_is_abandoned(
+    every: str, batch: int, train: Train, stopped: Callable[..., Path], command_line: CommandLine
+) -> None:
+    """The run had better weights after its last checkpoint, once or more often, than it will have again."""
+    asked = (*SHORT, "model=linear", "epochs=5", f"checkpoint_every={every}")
+    folder = stopped(*asked, batch=batch, act=fail)
+    last = checkpoint(folder)
+    assert checkpoint(folder, "best")["lr_schedulers"][0]["step"] > last["lr_schedulers"][0]["step"]
+    assert command_line(*worse(folder)).code == 0
+    assert_best_agrees(folder)
+    losses = [float(row["val_loss"]) for row in read_csv(folder / "metrics.csv") if row["val_loss"]]
+    assert json.loads((folder / "summary.json").read_text())["best"]["val_loss"] == min(losses)
+    # The other way, it is as if nothing had happened.
+    folder = stopped(*asked, batch=batch, act=fail)
+    assert command_line(f"resume={folder}").code == 0
+    expected = train(*asked).folder
+    assert_equal(folder, expected)
+    ours, theirs = (checkpoint(run, "best")["state_dict"] for run in (folder, expected))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_best_of_a_damaged_last_checkpoint(stopped: Callable[..., Path], command_line: CommandLine) -> None:
+    """The best of the one before is gone: that of the file counts."""
+    folder = stopped(*SHORT, "model=linear", "epochs=5", "checkpoint_every=11st", batch=35, act=fail)
+    truncate(folder / "checkpoints" / "last.ckpt")
+    assert command_line(*worse(folder)).code == 0
+    best, saved = json.loads((folder / "summary.json").read_text())["best"], checkpoint(folder, "best")
+    assert saved["lr_schedulers"][0]["step"] == best["step"]
+    assert saved["callbacks"]["LastAndBest"]["best"] == {
+        name: best[name] for name in ("epoch", "step", "val_loss", "val_acc")
+    }
+
+
+@pytest.mark.parametrize("remove", [Path.unlink, truncate], ids=["deleted", "damaged"])
+def test_best_that_is_gone(
+    remove: Callable[[Path], None], stopped: Callable[..., Path], command_line: CommandLine
+) -> None:
+    """A run that will not be as good again has the best of what it measures."""
+    folder = stopped(*SHORT, "model=linear", batch=25)
+    remove(folder / "checkpoints" / "best.ckpt")
+    resumed = command_line(*worse(folder))
+    assert resumed.code == 0, resumed.err
+    assert "the best begins anew" in resumed.out
+    assert_best_agrees(folder)
+
+
+def test_best_that_is_gone_when_all_is_done(train: Train, command_line: CommandLine) -> None:
+    folder = unfinished(train(*SMALL, "epochs=2").folder)
+    (folder / "checkpoints" / "best.ckpt").unlink()
+    refused(command_line(f"resume={folder}"), "no update is left", "epochs")
+    assert command_line(f"resume={folder}", "epochs=3", "resume_plan=keep").code == 0
+    assert_best_agrees(folder)
 
 
 LR, LENGTH, AT = 0.1, 4, 6
@@ -510,10 +665,25 @@ def test_finished(train: Train, command_line: CommandLine) -> None:
     longer = command_line(f"resume={folder}", "epochs=3", "resume_plan=keep")
     assert longer.code == 0, longer.err
     assert [int(row["step"]) for row in read_csv(folder / "metrics.csv")] == list(range(12))
+    drawn = scalars(folder)
+    for name in ("test_loss", "test_acc", "best/val_loss", "best/test_acc"):
+        assert [step for step, _ in drawn[name]] == [11], "the result is that of the longer run alone"
+    assert hparams(folder) == 1
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+def hparams(folder: Path) -> int:
+    """How many times TensorBoard is told what the run's configuration was."""
+    events = [event for path in folder.glob("events.out.tfevents.*") for event in EventFileLoader(str(path)).Load()]
+    return sum(value.tag == "_hparams_/experiment" for event in events for value in event.summary.value)
+
+
+def test_killed_before_the_summary(train: Train, command_line: CommandLine) -> None:
+    """What TensorBoard had been told of the result by then is told once."""
+    expected, folder = train(*SMALL, "epochs=2").folder, unfinished(train(*SMALL, "epochs=2").folder)
+    resumed = command_line(f"resume={folder}")
+    assert resumed.code == 0, resumed.err
+    assert_equal(folder, expected)
+    assert hparams(folder) == 1
 
 
 def flip_a_bit(path: Path) -> None:
@@ -588,3 +758,55 @@ def test_nothing_to_resume(command_line: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
     refused(command_line("resume=empty"), "resume=empty")
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["finished", "interrupted"])
+def test_folder_that_holds_a_run(
+    ended: bool, train: Train, stopped: Callable[..., Path], command_line: CommandLine
+) -> None:
+    """Neither its curves nor what was asked for are mixed with those of another run."""
+    folder = train(*SMALL, "epochs=2").folder if ended else stopped(*SMALL, "epochs=2", batch=2)
+    before = snapshot(folder)
+    again = (*SMALL, "lr=0.01", f"hydra.run.dir={folder}")
+    refused(command_line(*again), f"{folder} holds a run already", "resume=", "another hydra.run.dir")
+    refused(command_line(*again, f"resume={folder}", "resume_plan=weights_only"), "another hydra.run.dir")
+    assert snapshot(folder) == before
+
+
+def test_folder_of_a_run_without_a_checkpoint(
+    train: Train, stopped: Callable[..., Path], command_line: CommandLine
+) -> None:
+    """There is nothing to go on with, and nothing of it is left in the run that begins there."""
+    asked = (*SMALL, "epochs=3", "checkpoint_every=100st", "trainer.enable_progress_bar=false")
+    folder = stopped(*asked, "lr=1e-3", batch=6, act=fail)
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["best.ckpt"]
+    begun = command_line(*asked, f"hydra.run.dir={folder}")
+    assert begun.code == 0, begun.err
+    assert_equal(folder, train(*asked).folder)
+
+
+def test_folder_of_a_preview_is_trained_in(train: Train, command_line: CommandLine, tmp_path: Path) -> None:
+    place = f"hydra.run.dir={tmp_path / 'run0'}"
+    assert command_line(*SMALL, "task=preview", "epochs=2", place).code == 0
+    assert command_line(*SMALL, "epochs=2", place).code == 0
+
+
+def test_sweep_where_there_is_one(command_line: CommandLine, tmp_path: Path) -> None:
+    sweep = ("-m", *SMALL, "epochs=1", "seed=1,2", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    assert command_line(*sweep).code == 0
+    tables = {path: path.read_bytes() for path in tmp_path.glob("sweep/*/metrics.csv")}
+    assert len(tables) == 2
+    again = command_line(*sweep)
+    assert again.code == 1
+    assert again.err.count("holds a run already") >= 2
+    assert {path: path.read_bytes() for path in tables} == tables
+
+
+def test_checkpoint_of_another_version(stopped: Callable[..., Path], command_line: CommandLine) -> None:
+    folder = stopped(*SMALL, "epochs=3", batch=6)
+    saved = checkpoint(folder)
+    del saved["callbacks"]["LastAndBest"]["monitor"]
+    torch.save(saved, folder / "checkpoints" / "last.ckpt")
+    refused(
+        command_line(f"resume={folder}"), "last.ckpt has no 'monitor'", "another version", "resume_plan=weights_only"
+    )

@@ -284,6 +284,19 @@ def test_step_with_a_metric_is_an_observation() -> None:
     assert scheduler.observe(0.6) == 1
 
 
+def test_feedback_begins_anew() -> None:
+    optimizer = weights()
+    scheduler = make(optimizer, constant(), validation_drop(factor=0.5))
+    scheduler.step(2.0)
+    scheduler.step(1.0)
+    scheduler.forget()
+    assert rate(optimizer) == 0.1
+    scheduler.step(9.0)
+    assert rate(optimizer) == 0.1, "the first validation sets the mark"
+    scheduler.step(8.0)
+    assert rate(optimizer) == 0.05
+
+
 class Foreign(pl.LightningModule):
     """Somebody else's module, which asks for its scheduler to be called at an interval."""
 

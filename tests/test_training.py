@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from lrtrain import build
 from lrtrain.datasets import Inputs, dataset
 from lrtrain.runs import RunFolder
+from lrtrain.training.guard import Gradients
 from lrtrain.training.record import Record
 
 
@@ -64,6 +65,78 @@ def test_divergence_leaves_the_best_alone(train: Train) -> None:
     assert checkpoint["lr_schedulers"][0]["step"] == 4
     assert all(torch.isfinite(value).all() for value in checkpoint["state_dict"].values())
     assert run.summary["best"]["val_loss"] == run.series("val_loss")[3]
+
+
+GATED = ("model=custom", "model.function=user_code:Saturating", *SMALL[1:], "epochs=3")
+"""A model whose loss stays finite, whatever its gate is; four updates an epoch."""
+
+
+@pytest.mark.parametrize("at", [2, 3, 6])
+def test_gradient_that_is_not_finite(at: int, train: Train) -> None:
+    """It does not reach the weights, at a log point or between them, before a validation or not."""
+    run = train(*GATED, f"model.parameters={{gradient_at: {at}}}", "log_every=5", code=1)
+    assert run.summary["status"] == "diverged"
+    assert len(run.result.err.splitlines()) == 1
+    assert f"the gradient is not finite at update {at} " in run.result.err
+    assert run.summary["steps"] == at
+    assert list(run.series("val_loss")) == ([3] if at > 3 else [])
+    assert (run.folder / "checkpoints").exists() == (at > 3)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_gradients_of_every_kind_are_looked_at(place: int, bad: float) -> None:
+    kinds = (torch.float32, torch.bfloat16, torch.float64, torch.complex64)
+    parameters = [torch.nn.Parameter(torch.ones(3, dtype=kind)) for kind in kinds]
+    gradients = Gradients(parameters)
+    assert gradients.are_finite(), "there is none"
+    for parameter in parameters:
+        parameter.grad = torch.full((3,), 3e38).to(parameter.dtype)  # whose squares no float32 can hold
+    before = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
+    assert gradients.are_finite()
+    assert all(torch.equal(a, b.grad) for a, b in zip(before, parameters, strict=True) if b.grad is not None)
+    chosen = parameters[place].grad
+    assert chosen is not None
+    chosen[1] = bad
+    assert not gradients.are_finite()
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "average"),
+    [
+        ("weight_at", "model.gate", "ema=0"),
+        ("buffer_at", "model.seen", "ema=0"),
+        ("buffer_at", "model.seen", "ema=0.5"),
+        ("buffer_at", "model.seen", "optimizer=schedulefree_sgd"),
+    ],
+)
+def test_weights_that_are_not_finite_are_not_the_best(setting: str, name: str, average: str, train: Train) -> None:
+    run = train(*GATED, "scheduler=constant", f"model.parameters={{{setting}: 6}}", average, code=1)
+    assert run.summary["status"] == "diverged"
+    assert f"{name} is not finite at update 8 " in run.result.err
+    assert run.summary["best"]["step"] == 4
+    best = torch.load(run.folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["lr_schedulers"][0]["step"] == 4
+    infinite = {key for key, value in best["state_dict"].items() if not torch.isfinite(value).all()}
+    assert infinite == {"model.mask"}, "which is meant to be"
+
+
+def test_rollback_from_a_gradient_that_is_not_finite(train: Train) -> None:
+    """The model is built anew, so that it happens again, six updates after the last checkpoint of then."""
+    back = ("on_nonfinite=rollback", "rollbacks=2", "rollback_factor=0.5", "scheduler=constant", "lr=0.1")
+    run = train(*GATED, "model.parameters={gradient_at: 6}", *back)
+    assert run.summary["status"] == "finished"
+    assert list(run.series("lr").values()) == [0.1] * 4 + [0.05] * 4 + [0.025] * 4
+
+
+def test_best_after_a_rollback(train: Train) -> None:
+    """The best weights of the attempt that diverged are those of its last checkpoint, or of what came after."""
+    spike = ("scheduler=piecewise", "points=[[7st,1e15],[8st,1e-15]]", "on_nonfinite=rollback", *SMALL, "epochs=4")
+    run = train(*spike, "trainer.val_check_interval=2", "rollback_factor=1e-30", "optimizer.momentum=0")
+    best = run.summary["best"]
+    checkpoint = torch.load(run.folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["lr_schedulers"][0]["step"] == best["step"] == 4
+    assert run.series("val_loss")[3] == best["val_loss"]
 
 
 def test_only_the_rates_of_the_run_matter(train: Train) -> None:

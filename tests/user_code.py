@@ -32,6 +32,55 @@ def fixed_net() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 
 
+class InfiniteAt(torch.autograd.Function):
+    """The identity, whose gradient is infinite in one backward pass, counted from 0."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, passes: list[int], at: int) -> Tensor:
+        ctx.passes, ctx.at = passes, at
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        ctx.passes.append(0)
+        found = torch.full_like(gradient, float("inf")) if len(ctx.passes) == ctx.at + 1 else gradient
+        return found, None, None
+
+
+class Saturating(nn.Module):
+    """Has a gate whose gradient, or whose weight or average itself, becomes infinite, while its loss stays finite.
+
+    Args:
+        gradient_at: The backward pass in which the gradient is, counted from 0.
+        weight_at: The training step in which the weight is.
+        buffer_at: The training step in which a buffer is not a number.
+    """
+
+    def __init__(
+        self, inputs: Inputs, classes: int, gradient_at: int = -1, weight_at: int = -1, buffer_at: int = -1
+    ) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, classes)
+        self.gate = nn.Parameter(torch.zeros(classes))
+        self.phase = nn.Parameter(torch.zeros(classes, dtype=torch.complex64))
+        self.seen: Tensor
+        self.register_buffer("mask", torch.full((2,), float("-inf")))
+        self.register_buffer("seen", torch.zeros(1))
+        self.passes: list[int] = []
+        self.steps, self.at = 0, (gradient_at, weight_at, buffer_at)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        gate = self.gate
+        if self.training:
+            if self.steps == self.at[1]:
+                gate.data.fill_(float("inf"))
+            if self.steps == self.at[2]:
+                self.seen.fill_(float("nan"))
+            self.steps += 1
+            gate = InfiniteAt.apply(gate, self.passes, self.at[0])  # type: ignore[no-untyped-call]
+        return self.layer(inputs.flatten(1)) * (0.5 + torch.sigmoid(gate)) + self.phase.real  # type: ignore[no-any-return]
+
+
 class LitNet(pl.LightningModule):
     """Logs a loss and an F1 score, and has no test."""
 
@@ -118,6 +167,14 @@ class Undefined(LitNet):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.log("val_loss", 1e9 if self.trainer.sanity_checking else 1.0)
         self.log("val_score", float("nan"))
+
+
+class Faltering(LitNet):
+    """Logs no loss, but a score that is no number any more in the second epoch."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        lost = self.current_epoch > 0 and not self.trainer.sanity_checking
+        self.log("val_score", float("nan") if lost else 1.0)
 
 
 class Manual(LitNet):

@@ -136,11 +136,10 @@ def _change(config: Config) -> _Change:
     try:
         before = plans_at(folder, step)
         after = with_present_plan(before, config, step, _steps_per_epoch(config, before[-1]))
-        state = feedback_state(checkpoint)
-        old, new = (
-            build.under_feedback(segments[-1].config, build.plan(segments[-1].config, segments), step, state)
-            for segments in (before, after)
-        )
+        last, present = (segments[-1].config for segments in (before, after))
+        then, state = (feedback_state(checkpoint, c["monitor"], build.metric_mode(c)) for c in (last, present))
+        old = build.under_feedback(last, build.plan(last, before), step, then)
+        new = build.under_feedback(present, build.plan(present, after), step, state)
     except (TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
         raise RequestError(f"{folder.plan} or {checkpoint} is not as we write it ({error!r}): begin anew") from error
     changed = changes(before[-1].config, config)

@@ -15,7 +15,6 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -27,6 +26,7 @@ from lrtrain.runs import RunFolder, Segment
 from lrtrain.schedules import Plan
 from lrtrain.training.checkpoints import LastAndBest, sound_checkpoint
 from lrtrain.training.data import Data
+from lrtrain.training.early_stop import EarlyStop
 from lrtrain.training.faults import explained
 from lrtrain.training.guard import DivergenceGuard, Rescale
 from lrtrain.training.interruption import Interruption
@@ -59,6 +59,9 @@ def run(config: Config, folder: RunFolder) -> float:
     quiet()
     if processes.is_child():
         processes.end_with_parent()
+    begins = not config["resume"] or config["resume_plan"] == "weights_only"
+    if begins and processes.is_first(config["trainer"]):
+        folder.check_unused()
     tries, scale = config["rollbacks"] if config["on_nonfinite"] == "rollback" else 0, None
     for attempt in range(tries + 1):
         # After a rollback the run is resumed in its own folder, as the same plan.
@@ -104,10 +107,12 @@ def _prepare(config: Config, folder: RunFolder, scale: float | None) -> _Parts:
         record = Record(folder, config["log_every"])
         callbacks = [SharedFolder(folder), *_callbacks(config, record, checkpoints)]
         if scale is not None:
-            callbacks.insert(0, Rescale(scale))
+            callbacks.append(Rescale(scale))  # after the feedback, which may begin anew
         trainer = build.trainer(config, folder, callbacks)
         devices = _devices(trainer)
         segments = _segments(config, start[1] if start and resumes else None, devices)
+        for early_stop in (callback for callback in callbacks if isinstance(callback, EarlyStop)):
+            early_stop.anew = start is not None and segments[-1].step == start[1]
         plan = build.plan(config, segments)
         data = build.data(config)
         build.check_measuring(config, data, devices)
@@ -133,13 +138,14 @@ def _train(config: Config, folder: RunFolder, parts: _Parts) -> float:
             folder.write_plan(segments)
             if start and resumes:
                 drop_events_from(folder, start[1])
+            else:
+                folder.clear()
         except OSError as error:
             raise RequestError(f"cannot write to {folder.path} ({error.strerror}); nothing was begun") from error
     summary = _Summary(config, folder, plan, record, checkpoints, trainer)
     try:
         trainer.fit(module, data, ckpt_path=start[0] if start and resumes else None, weights_only=True)
-        if not checkpoints.best:
-            raise RuntimeError("the run ended before its first validation: nothing was measured")
+        _check_done(parts)
         final = {**record.last_metrics, **_test(trainer, _restored(config, parts, folder.last_checkpoint), data)}
         best = {**checkpoints.best, **_test(trainer, _restored(config, parts, folder.best_checkpoint), data)}
         signals.defer()  # only the writing down is left
@@ -167,6 +173,27 @@ def _train(config: Config, folder: RunFolder, parts: _Parts) -> float:
     return float(checkpoints.best[config["monitor"]])
 
 
+def _check_done(parts: _Parts) -> None:
+    """Refuse to call a run finished that has not measured anything, or ended before its plan did by itself.
+
+    Raises:
+        RequestError: Nothing was left to do that would have measured anything.
+        RuntimeError: Something is wrong.
+    """
+    trainer, checkpoints = parts.trainer, parts.checkpoints
+    scheduler, done = scheduler_of(trainer), trainer.global_step
+    planned = scheduler.total_steps
+    if not checkpoints.best:
+        if parts.resumes and parts.start and parts.start[1] == scheduler.last_epoch:
+            raise RequestError(
+                f"no update is left, so that no best weights by {checkpoints.monitor} will be found: give more epochs, "
+                "or begin anew without resume"
+            )
+        raise RuntimeError("the run ended before its first validation: nothing was measured")
+    if not trainer.should_stop and planned is not None and done < planned:
+        raise RuntimeError(f"the run ended after {done:,} of its {planned:,} updates, and nothing had stopped it")
+
+
 def _announcement(config: Config, parts: _Parts) -> list[str]:
     """What is said at the start: from where, what the rate will do, and what is odd about it."""
     begins = "going on" if parts.resumes else "beginning"
@@ -189,10 +216,10 @@ def _segments(config: Config, step: int | None, devices: int) -> list[Segment]:
 
 
 def _callbacks(config: Config, record: Record, checkpoints: LastAndBest) -> list[pl.Callback]:
-    callbacks = [*build.averaging(config), DivergenceGuard(), ValidationFeedback(config["monitor"]), record]
+    watching = (DivergenceGuard(config["monitor"]), ValidationFeedback(config["monitor"]))
+    callbacks = [*build.averaging(config), *watching, record]
     if config["early_stop"]:
-        mode = build.metric_mode(config)
-        callbacks.append(EarlyStopping(config["monitor"], patience=config["early_stop"], mode=mode))
+        callbacks.append(EarlyStop(config["monitor"], build.metric_mode(config), config["early_stop"]))
     if config["trainer"]["enable_progress_bar"]:
         callbacks.append(RunBar(config["log_every"]))
     return [*callbacks, RandomNumbers(), Interruption(), checkpoints]
@@ -296,9 +323,15 @@ def _load(path: Path, module: Scheduled, callbacks: list[pl.Callback]) -> dict[s
     """Load a checkpoint's weights and callbacks; Lightning loads all the rest, once it is known that these fit."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
-    for callback in callbacks:
-        if callback.state_key in checkpoint["callbacks"]:
-            callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
+    try:
+        for callback in callbacks:
+            if callback.state_key in checkpoint["callbacks"]:
+                callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
+    except KeyError as error:
+        raise RequestError(
+            f"{path} has no {error}, as another version of lrtrain wrote it: go on with that version, or begin anew by "
+            "resume_plan=weights_only"
+        ) from error
     return checkpoint  # type: ignore[no-any-return]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +20,8 @@ from torch import nn
 from lrtrain import signals
 from lrtrain.errors import InterruptedRunError, RequestError
 from lrtrain.runs import RunFolder
-from lrtrain.training.guard import diverged
-from lrtrain.training.scheduling import scheduler_of
+from lrtrain.training.guard import diverged, not_finite
+from lrtrain.training.scheduling import ValidationFeedback, scheduler_of
 
 
 class Cadence(NamedTuple):
@@ -61,6 +61,7 @@ class LastAndBest(Checkpoint):
         self.cadence = cadence
         self.best: dict[str, float] = {}
         self._best_is_new = False
+        self._infinite: set[str] = set()
         self._saved_step = self._seen_step = 0
         self._saved_at = time.monotonic()
         self._save_took = 0.02  # until the first has been measured
@@ -70,8 +71,9 @@ class LastAndBest(Checkpoint):
         trainer.strategy.checkpoint_io = FileInPlace()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin counting, and keep what comes from now on."""
+        """Begin counting, and keep what comes; a buffer that is infinite now, as a mask may be, is meant to be."""
         self.folder.begun = True
+        self._infinite = set(not_finite(dict(pl_module.named_buffers())))
         self._saved_step = self._seen_step = scheduler_of(trainer).last_epoch
         self._saved_at = time.monotonic()
 
@@ -91,16 +93,37 @@ class LastAndBest(Checkpoint):
             self._save_and_stop(trainer, number)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the weights that are the best so far; raises DivergedError for a metric that is not finite."""
+        """Save the weights that are the best so far."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        if not math.isfinite(metrics[self.monitor]):
-            raise diverged(trainer, f"{self.monitor} is {metrics[self.monitor]:.4g}")
         if not self.best or self._better(metrics[self.monitor], self.best[self.monitor]):
-            self.best = {"epoch": trainer.current_epoch, "step": scheduler_of(trainer).last_epoch, **metrics}
-            self._save(trainer, self.folder.best_checkpoint)
-            self._best_is_new = True
+            self._save_best(trainer, metrics)
+
+    def _save_best(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
+        before = self.best
+        self.best = {"epoch": trainer.current_epoch, "step": scheduler_of(trainer).last_epoch, **metrics}
+        # What the last checkpoint calls the best is kept until the next one: a run may go on from there otherwise.
+        kept = None if self._best_is_new or not before else _kept_best(self.folder)
+        try:
+            self._save(trainer, self.folder.best_checkpoint, kept)
+        except BaseException:
+            self.best = before  # which is what the file still holds
+            raise
+        self._best_is_new = True
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse weights that are not finite, also in an average that is saved; raises DivergedError."""
+        found = [
+            name
+            for weights in (checkpoint["state_dict"], checkpoint.get("current_model_state", {}))
+            for name in not_finite(weights)
+            if name not in self._infinite
+        ]
+        if not trainer.strategy.reduce_boolean_decision(not found):
+            raise diverged(trainer, f"{found[0] if found else 'a weight of another rank'} is not finite")
 
     def _asked(self, trainer: pl.Trainer) -> tuple[bool, int]:
         """Whether a checkpoint is due, by the first rank's clock, and the signal that any rank has received."""
@@ -126,25 +149,26 @@ class LastAndBest(Checkpoint):
         return updated and count < trainer.num_training_batches and not (validates and count % validates == 0)
 
     def _save_and_stop(self, trainer: pl.Trainer, number: int) -> None:
-        self.save_last(trainer)
+        with _where_it_stopped(trainer):
+            self.save_last(trainer)
         if number:
             raise InterruptedRunError(number)
 
     def save_last(self, trainer: pl.Trainer) -> None:
-        """Write the last checkpoint now; weights that are not finite are not kept.
+        """Write the last checkpoint now.
 
         Raises:
-            DivergedError: There are such weights.
+            DivergedError: A weight is not finite.
         """
-        if not all(torch.isfinite(weight).all() for weight in trainer.lightning_module.parameters()):
-            raise diverged(trainer, "a weight is not finite")
         began = time.monotonic()
         for logger in trainer.loggers:
             logger.save()  # what a checkpoint goes on from is on the disk by then, and so are the best weights
         if self._best_is_new and trainer.is_global_zero:
             _reach_disk(self.folder.best_checkpoint)
         self._best_is_new = False
-        self._save(trainer, self.folder.last_checkpoint, self.folder.previous_checkpoint)
+        self._save(trainer, self.folder.last_checkpoint, self.folder.previous_checkpoint, lasting=True)
+        if trainer.is_global_zero:
+            _kept_best(self.folder).unlink(missing_ok=True)
         self._saved_step, self._saved_at = scheduler_of(trainer).last_epoch, time.monotonic()
         self._save_took = self._saved_at - began
 
@@ -152,11 +176,12 @@ class LastAndBest(Checkpoint):
         return value < best if self.mode == "min" else value > best
 
     @staticmethod
-    def _save(trainer: pl.Trainer, path: Path, previous: Path | None = None) -> None:
+    def _save(trainer: pl.Trainer, path: Path, previous: Path | None, lasting: bool = False) -> None:
+        """Write a checkpoint in one step; what it replaces stays as `previous`, where that is given."""
         scratch = path.with_name(f".{path.name}")
         try:
             trainer.save_checkpoint(scratch)
-            if previous is not None and trainer.is_global_zero:
+            if lasting and trainer.is_global_zero:
                 _reach_disk(scratch)
         except BaseException:
             if trainer.is_global_zero:
@@ -168,13 +193,68 @@ class LastAndBest(Checkpoint):
             scratch.replace(path)
         trainer.strategy.barrier()
 
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Bring the file of the best weights and what is said of it to agree, where the run had gone on since then."""
+        state = checkpoint["callbacks"][self.state_key]
+        found = self._settled(self._comparable(state)) if trainer.is_global_zero else None
+        state["best"] = trainer.strategy.broadcast(found)
+
     def state_dict(self) -> dict[str, Any]:
-        """The best so far, as plain values."""
-        return {"best": self.best}
+        """The best so far and by which metric, as plain values."""
+        return {"best": self.best, "monitor": self.monitor, "mode": self.mode}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue with that of a saved run."""
-        self.best = state_dict["best"]
+        """Continue with that of a saved run; where it was the best by another metric, begin anew."""
+        self.best = self._comparable(state_dict)
+
+    def _comparable(self, state: Mapping[str, Any]) -> dict[str, float]:
+        return dict(state["best"]) if (state["monitor"], state["mode"]) == (self.monitor, self.mode) else {}
+
+    def _settled(self, best: dict[str, float]) -> dict[str, float]:
+        """What is the best from here on; its weights are in their file, whatever the run had saved since.
+
+        Those of a checkpoint before the last may be gone; then the file counts as what it says of itself. Where there
+        is none that is whole, the best begins anew.
+        """
+        if not best:
+            return {}
+        path, kept = self.folder.best_checkpoint, _kept_best(self.folder)
+        of_file, of_kept = self._best_in(path), self._best_in(kept)
+        if of_kept and (of_kept["step"], of_kept[self.monitor]) == (best["step"], best[self.monitor]):
+            kept.replace(path)
+            return best
+        kept.unlink(missing_ok=True)
+        if not of_file:
+            print(f"{path} is missing or damaged: the best begins anew")
+        return of_file
+
+    def _best_in(self, path: Path) -> dict[str, float]:
+        """What a checkpoint says is the best; nothing where it is damaged, or of another metric."""
+        if _position(path) is None:
+            return {}
+        return self._comparable(torch.load(path, map_location="cpu", weights_only=True)["callbacks"][self.state_key])
+
+
+def _kept_best(folder: RunFolder) -> Path:
+    """The best weights as of the last checkpoint, where there are better ones by now."""
+    return folder.best_checkpoint.with_name("best_of_last.ckpt")
+
+
+@contextmanager
+def _where_it_stopped(trainer: pl.Trainer) -> Iterator[None]:
+    """Let a checkpoint of a run that stops in mid-epoch say so: Lightning takes that epoch for done by then."""
+    progress: Any = trainer.fit_loop.epoch_progress
+    batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+    stops = trainer.should_stop and batches < trainer.num_training_batches
+    for counts in (progress.total, progress.current):
+        counts.processed -= stops
+    try:
+        yield
+    finally:
+        for counts in (progress.total, progress.current):
+            counts.processed += stops
 
 
 class FileInPlace(TorchCheckpointIO):
@@ -214,9 +294,19 @@ def sound_checkpoint(folder: RunFolder) -> tuple[Path, int]:
     raise RequestError(f"{folder.path} has no checkpoint that is whole; the best weights may be in best.ckpt")
 
 
-def feedback_state(path: Path) -> dict[str, Any]:
-    """What the scheduler of a sound checkpoint knew of its feedback."""
-    return dict(torch.load(path, map_location="cpu", weights_only=True)["lr_schedulers"][0]["feedback"])
+def feedback_state(path: Path, monitor: str, mode: str) -> dict[str, Any]:
+    """What the scheduler of a sound checkpoint knew of its feedback.
+
+    Args:
+        path: The checkpoint.
+        monitor: The metric that is to be observed; where it was another, the rule is said to be another too.
+        mode: ``min`` or ``max``.
+    """
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    state, observed = checkpoint["lr_schedulers"][0]["feedback"], checkpoint["callbacks"][ValidationFeedback.__name__]
+    if state["rule"] and (observed["monitor"], observed["mode"]) != (monitor, mode):
+        return {**state, "rule": f"{state['rule']} of {observed['monitor']}"}
+    return dict(state)
 
 
 def load_weights(path: Path, model: nn.Module, name: str) -> int:

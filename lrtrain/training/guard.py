@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -18,20 +20,30 @@ EXPLODED = 1e4
 
 
 class DivergenceGuard(pl.Callback):
-    """Raises `DivergedError` at the first loss that is not finite, or beyond `EXPLODED` times the first of the run.
+    """Raises `DivergedError` at the first loss or gradient that is not finite, or a loss that has exploded.
 
-    The training loss is looked at before it reaches the weights, the validation loss before they are called the best.
-    Ranks stop together, without asking each other at every step: a rank whose loss is bad makes its gradient NaN, and
-    the mean of the gradients, which DDP gives to all of them, tells each.
+    That is one beyond `EXPLODED` times the first of the run. The training loss and the gradient are looked at before
+    they reach the weights, the validation loss and the metric that decides before they are called the best. Ranks stop
+    together, without asking each other at every step: a rank whose loss is bad makes its gradient NaN, and the mean of
+    the gradients, which DDP gives to all of them, tells each.
+
+    Args:
+        monitor: The metric that feedback and the best weights depend on; it has to be finite.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
         self.first: float | None = None
         self._bad: float | None = None
+        self._gradients = Gradients(())
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Learn whose gradients to look at."""
+        self._gradients = Gradients(pl_module.parameters())
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Look at the training loss."""
-        scaler = getattr(trainer.precision_plugin, "scaler", None)  # Lightning shows the loss as fp16 scales it
+        scaler = _scaler(trainer)  # Lightning shows the loss as fp16 scales it
         value = float(loss.detach()) / (scaler.get_scale() if scaler else 1.0)
         if self.first is None:
             self.first = abs(value)
@@ -46,23 +58,21 @@ class DivergenceGuard(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Look at what other ranks say of theirs."""
-        if trainer.world_size == 1:
-            return
-        if _averages_gradients(trainer):
-            norm = get_total_norm(weight.grad for weight in pl_module.parameters() if weight.grad is not None)
-            sound = math.isfinite(norm)
-        else:
-            sound = trainer.strategy.reduce_boolean_decision(self._bad is None)
+        """Look at the gradient, and at what other ranks say of their losses; a `GradScaler` expects infinite ones."""
+        sound = _scaler(trainer) is not None or self._gradients.are_finite()
+        if trainer.world_size > 1 and not _averages_gradients(trainer):
+            sound = trainer.strategy.reduce_boolean_decision(sound and self._bad is None)
         if not sound:
             raise diverged(trainer, self._whose(trainer))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the validation loss, which is the same on all ranks."""
-        if "val_loss" in trainer.callback_metrics and not trainer.sanity_checking:
-            value = float(trainer.callback_metrics["val_loss"])
-            if not self._is_sound(value):
-                raise diverged(trainer, f"val_loss is {value:.4g}")
+        """Look at what was measured, which is the same on all ranks."""
+        if trainer.sanity_checking:
+            return
+        measured = trainer.callback_metrics
+        for name, is_sound in {self.monitor: math.isfinite, "val_loss": self._is_sound}.items():
+            if name in measured and not is_sound(float(measured[name])):
+                raise diverged(trainer, f"{name} is {float(measured[name]):.4g}")
 
     def state_dict(self) -> dict[str, float | None]:
         """The first loss of the run."""
@@ -77,15 +87,59 @@ class DivergenceGuard(pl.Callback):
 
     def _whose(self, trainer: pl.Trainer) -> str:
         """Ask all ranks, now that all of them ask."""
-        losses: list[float | None] = [None] * trainer.world_size
-        torch.distributed.all_gather_object(losses, self._bad)
+        losses = [self._bad] * trainer.world_size
+        if trainer.world_size > 1:
+            torch.distributed.all_gather_object(losses, self._bad)
         bad = [f"train_loss is {value:.4g} on rank {rank}" for rank, value in enumerate(losses) if value is not None]
         return ", ".join(bad) or "the gradient is not finite"
 
 
+class Gradients:
+    """The gradients of some parameters.
+
+    Args:
+        parameters: Their objects stay the same.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        self._usual: list[Tensor] = []
+        self._others: list[Tensor] = []
+        self._found, self._one = torch.zeros(1), torch.ones(1)
+        for parameter in parameters:
+            if not self._usual:
+                self._found, self._one = self._found.to(parameter.device), self._one.to(parameter.device)
+            same = parameter.device == self._found.device and parameter.device.type in ("cpu", "cuda")
+            (self._usual if same and parameter.dtype is torch.float32 else self._others).append(parameter)
+
+    def are_finite(self) -> bool:
+        """Whether all those are finite that are there.
+
+        What a `GradScaler` finds overflows by, scaling by 1, is one call for all of them; a norm, which the few of
+        other kinds are left to, takes several times as long.
+        """
+        gradients = [parameter.grad for parameter in self._usual if parameter.grad is not None]
+        torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
+        if self._found.item():
+            return False
+        if not self._others:
+            return True
+        others = [parameter.grad for parameter in self._others if parameter.grad is not None]
+        return math.isfinite(get_total_norm(others, math.inf))
+
+
+def not_finite(values: Mapping[str, Any]) -> list[str]:
+    """The names of the tensors that hold a number that is not finite; whatever is no tensor is left out."""
+    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+    return [name for name, value in tensors.items() if not torch.isfinite(value).all()]
+
+
 def _averages_gradients(trainer: pl.Trainer) -> bool:
-    """Whether a NaN in the gradient of one rank reaches all, and means what it says: a `GradScaler` expects some."""
-    return isinstance(trainer.strategy, DDPStrategy) and getattr(trainer.precision_plugin, "scaler", None) is None
+    """Whether a NaN in the gradient of one rank reaches all, and means what it says."""
+    return isinstance(trainer.strategy, DDPStrategy) and _scaler(trainer) is None
+
+
+def _scaler(trainer: pl.Trainer) -> torch.amp.GradScaler | None:
+    return getattr(trainer.precision_plugin, "scaler", None)
 
 
 def diverged(trainer: pl.Trainer, what: str) -> DivergedError:

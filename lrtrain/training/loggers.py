@@ -19,20 +19,30 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import SummaryWriter
 
 from lrtrain.runs import RunFolder, write_bytes
+from lrtrain.training.record import TEST
 
 
 def drop_events_from(folder: RunFolder, step: int) -> None:
-    """Rewrite a run's event files without the points of `step` and later, so that a resumed run draws one curve."""
+    """Rewrite a run's event files as of a checkpoint, so that a resumed run draws one curve.
+
+    Left out are the points of `step` and later, and the results of a run that had come to its end, which are measured
+    again.
+    """
     for path in folder.path.glob("events.out.tfevents.*"):
         kept = io.BytesIO()
         writer = RecordWriter(kept)
         try:
             for record in RawEventFileLoader(str(path)).Load():
-                if Event.FromString(record).step < step:
+                event = Event.FromString(record)
+                if event.step < step and not any(_is_result(value.tag) for value in event.summary.value):
                     writer.write(record)
         except DataLossError:  # the kill came in the middle of a record, which is the last
             pass
         write_bytes(path, kept.getvalue())
+
+
+def _is_result(tag: str) -> bool:
+    return tag in TEST or tag.startswith(("best/", "_hparams_/"))
 
 
 class EventFile(TensorBoardLogger):

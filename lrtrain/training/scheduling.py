@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import chain
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -90,23 +91,38 @@ class ValidationFeedback(pl.Callback):
 
     Lightning averages a metric that is logged with ``sync_dist=True`` over the ranks, so all of them decide alike.
 
+    A resumed run whose metric is another, or is better the other way, begins its feedback anew.
+
     Args:
         monitor: Name of a metric that the validation logs.
     """
 
     def __init__(self, monitor: str = "val_loss") -> None:
         self.monitor = monitor
+        self._logged: list[str] = []
+        self._mode: Any = None
+        self._saved: tuple[str, Any] | None = None
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse a metric that the validation does not log before the first update."""
-        self._check(names_in_sanity_check(trainer))
+        self._logged = sorted(names_in_sanity_check(trainer))
+        self._refuse_unless_in(self._logged)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget what was observed of another metric."""
+        scheduler = scheduler_of(trainer)
+        if scheduler.feedback is not None:
+            self._mode = scheduler.feedback.parameters.get("mode")
+            if self._saved not in (None, (self.monitor, self._mode)):
+                scheduler.forget()
+        self._saved = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Observe the metric, and say so when the rate changes."""
         scheduler = scheduler_of(trainer)
         if trainer.sanity_checking or scheduler.feedback is None:
             return
-        self._check(trainer.callback_metrics)
+        self._refuse_unless_in(sorted(trainer.callback_metrics))
         metric = float(trainer.callback_metrics[self.monitor])
         before = scheduler.get_last_lr()[0]
         if scheduler.observe(metric) != 1:
@@ -115,7 +131,17 @@ class ValidationFeedback(pl.Callback):
                 f"{scheduler.get_last_lr()[0]:.4g} ({scheduler.feedback.name}, {self.monitor} {metric:.4g})"
             )
 
-    def _check(self, logged: Iterable[str]) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """What is observed, and which metrics there are."""
+        return {"monitor": self.monitor, "mode": self._mode, "logged": self._logged}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Learn what a saved run observed; raises RequestError where it had no such metric as is asked for now."""
+        self._saved, self._logged = (state_dict["monitor"], state_dict["mode"]), state_dict["logged"]
+        if self._logged:
+            self._refuse_unless_in(self._logged)
+
+    def _refuse_unless_in(self, logged: list[str]) -> None:
         if self.monitor not in logged:
-            known = ", ".join(sorted(logged)) or "none"
+            known = ", ".join(logged) or "none"
             raise RequestError(f"monitor={self.monitor} is not logged by the validation; there are {known}")
