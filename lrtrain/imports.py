@@ -11,19 +11,23 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from lrtrain import signals
+
 
 def import_large(module: str) -> ModuleType:
     """Import a module that brings torch and Lightning along, without the garbage collector.
 
     What is imported stays, and yet the collector would look through all of it many times on the way, and again when
-    the process ends: that takes a third of the time from the start to the first step.
+    the process ends: that takes a third of the time from the start to the first step. A signal is heeded at the end:
+    raised in the middle of it, its error becomes another one, or leaves half a module behind.
     """
     if module in sys.modules:  # to freeze again would keep the garbage of a sweep's jobs
         return sys.modules[module]
     collects = gc.isenabled()
     gc.disable()
     try:
-        return importlib.import_module(module)
+        with signals.deferred():
+            return importlib.import_module(module)
     finally:
         gc.freeze()
         if collects:

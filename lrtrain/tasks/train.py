@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lrtrain import build, processes, signals
+from lrtrain import build, signals
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError
 from lrtrain.report.table import print_result
 from lrtrain.resume import check_devices, plans_at, with_present_plan
@@ -57,8 +57,6 @@ def run(config: Config, folder: RunFolder) -> float:
         FaultError: The machine failed.
     """
     quiet()
-    if processes.is_child():
-        processes.end_with_parent()
     tries, scale = config["rollbacks"] if config["on_nonfinite"] == "rollback" else 0, None
     for attempt in range(tries + 1):
         # After a rollback the run is resumed in its own folder, as the same plan.
