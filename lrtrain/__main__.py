@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # before what takes long to import, where a signal would end in a trace
+    from lrtrain.program import main as program
+
+    sys.exit(program())
+
 import functools
 import logging
 import os
 import re
-import sys
 import tempfile
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -27,6 +33,7 @@ from lrtrain import processes, signals, tasks
 from lrtrain.configs import config_dir
 from lrtrain.errors import DivergedError, FaultError, InterruptedRunError, LostProcessError, RequestError
 from lrtrain.help import help_text
+from lrtrain.logs import close_logs
 from lrtrain.request import Request, check_config, check_request, first_line, plain_config
 from lrtrain.resume import check_policy, check_resume, find_checkpoint, find_run, key_of, merged_overrides, overrides_of
 from lrtrain.runs import RunFolder
@@ -48,12 +55,13 @@ def main() -> int:
     try:
         with signals.taken_over():
             return _main()
-    except InterruptedRunError as error:  # it came when all was done
-        return 128 + error.signum
+    except InterruptedRunError as error:  # it came while another error was told of
+        return _say(error, _code(error), with_trace=False)
 
 
 def _main() -> int:
     args = get_args_parser().parse_args()
+    processes.introduce()
     if args.help:
         print(help_text())
         return 0
@@ -84,10 +92,8 @@ def _main() -> int:
             _hand_to_hydra(job if args.multirun else None)
     except (RequestError, InterruptedRunError, DivergedError, LostProcessError) as error:
         code = _code(error)
-        if not first:  # the first process says it, and ends first
-            if processes.is_child():
-                processes.outlive_parent()
-            return code
+        if not first:
+            return _leave_to_first(error, code)
         return _say(error, FAILED if SweepFolder.path and code == REFUSED else code, wants_trace)
     except FaultError as error:
         return _say(error, FAILED, wants_trace)
@@ -97,6 +103,7 @@ def _main() -> int:
     except Exception as error:
         return _say(error, FAILED, with_trace=True)
     finally:
+        signals.defer()  # only the summary of a sweep is left
         os.environ["HYDRA_FULL_ERROR"] = asked or "0"
         if SweepFolder.path:
             _summarise(SweepFolder.path, task)
@@ -113,6 +120,15 @@ def _check_flags(args: Namespace) -> None:
         raise RequestError("--resolve and --package say how the configuration is shown: add --cfg job")
     if args.config_dir and not Path(args.config_dir).is_dir():
         raise RequestError(f"--config-dir={args.config_dir}: there is no such folder")
+
+
+def _leave_to_first(error: BaseException, code: int) -> int:
+    """Let the first process of a run say what happened, and end first."""
+    if processes.is_child():
+        if isinstance(error, InterruptedRunError):
+            processes.pass_on(error.signum)
+        processes.outlive_first()
+    return code
 
 
 def _code(error: BaseException) -> int:
@@ -224,13 +240,17 @@ def job(config: DictConfig) -> float | None:
     settings = HydraConfig.get()
     folder, first = RunFolder(settings.runtime.output_dir), processes.is_first(config.trainer)
     try:
+        signals.act()  # one may have come when the job before was all but done
         check_config(config)
         if config.resume_plan == "weights_only" and folder.path == Path(config.resume):
             raise RequestError("resume_plan=weights_only begins a new run: give it another hydra.run.dir")
-        return tasks.run(plain_config(config), folder)
+        alone = processes.is_alone(config.trainer)
+        waits = nullcontext() if alone else signals.answered_by(functools.partial(_answer, folder, first))
+        with waits, signals.undisguised():
+            return tasks.run(plain_config(config), folder)
     except InterruptedRunError:
-        if first and settings.mode != RunMode.MULTIRUN:
-            folder.discard(settings.output_subdir)
+        if first:
+            _discard(folder)
         raise
     except OSError as error:
         if isinstance(error, BrokenPipeError):
@@ -241,10 +261,31 @@ def job(config: DictConfig) -> float | None:
             print(f"job {settings.job.num} failed: {error}", file=sys.stderr)
         elif isinstance(error, RequestError):
             if first:
-                folder.discard(settings.output_subdir)
+                _discard(folder)
             raise
         log.exception("%s", error)
         raise
+
+
+def _discard(folder: RunFolder) -> None:
+    """Remove what a run leaves that came to nothing, unless it is a job of a sweep."""
+    settings = HydraConfig.get()
+    if settings.mode != RunMode.MULTIRUN and not folder.begun:
+        close_logs(folder.path)
+        folder.discard(settings.output_subdir)
+
+
+def _answer(folder: RunFolder, first: bool, number: int) -> NoReturn:
+    """End this process on a signal while the others of its run are waited for."""
+    error = InterruptedRunError(number, str(folder.path) if folder.last_checkpoint.exists() else None)
+    try:
+        if first:
+            _discard(folder)
+            _say(error, _code(error), with_trace=False)
+        else:
+            _leave_to_first(error, _code(error))
+    finally:
+        os._exit(_code(error))
 
 
 def _say(error: BaseException, code: int, with_trace: bool) -> int:
@@ -252,7 +293,3 @@ def _say(error: BaseException, code: int, with_trace: bool) -> int:
         traceback.print_exception(error)
     print(f"lrtrain: {error}", file=sys.stderr)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

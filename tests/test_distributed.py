@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,9 +29,12 @@ import math
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
-from lrtrain.__main__ import main
+from lightning.pytorch.strategies import DDPStrategy
+
+from lrtrain.program import main
 from lrtrain.training.module import Classifier
 
 rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
@@ -64,9 +68,17 @@ def validate(module, batch, batch_idx):
         module.val_loss.update(wanted["val_loss"][rank][module.current_epoch])
 
 
+def meet(strategy):
+    tell(meets=True)
+    if wanted.get("waits") and rank:
+        time.sleep(600)
+    setup_environment(strategy)
+
+
 if __name__ == "__main__":
     tell(pid=os.getpid())
     Classifier.training_step, Classifier.validation_step = step, validate
+    setup_environment, DDPStrategy.setup_environment = DDPStrategy.setup_environment, meet
     sys.exit(main())
 '''
 
@@ -101,6 +113,7 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -323,6 +336,26 @@ def test_divergence_of_one_rank_stops_all(tmp_path: Path) -> None:
     assert "train_loss is nan on rank 1 at update 9" in end.err
     assert json.loads((folder / "summary.json").read_text())["status"] == "diverged"
     assert all(torch.isfinite(value).all() for value in checkpoint(folder)["state_dict"].values())
+
+
+@pytest.mark.parametrize("whom", ["both", "first", "second"])
+def test_signal_before_the_processes_have_met(whom: str, tmp_path: Path) -> None:
+    """The first one waits in torch for the second one."""
+    process = start(tmp_path, "member.py", *TWO, wanted={"waits": True})
+    told = [tmp_path / "told.0", tmp_path / "told.1"]
+    until = time.monotonic() + SECONDS
+    while not all(path.exists() and "meets" in path.read_text() for path in told):
+        assert time.monotonic() < until, ended(process, tmp_path)
+        time.sleep(0.05)
+    if whom == "both":
+        os.killpg(process.pid, signal.SIGTERM)
+    else:
+        os.kill(json.loads(told[whom == "second"].read_text().splitlines()[0])["pid"], signal.SIGTERM)
+    end = ended(process, tmp_path)
+    assert end.code == 143
+    assert len(end.err.splitlines()) == 1, end.err
+    assert "before there was anything to save" in end.err
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_torchrun_with_other_devices_is_refused(command_line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -17,7 +18,9 @@ import torch
 from conftest import SMALL, CommandLine, Result, Train
 from test_resume import SHORT, Stop, assert_equal, checkpoint, stop, stopped
 
-from lrtrain import build
+from lrtrain import build, signals
+from lrtrain.errors import FaultError, InterruptedRunError
+from lrtrain.logs import RunLog
 from lrtrain.runs import RunFolder
 from lrtrain.training.checkpoints import FileInPlace
 from lrtrain.training.faults import explained
@@ -222,3 +225,20 @@ def test_worker_lost_while_it_hands_over_a_batch(tmp_path: Path) -> None:
     assert "a loader worker was lost" in str(explained(lost.value, RunFolder(tmp_path)))
     own = EOFError("of the user's own code")
     assert explained(own, RunFolder(tmp_path)) is own
+
+
+def test_worker_lost_to_the_signal_that_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. ")
+    assert isinstance(explained(lost, RunFolder(tmp_path)), FaultError)
+    monkeypatch.setattr(signals, "received", signal.SIGTERM)
+    interruption = explained(lost, RunFolder(tmp_path))
+    assert isinstance(interruption, InterruptedRunError)
+    assert interruption.signum == signal.SIGTERM
+
+
+def test_log_of_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first process of a run has removed it."""
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    log = RunLog(tmp_path / "gone" / "run.log", delay=True)
+    log.emit(logging.makeLogRecord({"msg": "too late"}))
+    assert list(tmp_path.iterdir()) == []

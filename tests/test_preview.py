@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -304,7 +308,55 @@ def test_a_long_table_shared_by_two_processes_is_the_same(monkeypatch: pytest.Mo
     from lrtrain.tasks import preview
 
     plan = plan_of("scheduler=cosine", "warmup=10%", "steps_per_epoch=50", "epochs=7")
-    alone = preview._table(plan)()
+    with preview._table(plan) as finish:
+        alone = finish()
     monkeypatch.setattr(preview, "LONG", 10)
-    assert preview._table(plan)() == alone
+    with preview._table(plan) as finish:
+        assert finish() == alone
     assert alone[0].tolist() == list(plan.rates())
+
+
+SHARED = """
+import os, sys, time
+from lrtrain import program
+from lrtrain.tasks import preview
+
+first = os.getpid()
+
+def rows(plan, start, stop):
+    if os.getpid() == first:
+        sys.stdin.readline()
+    print(os.getpid(), flush=True)
+    while os.getppid() == first:
+        time.sleep(0.01)
+    return [0.0] * 100_000, ""  # more than a pipe holds
+
+preview.LONG, preview._rows = 10, rows
+sys.exit(program.main())
+"""
+"""A preview that waits for a line, while a second process computes for as long as the first one lives."""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="is computed by one process")
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGKILL", -9)])
+def test_a_preview_that_ends_early_leaves_no_process(name: str, code: int, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SHARED, "task=preview", "scheduler=cosine"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert process.stdout
+    helper = int(process.stdout.readline())
+    process.send_signal(getattr(signal, name))
+    try:
+        _, err = process.communicate(timeout=60)  # the pipes are closed when the last process has ended
+    except subprocess.TimeoutExpired:
+        process.kill()
+        os.kill(helper, signal.SIGKILL)
+        pytest.fail("some process had not ended")
+    assert process.returncode == code, err
+    assert len(err.splitlines()) == (0 if name == "SIGKILL" else 1), err
+    assert name == "SIGKILL" or list(tmp_path.iterdir()) == []

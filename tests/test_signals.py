@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,9 +13,14 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SMALL, CommandLine, Train
+from conftest import SMALL, CommandLine, Result, Train
 from test_resume import Stop, assert_equal, stop, terminate
 
+from lrtrain import signals
+from lrtrain.errors import InterruptedRunError
+from lrtrain.imports import import_large
+from lrtrain.report.table import print_result
+from lrtrain.sweeps.summary import summarise
 from lrtrain.training.module import Classifier
 
 __all__ = ["stop"]
@@ -24,7 +30,7 @@ ASKED = (*SMALL, "epochs=3", "scheduler=cosine", "trainer.enable_progress_bar=fa
 
 RUN = """
 import os, sys
-from lrtrain.__main__ import main
+from lrtrain.program import main
 from lrtrain.training.checkpoints import LastAndBest
 from lrtrain.training.module import Classifier
 
@@ -43,30 +49,55 @@ def signalled_again(checkpoints, trainer):
     os.kill(os.getpid(), number)
 
 Classifier.training_step, LastAndBest.save_last = signalled, signalled_again
-sys.exit(main())
+code = main()
+os.kill(os.getpid(), number)
+sys.exit(code)
 """
-"""The command line, waiting in its sixth step; the signal comes again just before and just after it saves."""
+"""The command line, waiting in its sixth step; the signal comes again just before and after it saves, and last."""
 
 
-@pytest.mark.parametrize(("name", "code"), CODES.items())
-def test_signal(name: str, code: int, train: Train, command_line: CommandLine, tmp_path: Path) -> None:
-    folder, number = tmp_path / "signalled", getattr(signal, name)
-    environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN, str(int(number)), *ASKED, "checkpoint_every=5ep", f"hydra.run.dir={folder}"],
+def start(cwd: Path, *command: str) -> subprocess.Popen[str]:
+    """Run Python in a group of processes of its own."""
+    return subprocess.Popen(
+        [sys.executable, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
-        cwd=tmp_path,
+        env={key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"},
+        cwd=cwd,
+        start_new_session=True,
     )
+
+
+def wait_for(line: str, process: subprocess.Popen[str]) -> None:
     assert process.stdout
-    while process.stdout.readline() != "in the sixth step\n":
+    while process.stdout.readline() != f"{line}\n":
         assert process.poll() is None
-    process.send_signal(number)
-    _, err = process.communicate("go on\n")
-    assert process.returncode == code, err
+
+
+def ended(process: subprocess.Popen[str], said: str = "go on\n") -> Result:
+    """Wait for all processes that it started: the pipes are closed when the last one has ended."""
+    try:
+        out, err = process.communicate(said, timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail(f"some process had not ended: {process.communicate()}")
+    return Result(process.returncode, out, err)
+
+
+@pytest.mark.parametrize(
+    ("name", "workers"), [*((name, 0) for name in CODES), ("SIGTERM", 2), ("SIGINT", 2)], ids=lambda value: str(value)
+)
+def test_signal(name: str, workers: int, train: Train, command_line: CommandLine, tmp_path: Path) -> None:
+    """Sent to all processes of the command, as by a terminal, `kill` and SLURM: its workers too."""
+    folder, number = tmp_path / "signalled", getattr(signal, name)
+    asked = (*ASKED, f"workers={workers}", "checkpoint_every=5ep", f"hydra.run.dir={folder}")
+    process = start(tmp_path, "-c", RUN, str(int(number)), *asked)
+    wait_for("in the sixth step", process)
+    os.killpg(process.pid, number)
+    code, _, err = ended(process)
+    assert code == CODES[name], err
     assert len(err.splitlines()) == 1, err
     assert "resume=" in err
     summary = json.loads((folder / "summary.json").read_text())
@@ -120,6 +151,107 @@ def test_signal_in_the_test(
 
 
 @pytest.mark.parametrize("name", CODES)
+def test_signal_while_the_program_is_imported(name: str, tmp_path: Path) -> None:
+    (tmp_path / "hydra.py").write_text("import sys\nprint('importing', flush=True)\nsys.stdin.readline()\n")
+    process = start(tmp_path, "-m", "lrtrain", *ASKED)
+    wait_for("importing", process)
+    process.send_signal(getattr(signal, name))
+    code, _, err = ended(process, "")
+    assert code == CODES[name], err
+    assert len(err.splitlines()) == 1, err
+    assert "before there was anything to save" in err
+
+
+IMPORTING = """
+import importlib, os, signal, sys
+from lrtrain.program import main
+
+import_module = importlib.import_module
+
+def signalled(name, package=None):
+    if name == "lrtrain.tasks.train":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return import_module(name, package)
+
+importlib.import_module = signalled
+sys.exit(main())
+"""
+"""The command line, with a signal while torch and Lightning are imported; torch logs when the process ends."""
+
+
+def test_signal_while_torch_is_imported(tmp_path: Path) -> None:
+    code, _, err = ended(start(tmp_path, "-c", IMPORTING, *ASKED))
+    assert code == 143, err
+    assert len(err.splitlines()) == 1, err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_import_is_not_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cut_short.py").write_text("import os\nos.kill(os.getpid(), 15)\nwhole = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with signals.taken_over():
+        with pytest.raises(InterruptedRunError):
+            import_large("cut_short")
+        assert sys.modules.pop("cut_short").whole
+
+
+@pytest.mark.parametrize("moment", ["lrtrain.tasks.run", "lrtrain.build.data"])
+def test_signal_that_becomes_another_error(
+    moment: str, command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the middle of an import, which goes on with half a module."""
+
+    def cut_short(*_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except InterruptedRunError:
+            raise AttributeError("module 'numpy._core' has no attribute 'multiarray'") from None
+
+    monkeypatch.setattr(moment, cut_short)
+    result = command_line(*ASKED)
+    assert result.code == 143
+    assert len(result.err.splitlines()) == 1, result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_signal_when_all_is_done(name: str, tmp_path: Path) -> None:
+    ends = "import os, sys; from lrtrain.program import main; code = main(); os.kill(os.getpid(), int(sys.argv[2]))"
+    code, _, err = ended(start(tmp_path, "-c", f"{ends}; sys.exit(code)", "--help", str(int(getattr(signal, name)))))
+    assert (code, err) == (0, "")
+
+
+def _await_signal(connection: Any) -> None:
+    connection.recv()
+    signals.left_to_parent()
+    os.kill(os.getpid(), signal.SIGINT)
+    connection.send("still here")
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="has no masks")
+def test_no_signal_ends_a_worker_while_it_begins() -> None:
+    ours, theirs = multiprocessing.Pipe()
+    worker = multiprocessing.get_context("fork").Process(target=_await_signal, args=(theirs,))
+    with signals.held():
+        worker.start()
+    assert worker.pid
+    os.kill(worker.pid, signal.SIGTERM)
+    ours.send("go on")
+    assert ours.poll(60)
+    assert ours.recv() == "still here"
+    worker.join()
+    assert worker.exitcode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
+def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    process = start(tmp_path, "-c", RUN, "15", *ASKED, "workers=2")
+    wait_for("in the sixth step", process)
+    process.kill()
+    assert ended(process).code == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("name", CODES)
 @pytest.mark.parametrize(
     "moment", ["lrtrain.__main__.check_request", "lrtrain.tasks.run", "lrtrain.build.data", "configure_optimizers"]
 )
@@ -146,3 +278,33 @@ def test_signal_ends_a_sweep(command_line: CommandLine, stop: Stop, tmp_path: Pa
     assert sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == ["0"]
     assert json.loads((tmp_path / "sweep" / "0" / "summary.json").read_text())["status"] == "interrupted"
     assert (tmp_path / "sweep" / "summary.csv").exists()
+
+
+def test_signal_while_a_job_is_written_down(
+    command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That job is complete, and the next one does not begin."""
+
+    def signalled(*arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        print_result(*arguments)
+
+    monkeypatch.setattr("lrtrain.tasks.train.print_result", signalled)
+    result = command_line("-m", "seed=0,1", *ASKED, "hydra.sweep.dir=sweep")
+    assert result.code == 143
+    assert len(result.err.splitlines()) == 1, result.err
+    assert json.loads((tmp_path / "sweep" / "0" / "summary.json").read_text())["status"] == "finished"
+    assert not (tmp_path / "sweep" / "1" / "summary.json").exists()
+
+
+def test_signal_while_a_sweep_is_summarised(
+    command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def signalled(sweep: Path) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        summarise(sweep)
+
+    monkeypatch.setattr("lrtrain.__main__.summarise", signalled)
+    result = command_line("-m", "seed=0,1", *ASKED, "hydra.sweep.dir=sweep")
+    assert (result.code, result.err) == (0, "")
+    assert len((tmp_path / "sweep" / "summary.csv").read_text().splitlines()) == 3

@@ -8,11 +8,12 @@ import multiprocessing
 import shutil
 import time
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lrtrain import __version__, build
+from lrtrain import __version__, build, signals
 from lrtrain.configs import strategies
 from lrtrain.errors import RequestError
 from lrtrain.report.text_plot import text_plot, wants_log
@@ -43,13 +44,11 @@ def run(config: Config, folder: RunFolder) -> None:
     title = plan.sentence()
     used = _used_rates(config["run"]) if config["run"] else {}
     others = {name: build.plan(_with_defaults(config, name)) for name in config["overlay"]}
-    table = _table(plan)
-
-    # numpy and matplotlib are imported while the table is under way.
-    from lrtrain.report.curves import Curve, overlay, picture, replanned
-    from lrtrain.schedules.theory import against_linear, last_iterate_bound
-
-    rates, text = table()
+    with _table(plan) as table:
+        with signals.deferred():  # numpy and matplotlib are imported while the table is under way
+            from lrtrain.report.curves import Curve, overlay, picture, replanned
+            from lrtrain.schedules.theory import against_linear, last_iterate_bound
+        rates, text = table()
     write_text(folder.schedule_table, "step,epoch,lr\n" + text)
     curve = Curve(rates, plan.horizon.steps_per_epoch, plan.warmup)
     curves = {plan.strategy: curve} | {name: _curve(other) for name, other in others.items() if name != plan.strategy}
@@ -224,21 +223,26 @@ def _curve(plan: Plan) -> Curve:
     return Curve(array("d", plan.rates()), plan.horizon.steps_per_epoch, plan.warmup)
 
 
-def _table(plan: Plan) -> Callable[[], tuple[array[float], str]]:
-    """Begin to compute the rate of every update and the one after the last.
+@contextmanager
+def _table(plan: Plan) -> Iterator[Callable[[], tuple[array[float], str]]]:
+    """Begin to compute the rate of every update and the one after the last; at the end nothing of it goes on.
 
-    Returns:
+    Yields:
         What finishes it: the rates, and the rows that say so.
     """
     count = plan.horizon.total_steps + 1
     if count < LONG or "fork" not in multiprocessing.get_all_start_methods():
-        return lambda: _rows(plan, 0, count)
+        yield lambda: _rows(plan, 0, count)
+        return
     own = int(OWN_SHARE * count)
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    helper = context.Process(target=lambda: sender.send(_rows(plan, own, count)))
-    helper.start()
-    sender.close()
+
+    def help_out() -> None:
+        signals.end_process()
+        receiver.close()  # so that to send fails where nobody is left to receive it
+        with suppress(BrokenPipeError):
+            sender.send(_rows(plan, own, count))
 
     def finish() -> tuple[array[float], str]:
         rates, text = _rows(plan, 0, own)
@@ -246,10 +250,17 @@ def _table(plan: Plan) -> Callable[[], tuple[array[float], str]]:
             more_rates, more_text = receiver.recv()
         except EOFError:  # what the helper failed on is raised here
             more_rates, more_text = _rows(plan, own, count)
-        helper.join()
         return rates + more_rates, text + more_text
 
-    return finish
+    helper = context.Process(target=help_out, daemon=True)  # a daemon is ended with us, wherever we are
+    helper.start()
+    try:
+        sender.close()
+        yield finish
+    finally:
+        helper.terminate()
+        helper.join()
+        receiver.close()
 
 
 def _rows(plan: Plan, start: int, stop: int) -> tuple[array[float], str]:

@@ -57,8 +57,6 @@ def run(config: Config, folder: RunFolder) -> float:
         FaultError: The machine failed.
     """
     quiet()
-    if processes.is_child():
-        processes.end_with_parent()
     begins = not config["resume"] or config["resume_plan"] == "weights_only"
     if begins and processes.is_first(config["trainer"]):
         folder.check_unused()

@@ -8,6 +8,7 @@ import traceback
 import torch
 from torch.distributed import DistError
 
+from lrtrain import signals
 from lrtrain.errors import FaultError, InterruptedRunError, LostProcessError
 from lrtrain.runs import RunFolder
 
@@ -27,16 +28,21 @@ def explained(error: BaseException, folder: RunFolder, ranks: int = 1) -> BaseEx
     resume = f"resume={folder.path}" if folder.last_checkpoint.exists() else None
     then = f"then go on with {resume}" if resume else "then begin anew, as there is no checkpoint yet"
     said = str(error)
-    if isinstance(error, InterruptedRunError):
-        return InterruptedRunError(error.signum, str(folder.path) if resume else None)
+    lost = _lost_worker(error)
+    alone = ranks > 1 and isinstance(error, RuntimeError) and (isinstance(error, DistError) or _CONNECTION.search(said))
+    interruption = signals.reason(error)
+    if signals.received and (lost or alone):  # the other process has ended by the same signal
+        interruption = InterruptedRunError(signals.received)
+    if isinstance(interruption, InterruptedRunError):
+        return InterruptedRunError(interruption.signum, str(folder.path) if resume else None)
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and _MEMORY.search(said)
     ):
         smaller = f"; or {resume} resume_plan=weights_only with a smaller batch_size" if resume else ""
         return FaultError(f"out of memory ({_brief(error)}): free some, or use fewer workers, {then}{smaller}")
-    if lost := _lost_worker(error):
+    if lost:
         return FaultError(f"a loader worker was lost ({lost}), perhaps for want of memory: use fewer workers, {then}")
-    if ranks > 1 and isinstance(error, RuntimeError) and (isinstance(error, DistError) or _CONNECTION.search(said)):
+    if alone:
         return LostProcessError(f"another process of the run has ended: see what it said, {then}")
     disk = error.__cause__ if isinstance(error.__cause__, OSError) else error  # Lightning's logger hides it
     if isinstance(disk, OSError) and not isinstance(disk, BrokenPipeError):

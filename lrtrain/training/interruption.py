@@ -5,7 +5,6 @@ from __future__ import annotations
 import lightning.pytorch as pl
 
 from lrtrain import signals
-from lrtrain.errors import InterruptedRunError
 
 
 class Interruption(pl.Callback):
@@ -26,9 +25,7 @@ class Interruption(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """All is saved."""
         signals.act()
-        if signals.received:
-            raise InterruptedRunError(signals.received)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """There is no next step to stop after."""
-        signals.act()
+        signals.ended_by(exception)

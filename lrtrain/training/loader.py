@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lrtrain import signals
 from lrtrain.datasets import Source
 from lrtrain.training.augment import Augment
 
@@ -102,9 +103,16 @@ class Loader:
     def _by_workers(self, batches: _Epoch, rest: range) -> Iterator[Batch]:
         # Its own generator: the loader must not draw from the one that the model draws from.
         loader = DataLoader(
-            batches, sampler=rest, batch_size=None, num_workers=self.workers, generator=torch.Generator()
+            batches,
+            sampler=rest,
+            batch_size=None,
+            num_workers=self.workers,
+            generator=torch.Generator(),
+            worker_init_fn=signals.left_to_parent,
         )
-        return ((inputs, labels) for inputs, labels in loader)
+        with signals.held():
+            gathered = iter(loader)
+        return ((inputs, labels) for inputs, labels in gathered)
 
 
 class _Epoch(Dataset[Batch]):
