@@ -31,10 +31,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lrtrain import processes, signals, tasks
 from lrtrain.configs import config_dir
-from lrtrain.errors import DivergedError, FaultError, InterruptedRunError, LostProcessError, RequestError
+from lrtrain.errors import (
+    DivergedError,
+    FaultError,
+    InterruptedRunError,
+    LostProcessError,
+    RequestError,
+    first_line,
+)
 from lrtrain.help import help_text
 from lrtrain.logs import close_logs
-from lrtrain.request import Request, check_config, check_request, first_line, plain_config
+from lrtrain.request import Request, check_config, check_request, plain_config
 from lrtrain.resume import check_policy, check_resume, find_checkpoint, find_run, key_of, merged_overrides, overrides_of
 from lrtrain.runs import RunFolder
 from lrtrain.sweeps.summary import SweepFolder, summarise

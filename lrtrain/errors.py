@@ -42,3 +42,8 @@ class FaultError(RuntimeError):
 
 class LostProcessError(FaultError):
     """Another process of the run has ended, which says itself why if it can."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first, or its name where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lrtrain import build
 from lrtrain.configs import GROUPS, config_dir, strategies, tasks
-from lrtrain.errors import RequestError
+from lrtrain.errors import RequestError, first_line
 from lrtrain.imports import check_place, named_code
 from lrtrain.schedules.parameters import (
     Batches,
@@ -489,8 +489,3 @@ def _hint(wrong: str, options: list[str]) -> str:
     ends = {option.rpartition(".")[2]: option for option in reversed(options)} | {option: option for option in options}
     near = difflib.get_close_matches(wrong, ends, n=1) or difflib.get_close_matches(wrong.rpartition(".")[2], ends, n=1)
     return f"did you mean {ends[near[0]]}?" if near else f"there are {', '.join(options)}"
-
-
-def first_line(error: Exception) -> str:
-    """What an error says first, or its name where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

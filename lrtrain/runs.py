@@ -85,6 +85,11 @@ class RunFolder:
         return self.path / "checkpoints" / "best.ckpt"
 
     @property
+    def best_as_of_last_checkpoint(self) -> Path:
+        """The best weights as of the newest checkpoint, where there are better ones by now."""
+        return self.path / "checkpoints" / "best_of_last.ckpt"
+
+    @property
     def profile(self) -> str:
         """What Lightning puts between the stage and the ending in the names of the profiles: fit-profile.txt."""
         return "profile"

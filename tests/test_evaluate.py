@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -330,6 +331,17 @@ def test_a_label_for_each_token(train: Train, evaluate: Task, predict: Task, mon
     source = tokens().test
     labels = source.gather(torch.arange(len(source)))[1].flatten().tolist()
     assert [int(row["label"]) for row in rows] == [int(row["predicted"]) for row in rows] == labels
+
+
+@pytest.mark.parametrize("task", ["evaluate", "predict"])
+def test_damaged_weights_are_not_used(task: str, train: Train, command_line: CommandLine) -> None:
+    best = train(*SMALL, "epochs=1").folder / "checkpoints" / "best.ckpt"
+    with zipfile.ZipFile(best) as archive:
+        weights = max(archive.infolist(), key=lambda info: info.file_size)
+    data = bytearray(best.read_bytes())
+    data[weights.header_offset + weights.file_size // 2] ^= 1
+    best.write_bytes(data)
+    one_line(command_line(f"task={task}", f"checkpoint={best}"), "damaged")
 
 
 def test_split_without_samples(train: Train, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

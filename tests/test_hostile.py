@@ -265,8 +265,18 @@ def replaced(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
         lambda checkpoint: checkpoint["state_dict"].update(extra=torch.zeros(1)),
         lambda checkpoint: checkpoint.update(state_dict={}),
         lambda checkpoint: checkpoint.update(callbacks={"Record": 3}),
+        lambda checkpoint: checkpoint.pop("optimizer_states"),
+        lambda checkpoint: checkpoint.update(loops=3),
+        lambda checkpoint: checkpoint["lr_schedulers"][0].pop("feedback"),
+        lambda checkpoint: checkpoint["lr_schedulers"][0].update(step=10**30),
+        lambda checkpoint: checkpoint.update({"pytorch-lightning_version": "garbage"}),
+        lambda checkpoint: checkpoint.update(random=[]),
+        lambda checkpoint: checkpoint["callbacks"].pop("DivergenceGuard"),
     ],
-    ids=["empty", "no weights", "no callbacks", "no position", "text", "more weights", "nothing", "other types"],
+    ids=[
+        *("empty", "no weights", "no callbacks", "no position", "text", "more weights", "nothing", "other types"),
+        *("no optimizer", "loops", "no feedback", "far beyond", "version", "no random numbers", "no guard"),
+    ],
 )
 def test_checkpoint_of_another_shape(
     change: Callable[[dict[str, Any]], object], folder: Path, command_line: CommandLine

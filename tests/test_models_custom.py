@@ -189,6 +189,14 @@ def test_lightning_module_with_a_test(train: Train) -> None:
         assert run.summary[weights].keys() >= {"val_acc", "val_f1", "test_loss", "test_acc"}
 
 
+def test_module_that_skips_batches(train: Train) -> None:
+    module = ("model=lightning", "model.function=user_code:Skipping", "model.parameters={width:4}")
+    rows = train(*module, *SHORT, "log_every=1").rows
+    assert rows
+    assert all(not row["train_loss"] or float(row["train_loss"]) > 0 for row in rows)
+    assert any(row["train_loss"] for row in rows)
+
+
 def test_checkpoint_of_a_lightning_module_is_plain(train: Train) -> None:
     """What it saved of its arguments is there, but for an object of a class."""
     saved = checkpoint(train(*TESTED, *SHORT))

@@ -15,7 +15,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from lrtrain import build
-from lrtrain.errors import RequestError
+from lrtrain.errors import RequestError, first_line
 from lrtrain.report.confusion import confusion_picture, confusions, shortened
 from lrtrain.report.table import print_classes
 from lrtrain.resume import find_checkpoint
@@ -108,7 +108,7 @@ def load(config: Config, folder: RunFolder) -> Trained:
         trainer = build.trainer({**config, "trainer": settings, "logger": {"name": "none"}}, folder, [])
         _asked_about(data, config)
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, MisconfigurationException) as error:
-        raise RequestError(str(error).strip().splitlines()[0]) from error
+        raise RequestError(first_line(error)) from error
     return Trained(network, data, trainer, checkpoint, step, f"{model} on {dataset}, {config['split']} split")
 
 

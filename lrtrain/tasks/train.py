@@ -19,7 +19,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lrtrain import build, processes, signals
-from lrtrain.errors import DivergedError, InterruptedRunError, RequestError
+from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line
 from lrtrain.report.table import print_result
 from lrtrain.resume import check_devices, plans_at, with_present_plan
 from lrtrain.runs import RunFolder, Segment
@@ -38,6 +38,9 @@ from lrtrain.training.scheduled import Scheduled
 from lrtrain.training.scheduling import ValidationFeedback, scheduler_of
 
 Config = Mapping[str, Any]
+
+OF_CONTENT = ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError
+"""What building something runs into where a configuration or a checkpoint holds what it should not."""
 
 
 def run(config: Config, folder: RunFolder) -> float:
@@ -122,8 +125,8 @@ def _prepare(config: Config, folder: RunFolder, scale: float | None) -> _Parts:
                 check_devices(config, len(checkpoint["random"]), devices)
     except (OSError, MemoryError) as error:
         raise RequestError(str(error) or "out of memory") from error
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, MisconfigurationException) as error:
-        raise RequestError(str(error).strip().splitlines()[0]) from error
+    except (*OF_CONTENT, MisconfigurationException) as error:
+        raise RequestError(first_line(error)) from error
     return _Parts(trainer, module, data, plan, segments, record, checkpoints, start, resumes)
 
 
@@ -149,10 +152,10 @@ def _train(config: Config, folder: RunFolder, parts: _Parts) -> float:
         signals.defer()  # only the writing down is left
     except RequestError:
         raise
-    except MisconfigurationException as error:
-        raise RequestError(str(error).strip().splitlines()[0]) from error
     except BaseException as error:
         reason = explained(error, folder, trainer.world_size)
+        if reason is error and not folder.begun:
+            _refuse(error, parts)
         try:
             summary.write_end(reason)
         except RuntimeError as late:  # torch says that a worker was lost in whatever is going on when it hears of it
@@ -169,6 +172,15 @@ def _train(config: Config, folder: RunFolder, parts: _Parts) -> float:
             trainer.logger.log_result(config, metrics, scheduler_of(trainer).last_epoch - 1)
         print_result(summary.write("finished", best, final), folder)
     return float(checkpoints.best[config["monitor"]])
+
+
+def _refuse(error: BaseException, parts: _Parts) -> None:
+    """Raise RequestError for what Lightning finds wrong before it trains: a setting, or what a checkpoint holds."""
+    if isinstance(error, MisconfigurationException):
+        raise RequestError(first_line(error)) from error
+    if parts.start and parts.resumes and isinstance(error, OF_CONTENT):
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise RequestError(f"{parts.start[0]} is not as we write it ({said}): begin anew") from error
 
 
 def _check_done(parts: _Parts) -> None:

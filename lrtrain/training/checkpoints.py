@@ -104,7 +104,7 @@ class LastAndBest(Checkpoint):
         before = self.best
         self.best = {"epoch": trainer.current_epoch, "step": scheduler_of(trainer).last_epoch, **metrics}
         # What the last checkpoint calls the best is kept until the next one: a run may go on from there otherwise.
-        kept = None if self._best_is_new or not before else _kept_best(self.folder)
+        kept = None if self._best_is_new or not before else self.folder.best_as_of_last_checkpoint
         try:
             self._save(trainer, self.folder.best_checkpoint, kept)
         except BaseException:
@@ -168,7 +168,7 @@ class LastAndBest(Checkpoint):
         self._best_is_new = False
         self._save(trainer, self.folder.last_checkpoint, self.folder.previous_checkpoint, lasting=True)
         if trainer.is_global_zero:
-            _kept_best(self.folder).unlink(missing_ok=True)
+            self.folder.best_as_of_last_checkpoint.unlink(missing_ok=True)
         self._saved_step, self._saved_at = scheduler_of(trainer).last_epoch, time.monotonic()
         self._save_took = self._saved_at - began
 
@@ -220,7 +220,7 @@ class LastAndBest(Checkpoint):
         """
         if not best:
             return {}
-        path, kept = self.folder.best_checkpoint, _kept_best(self.folder)
+        path, kept = self.folder.best_checkpoint, self.folder.best_as_of_last_checkpoint
         of_file, of_kept = self._best_in(path), self._best_in(kept)
         if of_kept and (of_kept["step"], of_kept[self.monitor]) == (best["step"], best[self.monitor]):
             kept.replace(path)
@@ -235,11 +235,6 @@ class LastAndBest(Checkpoint):
         if _position(path) is None:
             return {}
         return self._comparable(torch.load(path, map_location="cpu", weights_only=True)["callbacks"][self.state_key])
-
-
-def _kept_best(folder: RunFolder) -> Path:
-    """The best weights as of the last checkpoint, where there are better ones by now."""
-    return folder.best_checkpoint.with_name("best_of_last.ckpt")
 
 
 @contextmanager
@@ -289,7 +284,7 @@ def sound_checkpoint(folder: RunFolder) -> tuple[Path, int]:
     for path in (folder.last_checkpoint, folder.previous_checkpoint):
         if (step := _position(path)) is not None:
             return path, step
-        if path.exists():
+        if path.is_file():
             print(f"{path} is damaged; going back to the one before")
     raise RequestError(f"{folder.path} has no checkpoint that is whole; the best weights may be in best.ckpt")
 
@@ -324,6 +319,7 @@ def load_weights(path: Path, model: nn.Module, name: str) -> int:
         RequestError: The file is damaged, holds more than plain data, or other weights than the model's.
     """
     try:
+        _compare_checksums(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         step = int(checkpoint["global_step"])
         named = {str(key): value for key, value in checkpoint["state_dict"].items()}
@@ -346,11 +342,18 @@ def _shape(shapes: Mapping[str, tuple[int, ...]], key: str) -> str:
     return " x ".join(map(str, shapes[key])) or "a number" if key in shapes else "missing"
 
 
+def _compare_checksums(path: Path) -> None:
+    """Raise an error of any kind where a file is not what was written; torch itself reads it without a look at them."""
+    if not path.is_file():  # such as a pipe, which would be waited for
+        raise FileNotFoundError(path)
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"{damaged} is damaged")
+
+
 def _position(path: Path) -> int | None:
     try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                return None
+        _compare_checksums(path)
         return int(torch.load(path, map_location="cpu", weights_only=True)["lr_schedulers"][0]["step"])
     except Exception:  # whatever reading a damaged file runs into, it is not whole
         return None

@@ -145,9 +145,10 @@ def _scaler(trainer: pl.Trainer) -> torch.amp.GradScaler | None:
 def diverged(trainer: pl.Trainer, what: str) -> DivergedError:
     """The error that says when and at which rate."""
     scheduler = scheduler_of(trainer)
+    cause = "lower lr, or add a warmup" if scheduler.last_epoch else "look at the inputs and the model, not at the rate"
     return DivergedError(
         f"{what} at update {scheduler.last_epoch} (epoch {trainer.current_epoch}), "
-        f"learning rate {scheduler.get_last_lr()[0]:.4g}: lower lr, or add a warmup",
+        f"learning rate {scheduler.get_last_lr()[0]:.4g}: {cause}",
         scheduler.state.scale,
     )
 

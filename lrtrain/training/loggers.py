@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -36,7 +37,7 @@ def drop_events_from(folder: RunFolder, step: int) -> None:
                 event = Event.FromString(record)
                 if event.step < step and not any(_is_result(value.tag) for value in event.summary.value):
                     writer.write(record)
-        except DataLossError:  # the kill came in the middle of a record, which is the last
+        except (DataLossError, DecodeError):  # the kill came in the middle of a record, which is the last
             pass
         write_bytes(path, kept.getvalue())
 
@@ -73,12 +74,11 @@ class EventFile(TensorBoardLogger):
         self.experiment._get_file_writer().add_summary(Summary(value=values), step)
 
     def finalize(self, status: str) -> None:
-        """Flush only: Lightning calls this after fit and after test, and to close would begin another file."""
-        if status == "failed":  # why is known, and a disk that is full must not be what is said instead
-            with suppress(OSError):
-                self.save()
-        else:
-            self.save()
+        """Close after a failure only: Lightning calls this after fit too, and a test would then begin another file."""
+        if status != "failed" or self._experiment is None:
+            return
+        with suppress(OSError):  # why it failed is known, and a disk that is full must not be what is said instead
+            self.experiment.close()
 
     def save(self) -> None:
         """Flush only: the configuration is kept by Hydra, in one place."""

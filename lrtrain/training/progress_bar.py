@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lrtrain.training.record import batch_loss
 from lrtrain.training.scheduling import scheduler_of
 
 
@@ -51,8 +52,9 @@ class RunBar(ProgressBar):
         if self._progress is None or batch_idx % self.every:
             return
         scheduler = scheduler_of(trainer)
-        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # Lightning gives a batch's share of it
-        values = [f"loss {loss:.4f}", f"lr {scheduler.used_lrs[0]:.4g}" if scheduler.used_lrs else ""]
+        loss = batch_loss(trainer, outputs)
+        values = [] if loss is None else [f"loss {loss:.4f}"]
+        values += [f"lr {rate:.4g}" for rate in scheduler.used_lrs[:1]]
         values += [f"{name} {float(value):.4f}" for name, value in trainer.callback_metrics.items()]
         epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
         self._progress.update(

@@ -104,14 +104,14 @@ class Record(pl.Callback):
         self.last_rate = scheduler.used_lrs[0]
         if step == 0:
             self.first_rate = self.last_rate
-        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # Lightning gives a batch's share of it
+        loss = batch_loss(trainer, outputs)
         self._add(
             step,
             {
                 "epoch": step // (scheduler.steps_per_epoch or 1),
                 **_rates(scheduler),
                 **self._settings,
-                "train_loss": loss,
+                **({} if loss is None else {"train_loss": loss}),
                 "grad_norm": self._grad_norm,
                 "update_ratio": float(change.norm() / before.norm()),
             },
@@ -178,6 +178,12 @@ class Record(pl.Callback):
         if self._table and self._row:
             self._table.add(self._row)
         self._row = {}
+
+
+def batch_loss(trainer: pl.Trainer, outputs: Any) -> float | None:
+    """The loss of a batch, of which Lightning gives a share where several make an update; None if it was skipped."""
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    return None if loss is None else float(loss) * trainer.accumulate_grad_batches
 
 
 def _rates(scheduler: Scheduler) -> dict[str, float]:
