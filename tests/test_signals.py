@@ -20,7 +20,7 @@ from lrtrain import signals
 from lrtrain.errors import InterruptedRunError
 from lrtrain.imports import import_large
 from lrtrain.report.table import print_result
-from lrtrain.sweeps.summary import summarise
+from lrtrain.tasks.preview import overlay_jobs
 from lrtrain.training.module import Classifier
 
 __all__ = ["stop"]
@@ -180,10 +180,12 @@ sys.exit(main())
 
 
 def test_signal_while_torch_is_imported(tmp_path: Path) -> None:
-    code, _, err = ended(start(tmp_path, "-c", IMPORTING, *ASKED))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious").write_text("")  # so that the folder stays
+    code, _, err = ended(start(tmp_path, "-c", IMPORTING, *ASKED, "hydra.run.dir=run"))
     assert code == 143, err
     assert len(err.splitlines()) == 1, err
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["precious"]
 
 
 def test_an_import_is_not_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,9 +304,9 @@ def test_signal_while_a_sweep_is_summarised(
 ) -> None:
     def signalled(sweep: Path) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        summarise(sweep)
+        overlay_jobs(sweep)
 
-    monkeypatch.setattr("lrtrain.__main__.summarise", signalled)
-    result = command_line("-m", "seed=0,1", *ASKED, "hydra.sweep.dir=sweep")
+    monkeypatch.setattr("lrtrain.tasks.preview.overlay_jobs", signalled)
+    result = command_line("-m", "task=preview", "scheduler=step,cosine", "hydra.sweep.dir=sweep")
     assert (result.code, result.err) == (0, "")
     assert len((tmp_path / "sweep" / "summary.csv").read_text().splitlines()) == 3
