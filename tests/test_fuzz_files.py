@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import io
-import os
 import tarfile
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import whole
-from hypothesis import HealthCheck, Phase, given, settings
+from fuzzing import fuzzing, unless_refused
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lrtrain.datasets import Splits, dataset
 from lrtrain.datasets.pictures import Pictures, read_cifar, read_idx
-from lrtrain.errors import RequestError
-
-EXAMPLES = int(os.environ.get("LRTRAIN_FUZZ_EXAMPLES", "150"))
-
-fuzzing = settings(
-    max_examples=EXAMPLES,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    phases=[Phase.generate, Phase.shrink],
-    suppress_health_check=list(HealthCheck),
-)
 
 Damage = Callable[[bytes], bytes]
 
@@ -57,22 +44,6 @@ damages = st.one_of(
     st.builds(overwrite, places, pieces),
     st.binary(max_size=64).map(lambda content: lambda _: content),
 )
-
-
-Result = TypeVar("Result")
-
-
-def unless_refused(read: Callable[[], Result]) -> Result | None:
-    """What is read, or None where that is refused in one line."""
-    said = ""
-    with contextlib.suppress(RequestError):
-        try:
-            return read()
-        except RequestError as error:
-            said = str(error)
-            raise
-    assert len(said.splitlines()) == 1
-    return None
 
 
 def loaded_or_refused(load: Callable[[], Splits]) -> None:
