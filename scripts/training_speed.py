@@ -332,7 +332,7 @@ def processes(rounds: int, folder: str) -> None:
         add("template's job: an epoch, s", (process(*job, "epochs=4") - process(*job, "epochs=1")) / 3)
         add("template's job: an epoch by idiomatic Lightning, s", seconds(template))
         add("peak memory of import lightning.pytorch, MiB", peak("import lightning.pytorch"))
-        command = f"import sys; sys.argv[1:] = {list(lrtrain[2:])}; from lrtrain.__main__ import main; main()"
+        command = f"import sys; sys.argv[1:] = {list(lrtrain[2:])}; from lrtrain.command_line import main; main()"
         add("peak memory of the default run, MiB", peak(command))
     print()
     for name, values in figures.items():

@@ -92,7 +92,7 @@ def python(*arguments: str, cwd: Path, interpreter: str = sys.executable) -> Res
 @pytest.fixture
 def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
     """Run `python -m lrtrain ...` in this process, in an empty folder."""
-    from lrtrain.__main__ import main
+    from lrtrain.command_line import main
 
     monkeypatch.chdir(tmp_path)
 

@@ -34,7 +34,7 @@ from pathlib import Path
 
 from lightning.pytorch.strategies import DDPStrategy
 
-from lrtrain.program import main
+from lrtrain.__main__ import main
 from lrtrain.training.module import Classifier
 
 rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)

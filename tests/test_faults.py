@@ -33,7 +33,7 @@ ASKED = (*SMALL, "epochs=3", "checkpoint_every=3st", "trainer.enable_progress_ba
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from lrtrain.__main__ import main
+from lrtrain.command_line import main
 from lrtrain.training.module import Classifier
 
 folder, pattern, room = Path(sys.argv.pop(1)), sys.argv.pop(1), int(sys.argv.pop(1))

@@ -120,7 +120,7 @@ def test_compares_with_a_finished_run(preview: Preview, train: Train) -> None:
 def test_needs_no_torch_and_no_time(tmp_path: Path) -> None:
     code = (
         "import sys; sys.argv = ['lrtrain', 'task=preview', 'scheduler=inverse_time', 'decay=0.01'];"
-        "from lrtrain.__main__ import main; code = main();"
+        "from lrtrain.command_line import main; code = main();"
         "print([name for name in ('torch', 'lightning', 'torchmetrics', 'sklearn', 'tensorboard',"
         " 'matplotlib.pyplot') if name in sys.modules], code)"
     )

@@ -12,7 +12,7 @@ REFUSED = 2
 
 WATCHED = """
 import json, sys
-from lrtrain.__main__ import main
+from lrtrain.command_line import main
 code = main()
 print(json.dumps(sorted({"torch", "lightning", "torchmetrics", "sklearn", "matplotlib"} & set(sys.modules))))
 sys.exit(code)

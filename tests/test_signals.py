@@ -30,7 +30,7 @@ ASKED = (*SMALL, "epochs=3", "scheduler=cosine", "trainer.enable_progress_bar=fa
 
 RUN = """
 import os, sys
-from lrtrain.program import main
+from lrtrain.__main__ import main
 from lrtrain.training.checkpoints import LastAndBest
 from lrtrain.training.module import Classifier
 
@@ -164,7 +164,7 @@ def test_signal_while_the_program_is_imported(name: str, tmp_path: Path) -> None
 
 IMPORTING = """
 import importlib, os, signal, sys
-from lrtrain.program import main
+from lrtrain.__main__ import main
 
 import_module = importlib.import_module
 
@@ -218,7 +218,7 @@ def test_signal_that_becomes_another_error(
 
 @pytest.mark.parametrize("name", CODES)
 def test_signal_when_all_is_done(name: str, tmp_path: Path) -> None:
-    ends = "import os, sys; from lrtrain.program import main; code = main(); os.kill(os.getpid(), int(sys.argv[2]))"
+    ends = "import os, sys; from lrtrain.__main__ import main; code = main(); os.kill(os.getpid(), int(sys.argv[2]))"
     code, _, err = ended(start(tmp_path, "-c", f"{ends}; sys.exit(code)", "--help", str(int(getattr(signal, name)))))
     assert (code, err) == (0, "")
 
@@ -255,7 +255,7 @@ def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", CODES)
 @pytest.mark.parametrize(
-    "moment", ["lrtrain.__main__.check_request", "lrtrain.tasks.run", "lrtrain.build.data", "configure_optimizers"]
+    "moment", ["lrtrain.command_line.check_request", "lrtrain.tasks.run", "lrtrain.build.data", "configure_optimizers"]
 )
 def test_signal_before_training(
     moment: str, name: str, command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
