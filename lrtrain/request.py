@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lrtrain import build
+from lrtrain import planning
 from lrtrain.configs import GROUPS, config_dir, strategies, tasks
 from lrtrain.errors import RequestError, first_line
 from lrtrain.imports import check_place, named_code
@@ -284,7 +284,7 @@ def check_config(config: DictConfig, reference: dict[str, Any] | None = None) ->
     _check_measured(plain)
     _check_together(plain)
     if plain["task"] in ("train", "preview"):
-        build.plan(plain)
+        planning.plan(plain)
 
 
 def _check_together(values: dict[str, Any]) -> None:
@@ -322,7 +322,7 @@ def _check_measured(config: dict[str, Any]) -> None:
             raise RequestError(
                 "dataset=custom: give the number of dataset.classes, or a module of yours: model=lightning"
             )
-    build.metric_mode(config)
+    planning.metric_mode(config)
 
 
 def plain_config(config: DictConfig) -> dict[str, Any]:

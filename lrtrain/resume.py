@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from lrtrain import build
+from lrtrain import planning
 from lrtrain.configs import strategies
 from lrtrain.errors import RequestError
 from lrtrain.imports import import_large, named_code
@@ -303,7 +303,7 @@ def _effects(old: Mapping[str, Any], new: Mapping[str, Any], changed: Iterable[s
     if not {"trainer.devices", "trainer.num_nodes"} & set(changed):
         return ""
     try:
-        before, now = build.device_count(old), build.device_count(new)
+        before, now = planning.device_count(old), planning.device_count(new)
         return _other_devices(old, new, before, now) if before and now else ""
     except (KeyError, TypeError, ValueError):  # the old configuration was read from a file, and may hold anything
         return ""
@@ -312,7 +312,7 @@ def _effects(old: Mapping[str, Any], new: Mapping[str, Any], changed: Iterable[s
 def _other_devices(old: Mapping[str, Any], new: Mapping[str, Any], before: int, now: int) -> str:
     pairs = {
         "global batch": (old["batch_size"] * before, new["batch_size"] * now),
-        "updates an epoch": (build.horizon(old, before).steps_per_epoch, build.horizon(new, now).steps_per_epoch),
+        "updates an epoch": (planning.horizon(old, before).steps_per_epoch, planning.horizon(new, now).steps_per_epoch),
     }
     listed = ", ".join(f"{name} {was} -> {will}" for name, (was, will) in pairs.items())
     return f"{listed}, another order of samples and other random numbers"

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from lrtrain import build
+from lrtrain import planning
 from lrtrain.configs import config_dir, strategies
 from lrtrain.report.curves import COLOURS, Curve, line, scale
 from lrtrain.request import plain_config
@@ -103,7 +103,7 @@ def _entry(name: str) -> Entry:
 
 def _plan(name: str, *overrides: str) -> Plan:
     run = ["task=preview", f"steps_per_epoch={STEPS_PER_EPOCH}", f"epochs={EPOCHS}", "lr=0.1"]
-    return build.plan(plain_config(compose("config", [f"scheduler={name}", *run, *overrides])))
+    return planning.plan(plain_config(compose("config", [f"scheduler={name}", *run, *overrides])))
 
 
 def _curve(plan: Plan) -> Curve:

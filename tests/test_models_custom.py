@@ -14,7 +14,7 @@ from conftest import CommandLine, Run, Train
 from hydra import compose, initialize_config_dir
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lrtrain import build
+from lrtrain import planning
 from lrtrain.configs import config_dir
 from lrtrain.request import plain_config
 
@@ -212,7 +212,7 @@ def test_feedback_knows_which_way_is_better() -> None:
         (F1, "max"),
         (("monitor=val_acc", "monitor_mode=min"), "min"),
     ):
-        rule = build.feedback(composed("scheduler=plateau", *arguments))
+        rule = planning.feedback(composed("scheduler=plateau", *arguments))
         assert rule is not None
         assert rule.parameters["mode"] == mode
 
@@ -243,7 +243,7 @@ def test_sweep_is_ranked_by_any_metric(command_line: CommandLine, tmp_path: Path
 )
 def test_plan_asks_the_data_for_its_length(arguments: tuple[str, ...], updates: int) -> None:
     state = torch.get_rng_state()
-    assert build.horizon(composed(*LIT, *DATA, *arguments)).steps_per_epoch == updates
+    assert planning.horizon(composed(*LIT, *DATA, *arguments)).steps_per_epoch == updates
     assert torch.equal(torch.get_rng_state(), state)
 
 

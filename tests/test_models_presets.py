@@ -10,7 +10,7 @@ import pytest
 from conftest import CommandLine, Run, Train
 from hydra import compose, initialize_config_dir
 
-from lrtrain import build
+from lrtrain import build, planning
 from lrtrain.configs import config_dir
 from lrtrain.request import plain_config
 
@@ -24,7 +24,7 @@ def composed(*overrides: str) -> dict[str, Any]:
 def test_networks_of_the_authors_of_mnist1d(name: str, size: int) -> None:
     """6,000 updates of Adam at 0.01, and as many parameters as they report."""
     config = composed(f"experiment=mnist1d_{name}")
-    plan = build.plan(config)
+    plan = planning.plan(config)
     assert plan.horizon.total_steps == 6000
     assert {plan.rate(step) for step in (0, 3000, 5999)} == {0.01}
     data = build.data(config)
@@ -45,7 +45,7 @@ def text(tmp_path: Path) -> Path:
 
 def test_nanogpt_on_a_cpu(text: Path) -> None:
     config = composed("experiment=shakespeare", f"dataset.file={text}")
-    plan = build.plan(config)
+    plan = planning.plan(config)
     assert plan.horizon.total_steps == 2000
     for step, expected in ((0, 1e-5), (99, 1e-3), (100, 1e-3), (1050, 5.5e-4), (2000, 1e-4)):
         assert plan.rate(step) == pytest.approx(expected, rel=1e-9)

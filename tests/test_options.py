@@ -15,7 +15,7 @@ from conftest import CommandLine, Train, composed, read_csv
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
 
-from lrtrain import build
+from lrtrain import build, planning
 from lrtrain.datasets import Inputs
 from lrtrain.runs import RunFolder
 from lrtrain.tasks import train as training
@@ -284,7 +284,7 @@ def test_channels_last_changes_the_layout_only() -> None:
     outputs = []
     for last in (False, True):
         torch.manual_seed(0)
-        module = build.module({**config, "channels_last": last}, build.plan(config), Inputs((3, 8, 8)), 10)
+        module = build.module({**config, "channels_last": last}, planning.plan(config), Inputs((3, 8, 8)), 10)
         weight = next(parameter for parameter in module.parameters() if parameter.ndim == 4)
         assert weight.is_contiguous(memory_format=torch.channels_last) == last
         outputs.append(module.eval()(torch.linspace(0, 1, 4 * 3 * 64).view(4, 3, 8, 8)))
@@ -294,7 +294,7 @@ def test_channels_last_changes_the_layout_only() -> None:
 def test_channels_last_is_for_pictures() -> None:
     config = composed("channels_last=true")
     with pytest.raises(ValueError, match="channels_last=true is for pictures; digits has none"):
-        build.module(config, build.plan(config), Inputs((64,)), 10)
+        build.module(config, planning.plan(config), Inputs((64,)), 10)
 
 
 def test_deterministic(fit: Fit) -> None:

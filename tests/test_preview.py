@@ -15,7 +15,7 @@ import pytest
 from conftest import CommandLine, Result, Run, Train, python, read_csv
 from hydra import compose, initialize_config_dir
 
-from lrtrain import build
+from lrtrain import planning
 from lrtrain.configs import config_dir, strategies
 from lrtrain.report.text_plot import text_plot, wants_log
 from lrtrain.request import plain_config
@@ -54,7 +54,7 @@ def table(run: Run) -> list[tuple[int, int, float]]:
 
 def plan_of(*overrides: str) -> Plan:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return build.plan(plain_config(compose("config", ["task=preview", *overrides])))
+        return planning.plan(plain_config(compose("config", ["task=preview", *overrides])))
 
 
 def test_inverse_time_is_its_formula_at_every_update(preview: Preview) -> None:

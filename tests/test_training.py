@@ -11,7 +11,7 @@ import torch
 from conftest import SMALL, Train, composed
 from torch.optim import Optimizer
 
-from lrtrain import build
+from lrtrain import build, planning
 from lrtrain.datasets import Inputs, dataset
 from lrtrain.runs import RunFolder
 from lrtrain.training.guard import Gradients
@@ -207,7 +207,7 @@ class Norms(pl.Callback):
 
 def test_update_ratio_is_rate_times_gradient_over_weights(tmp_path: Path) -> None:
     config = composed("scheduler=inverse_time", "decay=0.5", "optimizer.momentum=0", "epochs=2", *SMALL)
-    plan, norms = build.plan(config), Norms()
+    plan, norms = planning.plan(config), Norms()
     record = Record(RunFolder(tmp_path), every=1)
     module = build.module(config, plan, Inputs((1, 8, 8)), 10)
     trainer = pl.Trainer(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from lrtrain.build import metric_mode
+from lrtrain.planning import metric_mode
 from lrtrain.report.table import print_rows
 from lrtrain.runs import RunFolder, Table, job_folders, read_overrides
 

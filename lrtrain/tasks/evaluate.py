@@ -14,7 +14,7 @@ import numpy as np
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from lrtrain import build
+from lrtrain import build, planning
 from lrtrain.errors import RequestError, first_line
 from lrtrain.report.confusion import confusion_picture, confusions, shortened
 from lrtrain.report.table import print_classes
@@ -118,7 +118,7 @@ def _asked_about(data: Data, config: Config) -> None:
     data.splits = data.splits._replace(test=getattr(data.splits, split))
     if not (batches := len(data.test_dataloader())):
         raise ValueError(f"dataset={config['dataset']['name']} has no sample in its {split} split; give another split=")
-    build.limited(batches, limit, f"trainer.limit_test_batches={limit} of {{}} {split} batches")
+    planning.limited(batches, limit, f"trainer.limit_test_batches={limit} of {{}} {split} batches")
 
 
 def summary(config: Config, trained: Trained, began: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lrtrain import __version__, build, signals
+from lrtrain import __version__, planning, signals
 from lrtrain.configs import strategies
 from lrtrain.errors import RequestError
 from lrtrain.report.text_plot import text_plot, wants_log
@@ -40,10 +40,10 @@ def run(config: Config, folder: RunFolder) -> None:
     """
     began = time.perf_counter()
     change = _change(config) if config["resume"] and config["resume_plan"] != "weights_only" else None
-    plan = change.new if change else build.plan(config)
+    plan = change.new if change else planning.plan(config)
     title = plan.sentence()
     used = _used_rates(config["run"]) if config["run"] else {}
-    others = {name: build.plan(_with_defaults(config, name)) for name in config["overlay"]}
+    others = {name: planning.plan(_with_defaults(config, name)) for name in config["overlay"]}
     with _table(plan) as table:
         with signals.deferred():  # numpy and matplotlib are imported while the table is under way
             from lrtrain.report.curves import Curve, overlay, picture, replanned
@@ -69,7 +69,7 @@ def run(config: Config, folder: RunFolder) -> None:
     print("\n".join([*_facts(plan, curve), _fact("theory", _theory(plan, bound, ratio))]))
     if config["groups"] or config["hyperparameters"] or config["layer_decay"] != 1:
         print(_fact("groups", "have rates of their own; this is the one of the parameters that no group names"))
-    for warning in build.warnings(config, plan):
+    for warning in planning.warnings(config, plan):
         print(f"warning: {warning}")
     if used:
         print(_fact("the run", _difference(curve, used, config["run"])))
@@ -136,9 +136,9 @@ def _change(config: Config) -> _Change:
         before = plans_at(folder, step)
         after = with_present_plan(before, config, step, _steps_per_epoch(config, before[-1]))
         last, present = (segments[-1].config for segments in (before, after))
-        then, state = (feedback_state(checkpoint, c["monitor"], build.metric_mode(c)) for c in (last, present))
-        old = build.under_feedback(last, build.plan(last, before), step, then)
-        new = build.under_feedback(present, build.plan(present, after), step, state)
+        then, state = (feedback_state(checkpoint, c["monitor"], planning.metric_mode(c)) for c in (last, present))
+        old = planning.under_feedback(last, planning.plan(last, before), step, then)
+        new = planning.under_feedback(present, planning.plan(present, after), step, state)
     except (TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
         raise RequestError(f"{folder.plan} or {checkpoint} is not as we write it ({error!r}): begin anew") from error
     changed = changes(before[-1].config, config)
@@ -149,7 +149,7 @@ def _change(config: Config) -> _Change:
 
 def _steps_per_epoch(config: Config, last: Segment) -> int:
     """Updates in an epoch as the data has them now; those of the run where Lightning finds out how many devices."""
-    return build.horizon(config).steps_per_epoch if build.device_count(config) else last.steps_per_epoch
+    return planning.horizon(config).steps_per_epoch if planning.device_count(config) else last.steps_per_epoch
 
 
 def overlay_jobs(folder: Path) -> None:
@@ -377,7 +377,7 @@ def _summary(config: Config, plan: Plan, curve: Curve, began: float) -> dict[str
         "warmup": plan.warmup,
         "lengths": {f"{owner}.{key}": f"{span} = {length}" for owner, key, span, length, _ in plan.spans()},
         "jumps": jumps(curve)[:100],
-        "warnings": build.warnings(config, plan),
+        "warnings": planning.warnings(config, plan),
         "best": {},
         "final": {},
         "checkpoints": {},

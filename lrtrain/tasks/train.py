@@ -18,7 +18,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lrtrain import build, processes, signals
+from lrtrain import build, planning, processes, signals
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line
 from lrtrain.report.table import print_result
 from lrtrain.resume import check_devices, plans_at, with_present_plan
@@ -103,8 +103,8 @@ def _prepare(config: Config, folder: RunFolder, scale: float | None) -> _Parts:
     try:
         start = sound_checkpoint(RunFolder(config["resume"])) if config["resume"] else None
         resumes = start is not None and config["resume_plan"] != "weights_only"
-        cadence = build.cadence(config, build.horizon(config))
-        checkpoints = LastAndBest(folder, config["monitor"], build.metric_mode(config), cadence)
+        cadence = build.cadence(config, planning.horizon(config))
+        checkpoints = LastAndBest(folder, config["monitor"], planning.metric_mode(config), cadence)
         record = Record(folder, config["log_every"])
         callbacks = [SharedFolder(folder), *_callbacks(config, record, checkpoints)]
         if scale is not None:
@@ -114,7 +114,7 @@ def _prepare(config: Config, folder: RunFolder, scale: float | None) -> _Parts:
         segments = _segments(config, start[1] if start and resumes else None, devices)
         for early_stop in (callback for callback in callbacks if isinstance(callback, EarlyStop)):
             early_stop.anew = start is not None and segments[-1].step == start[1]
-        plan = build.plan(config, segments)
+        plan = planning.plan(config, segments)
         data = build.data(config)
         build.check_measuring(config, data, devices)
         module = build.module(config, plan, *build.inputs_and_classes(config, data))
@@ -214,12 +214,12 @@ def _announcement(config: Config, parts: _Parts) -> list[str]:
     if config["model"]["name"] == "lightning":
         ours = f"optimizer={config['optimizer']['name']} and scheduler={config['scheduler']}"
         origin.append(f"{ours} take the place of configure_optimizers in {config['model']['function']}")
-    return [*origin, parts.plan.sentence(), *(f"warning: {line}" for line in build.warnings(config, parts.plan))]
+    return [*origin, parts.plan.sentence(), *(f"warning: {line}" for line in planning.warnings(config, parts.plan))]
 
 
 def _segments(config: Config, step: int | None, devices: int) -> list[Segment]:
     """The plans that the run has been given with the present one; `step` is the update that it goes on from, if any."""
-    steps_per_epoch = build.horizon(config, devices).steps_per_epoch
+    steps_per_epoch = planning.horizon(config, devices).steps_per_epoch
     if step is None:
         return [Segment(dict(config), steps_per_epoch)]
     return with_present_plan(plans_at(RunFolder(config["resume"]), step), config, step, steps_per_epoch)
@@ -229,7 +229,7 @@ def _callbacks(config: Config, record: Record, checkpoints: LastAndBest) -> list
     watching = (DivergenceGuard(config["monitor"]), ValidationFeedback(config["monitor"]))
     callbacks = [*build.averaging(config), *watching, record]
     if config["early_stop"]:
-        callbacks.append(EarlyStop(config["monitor"], build.metric_mode(config), config["early_stop"]))
+        callbacks.append(EarlyStop(config["monitor"], planning.metric_mode(config), config["early_stop"]))
     if config["trainer"]["enable_progress_bar"]:
         callbacks.append(RunBar(config["log_every"]))
     return [*callbacks, RandomNumbers(), Interruption(), checkpoints]
