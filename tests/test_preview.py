@@ -318,7 +318,7 @@ def test_a_long_table_shared_by_two_processes_is_the_same(monkeypatch: pytest.Mo
 
 SHARED = """
 import os, sys, time
-from lrtrain import program
+from lrtrain import __main__ as program
 from lrtrain.tasks import preview
 
 first = os.getpid()
