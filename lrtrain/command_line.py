@@ -225,11 +225,15 @@ def _hand_to_hydra(task: Callable[[DictConfig], Any] | None) -> None:
         hydra.main(config_path=str(config_dir()), config_name="config", version_base="1.3")(task or single)()
     except BrokenPipeError:
         raise
-    except (OSError, HydraException, OmegaConfBaseException) as error:
+    except Exception as error:
+        known = isinstance(error, OSError | HydraException | OmegaConfBaseException)
+        if task and not known:  # a job of a sweep
+            raise
         if SweepFolder.run and SweepFolder.run.exists():
             RunFolder(SweepFolder.run).discard()
         if not isinstance(error, OSError):
-            raise RequestError(first_line(error)) from error
+            said = first_line(error) if known else f"{type(error).__name__}: {first_line(error)}"
+            raise RequestError(said if known else f"Hydra cannot take its own settings so ({said})") from error
         where = error.filename or SweepFolder.run or SweepFolder.path
         raise RequestError(f"cannot write to {where} ({error.strerror}); say where by hydra.run.dir=FOLDER") from error
     if errors:

@@ -409,9 +409,11 @@ def _check_rule(values: dict[str, Any], path: str, rule: Any) -> None:
             return
         values = values[part]
     try:
-        rule.parse(values)
+        parsed = rule.parse(values)
     except ValueError as error:
         raise RequestError(f"{path} {error}") from None
+    if type(parsed) is int and isinstance(values, float):
+        raise RequestError(f"{path} must be {rule}, got {values!r}: write {parsed}")
 
 
 def _explain(request: Request, overrides: list[str]) -> str | None:

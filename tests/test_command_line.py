@@ -307,6 +307,9 @@ def test_summary_is_json_that_others_read(finished: Run) -> None:
         (("hydra.mode=MULTIRUN", "seed=0,1"), "-m"),
         (("-m", "lr=glob(*)", "epochs=1"), "no job"),
         (("hydra.run.dir=${nope}", "epochs=1"), "nope"),
+        (("hydra.callbacks=${now:%Y}", "epochs=1"), "Hydra cannot take its own settings so"),
+        (("hydra.verbose=0.5", "epochs=1"), "Hydra cannot take its own settings so"),
+        (("epochs=1e2",), "epochs must be a whole number >= 1, got 100.0: write 100"),
         (("hydra.job.name=${oc.decode:1}", "epochs=1"), "oc.decode"),
     ],
 )
