@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import gzip
 import io
+import itertools
 import logging
 import statistics
 import subprocess
@@ -238,7 +239,7 @@ def safety(work: Work, rounds: int) -> None:
     for index in range(rounds):
         names = list(tasks)[:: -1 if index % 2 else 1]
         turns.append({name: seconds(partial(tasks[name], work)) for name in names})
-    print(f"\n{work.epochs} epochs of the small network, seconds of training")
+    print(f"\n{work.epochs} epochs of model={work.model}, seconds of training")
     for name in tasks:
         print(f"{name + ' what a fault needs':26s}{statistics.median(turn[name] for turn in turns):10.2f}")
     print(f"{'ratio within a turn':26s}{statistics.median(turn['with'] / turn['without'] for turn in turns):10.3f}")
@@ -315,9 +316,13 @@ def peak(code: str) -> float:
 
 def processes(rounds: int, folder: str) -> None:
     """What takes a process of its own: the template's job, starting, memory."""
-    lrtrain = ("-m", "lrtrain", f"hydra.run.dir={folder}/run", "threads=1")
+    folders = (f"hydra.run.dir={folder}/run{index}" for index in itertools.count())
+
+    def lrtrain(*arguments: str) -> float:
+        return process("-m", "lrtrain", next(folders), "threads=1", *arguments)
+
     job = (
-        *(*lrtrain, "dataset=mnist", f"dataset.data_dir={folder}", "model=mlp", "model.hidden=[64,128,64]"),
+        *("dataset=mnist", f"dataset.data_dir={folder}", "model=mlp", "model.hidden=[64,128,64]"),
         *("model.dropout=0", "model.batch_norm=true", "optimizer=adam", "batch_size=128", "scheduler=constant"),
     )
     step = [f"trainer.limit_{part}_batches=1" for part in ("train", "val", "test")]
@@ -328,11 +333,12 @@ def processes(rounds: int, folder: str) -> None:
 
     for _ in range(rounds):
         add("--help, s", process("-m", "lrtrain", "--help"))
-        add("template's job: a whole run of one step, s", process(*job, "epochs=1", *step))
-        add("template's job: an epoch, s", (process(*job, "epochs=4") - process(*job, "epochs=1")) / 3)
+        add("template's job: a whole run of one step, s", lrtrain(*job, "epochs=1", *step))
+        add("template's job: an epoch, s", (lrtrain(*job, "epochs=4") - lrtrain(*job, "epochs=1")) / 3)
         add("template's job: an epoch by idiomatic Lightning, s", seconds(template))
         add("peak memory of import lightning.pytorch, MiB", peak("import lightning.pytorch"))
-        command = f"import sys; sys.argv[1:] = {list(lrtrain[2:])}; from lrtrain.command_line import main; main()"
+        arguments = [next(folders), "threads=1"]
+        command = f"import sys; sys.argv[1:] = {arguments}; from lrtrain.command_line import main; main()"
         add("peak memory of the default run, MiB", peak(command))
     print()
     for name, values in figures.items():
@@ -350,7 +356,8 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     compare("digits, 64-128-10, batches of 32, 20 epochs", SMALL, rounds)
     compare("digits, convolutions of 64, 128, 128 channels, batches of 64, 3 epochs", LARGE, rounds)
-    safety(SMALL._replace(epochs=100), rounds)
+    safety(SMALL._replace(epochs=200), rounds)
+    safety(LARGE, rounds)
     with tempfile.TemporaryDirectory() as folder:
         if given:
             for name in mnist.MNIST.files:

@@ -36,20 +36,25 @@ class DivergenceGuard(pl.Callback):
         self.first: float | None = None
         self._bad: float | None = None
         self._gradients = Gradients(())
+        self._scaler: torch.amp.GradScaler | None = None
+        self._alone = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Learn whose gradients to look at."""
+        """Learn whose gradients to look at, and what else stays the same."""
         self._gradients = Gradients(pl_module.parameters())
+        self._scaler = _scaler(trainer)
+        self._alone = trainer.world_size == 1
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Look at the training loss."""
-        scaler = _scaler(trainer)  # Lightning shows the loss as fp16 scales it
-        value = float(loss.detach()) / (scaler.get_scale() if scaler else 1.0)
+        value = loss.item()
+        if self._scaler:
+            value /= self._scaler.get_scale()  # Lightning shows the loss as fp16 scales it
         if self.first is None:
             self.first = abs(value)
         if self._is_sound(value):
             return
-        if trainer.world_size == 1:
+        if self._alone:
             raise diverged(trainer, f"train_loss is {value:.4g}")
         self._bad = value
         if _averages_gradients(trainer):
@@ -59,8 +64,8 @@ class DivergenceGuard(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         """Look at the gradient, and at what other ranks say of their losses; a `GradScaler` expects infinite ones."""
-        sound = _scaler(trainer) is not None or self._gradients.are_finite()
-        if trainer.world_size > 1 and not _averages_gradients(trainer):
+        sound = self._scaler is not None or self._gradients.are_finite()
+        if not self._alone and not _averages_gradients(trainer):
             sound = trainer.strategy.reduce_boolean_decision(sound and self._bad is None)
         if not sound:
             raise diverged(trainer, self._whose(trainer))
