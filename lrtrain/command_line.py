@@ -76,8 +76,9 @@ def _main() -> int:
     try:
         _check_flags(args)
         if not (args.hydra_help or args.info or args.shell_completion):
-            overrides = _with_those_of_the_run(args.overrides, args.multirun)
-            said = args.overrides if overrides != args.overrides else None
+            asked_now = [_left_out(word) for word in args.overrides]
+            overrides = _with_those_of_the_run(asked_now, args.multirun)
+            said = asked_now if overrides != asked_now else None
             request = Request(overrides, args.multirun, args.config_name or "config", args.config_dir, said)
             config = check_request(request)
             task, first = config["task"], processes.is_first(config["trainer"])
@@ -161,9 +162,13 @@ def _summarise(sweep: Path, task: str) -> None:
         summarise(sweep)
 
 
+def _left_out(word: str) -> str:
+    """An override that chooses nothing, as Hydra takes it."""
+    return f"~{word.removesuffix('=null')}" if word in NOTHING_CHOSEN else word
+
+
 def _with_those_of_the_run(overrides: list[str], multirun: bool) -> list[str]:
     """The overrides of this command, over those of the run that it comes back to, if it does."""
-    overrides = [f"~{word.removesuffix('=null')}" if word in NOTHING_CHOSEN else word for word in overrides]
     if _value("task", overrides) in ("evaluate", "predict"):
         return _evaluating(overrides, multirun)
     return _resuming(overrides, multirun)
