@@ -36,7 +36,16 @@ from lrtrain.errors import (
 from lrtrain.help import help_text
 from lrtrain.logs import close_logs
 from lrtrain.request import Request, check_config, check_request, plain_config
-from lrtrain.resume import check_policy, check_resume, find_checkpoint, find_run, key_of, merged_overrides, overrides_of
+from lrtrain.resume import (
+    begins,
+    check_policy,
+    check_resume,
+    find_checkpoint,
+    find_run,
+    key_of,
+    merged_overrides,
+    overrides_of,
+)
 from lrtrain.runs import RunFolder
 from lrtrain.sweeps.summary import SweepFolder, summarise
 
@@ -85,8 +94,7 @@ def _main() -> int:
             check_policy(config)
             if config["resume"] and not check_resume(config):
                 return 0
-            begins = task == "train" and (not config["resume"] or config["resume_plan"] == "weights_only")
-            if begins and first and (place := _value("hydra.run.dir", overrides)):
+            if task == "train" and begins(config) and first and (place := _value("hydra.run.dir", overrides)):
                 RunFolder(place).check_unused()  # before Hydra replaces what that run was asked for
             if overrides != args.overrides:
                 sys.argv[1:] = [*(word for word in sys.argv[1:] if word not in args.overrides), *overrides]

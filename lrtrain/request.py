@@ -242,6 +242,8 @@ def check_request(request: Request) -> dict[str, Any]:
         refusals = []
         for overrides in jobs:
             config = _compose(request, overrides)
+            if not request.multirun and "MULTIRUN" in str(config.hydra.mode):
+                raise RequestError("a sweep is asked for by -m, not by hydra.mode=MULTIRUN")
             _check_code(request, config)
             try:
                 check_config(config, _reference(request, config))
@@ -260,9 +262,7 @@ def check_request(request: Request) -> dict[str, Any]:
 
 
 def _check_code(request: Request, config: DictConfig) -> None:
-    """Refuse code that only a run's folder names, before anything looks for it, and a sweep that is not asked for."""
-    if not request.multirun and "MULTIRUN" in str(config.hydra.mode):
-        raise RequestError("a sweep is asked for by -m, not by hydra.mode=MULTIRUN")
+    """Refuse code that only a run's folder names, before anything looks for it."""
     if request.said is None:
         return
     for place in named_code(plain_config(_without_hydra(config))):

@@ -166,6 +166,11 @@ def _stored(
     return [item for item in stored if key_of(item) not in now and _group(item) not in replaced]
 
 
+def begins(config: Mapping[str, Any]) -> bool:
+    """Whether a run begins at its first update, in a folder of its own."""
+    return not config["resume"] or config["resume_plan"] == "weights_only"
+
+
 def check_resume(config: Mapping[str, Any]) -> bool:
     """Check that a run can go on as it is asked to.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lrtrain.errors import RequestError
+from lrtrain.errors import RequestError, first_line
 
 
 @contextmanager
@@ -23,8 +23,7 @@ def reading(what: object) -> Iterator[None]:
     except UnicodeDecodeError:
         raise RequestError(f"{what} is not a text in UTF-8") from None
     except Exception as error:  # a damaged file can raise anything
-        said = str(error).strip() or type(error).__name__
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else said.splitlines()[0]
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         raise RequestError(f"{what} cannot be read: {reason}") from error
 
 

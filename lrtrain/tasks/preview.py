@@ -126,7 +126,7 @@ class _Change(NamedTuple):
 
 def _change(config: Config) -> _Change:
     """What resuming a run as asked for does to its plan; raises RequestError where there is nothing to resume."""
-    from lrtrain.training.checkpoints import feedback_state, sound_checkpoint  # import torch: a checkpoint is torch's
+    from lrtrain.training.checkpoints import feedback_states, sound_checkpoint  # import torch: a checkpoint is torch's
 
     if config["overlay"]:
         raise RequestError("overlay= draws other strategies from the start; leave it out with resume")
@@ -136,7 +136,8 @@ def _change(config: Config) -> _Change:
         before = plans_at(folder, step)
         after = with_present_plan(before, config, step, _steps_per_epoch(config, before[-1]))
         last, present = (segments[-1].config for segments in (before, after))
-        then, state = (feedback_state(checkpoint, c["monitor"], planning.metric_mode(c)) for c in (last, present))
+        metrics = [(plan["monitor"], planning.metric_mode(plan)) for plan in (last, present)]
+        then, state = feedback_states(checkpoint, *metrics)
         old = planning.under_feedback(last, planning.plan(last, before), step, then)
         new = planning.under_feedback(present, planning.plan(present, after), step, state)
     except (TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:

@@ -21,7 +21,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lrtrain import build, planning, processes, signals
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line
 from lrtrain.report.table import print_result
-from lrtrain.resume import check_devices, plans_at, with_present_plan
+from lrtrain.resume import begins, check_devices, plans_at, with_present_plan
 from lrtrain.runs import RunFolder, Segment
 from lrtrain.schedules import Plan
 from lrtrain.training.checkpoints import LastAndBest, sound_checkpoint
@@ -60,8 +60,7 @@ def run(config: Config, folder: RunFolder) -> float:
         FaultError: The machine failed.
     """
     quiet()
-    begins = not config["resume"] or config["resume_plan"] == "weights_only"
-    if begins and processes.is_first(config["trainer"]):
+    if begins(config) and processes.is_first(config["trainer"]):
         folder.check_unused()
     tries, scale = config["rollbacks"] if config["on_nonfinite"] == "rollback" else 0, None
     for attempt in range(tries + 1):
@@ -102,7 +101,7 @@ def _prepare(config: Config, folder: RunFolder, scale: float | None) -> _Parts:
     pl.seed_everything(config["seed"], verbose=False)
     try:
         start = sound_checkpoint(RunFolder(config["resume"])) if config["resume"] else None
-        resumes = start is not None and config["resume_plan"] != "weights_only"
+        resumes = not begins(config)
         cadence = build.cadence(config, planning.horizon(config))
         checkpoints = LastAndBest(folder, config["monitor"], planning.metric_mode(config), cadence)
         record = Record(folder, config["log_every"])
@@ -206,8 +205,8 @@ def _check_done(parts: _Parts) -> None:
 
 def _announcement(config: Config, parts: _Parts) -> list[str]:
     """What is said at the start: from where, what the rate will do, and what is odd about it."""
-    begins = "going on" if parts.resumes else "beginning"
-    origin = [f"{begins} from {parts.start[0]}, update {parts.start[1]:,}"] if parts.start else []
+    verb = "going on" if parts.resumes else "beginning"
+    origin = [f"{verb} from {parts.start[0]}, update {parts.start[1]:,}"] if parts.start else []
     if isinstance(parts.data, Data):
         origin.append(f"{config['dataset']['name']}: {parts.data.splits.sentence()}")
         origin.extend(parts.data.splits.remarks)

@@ -232,9 +232,8 @@ class LastAndBest(Checkpoint):
 
     def _best_in(self, path: Path) -> dict[str, float]:
         """What a checkpoint says is the best; nothing where it is damaged, or of another metric."""
-        if _position(path) is None:
-            return {}
-        return self._comparable(torch.load(path, map_location="cpu", weights_only=True)["callbacks"][self.state_key])
+        checkpoint = _whole(path)
+        return self._comparable(checkpoint["callbacks"][self.state_key]) if checkpoint else {}
 
 
 @contextmanager
@@ -282,26 +281,25 @@ def sound_checkpoint(folder: RunFolder) -> tuple[Path, int]:
         RequestError: There is none.
     """
     for path in (folder.last_checkpoint, folder.previous_checkpoint):
-        if (step := _position(path)) is not None:
-            return path, step
+        if checkpoint := _whole(path):
+            return path, int(checkpoint["lr_schedulers"][0]["step"])
         if path.is_file():
             print(f"{path} is damaged; going back to the one before")
     raise RequestError(f"{folder.path} has no checkpoint that is whole; the best weights may be in best.ckpt")
 
 
-def feedback_state(path: Path, monitor: str, mode: str) -> dict[str, Any]:
-    """What the scheduler of a sound checkpoint knew of its feedback.
+def feedback_states(path: Path, *metrics: tuple[str, str]) -> list[dict[str, Any]]:
+    """What the scheduler of a sound checkpoint knew of its feedback, for each metric that is to be observed.
 
     Args:
         path: The checkpoint.
-        monitor: The metric that is to be observed; where it was another, the rule is said to be another too.
-        mode: ``min`` or ``max``.
+        metrics: Each one's name, and ``min`` or ``max``; where it was another, the rule is said to be another too.
     """
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     state, observed = checkpoint["lr_schedulers"][0]["feedback"], checkpoint["callbacks"][ValidationFeedback.__name__]
-    if state["rule"] and (observed["monitor"], observed["mode"]) != (monitor, mode):
-        return {**state, "rule": f"{state['rule']} of {observed['monitor']}"}
-    return dict(state)
+    was = observed["monitor"], observed["mode"]
+    other = {**state, "rule": f"{state['rule']} of {observed['monitor']}"}
+    return [other if state["rule"] and metric != was else dict(state) for metric in metrics]
 
 
 def load_weights(path: Path, model: nn.Module, name: str) -> int:
@@ -319,8 +317,7 @@ def load_weights(path: Path, model: nn.Module, name: str) -> int:
         RequestError: The file is damaged, holds more than plain data, or other weights than the model's.
     """
     try:
-        _compare_checksums(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = _read(path)
         step = int(checkpoint["global_step"])
         named = {str(key): value for key, value in checkpoint["state_dict"].items()}
         weights = {key.removeprefix("model."): value for key, value in named.items() if key.startswith("model.")}
@@ -342,18 +339,24 @@ def _shape(shapes: Mapping[str, tuple[int, ...]], key: str) -> str:
     return " x ".join(map(str, shapes[key])) or "a number" if key in shapes else "missing"
 
 
-def _compare_checksums(path: Path) -> None:
-    """Raise an error of any kind where a file is not what was written; torch itself reads it without a look at them."""
+def _read(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds; raises an error of any kind where it is not what was written.
+
+    torch itself reads it without a look at the checksums.
+    """
     if not path.is_file():  # such as a pipe, which would be waited for
         raise FileNotFoundError(path)
     with zipfile.ZipFile(path) as archive:
         if (damaged := archive.testzip()) is not None:
             raise ValueError(f"{damaged} is damaged")
+    return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
 
 
-def _position(path: Path) -> int | None:
+def _whole(path: Path) -> dict[str, Any] | None:
+    """What a checkpoint of a run holds, or None where it is damaged or not there."""
     try:
-        _compare_checksums(path)
-        return int(torch.load(path, map_location="cpu", weights_only=True)["lr_schedulers"][0]["step"])
+        checkpoint = _read(path)
+        int(checkpoint["lr_schedulers"][0]["step"])
+        return checkpoint
     except Exception:  # whatever reading a damaged file runs into, it is not whole
         return None

@@ -9,7 +9,7 @@ import torch
 from torch.distributed import DistError
 
 from lrtrain import signals
-from lrtrain.errors import FaultError, InterruptedRunError, LostProcessError
+from lrtrain.errors import FaultError, InterruptedRunError, LostProcessError, first_line
 from lrtrain.runs import RunFolder
 
 _MEMORY = re.compile(r"out of memory|can't allocate memory|Cannot allocate memory|not enough memory", re.IGNORECASE)
@@ -64,6 +64,5 @@ def _lost_worker(error: BaseException) -> str | None:
 
 
 def _brief(error: BaseException) -> str:
-    """The first sentence of an error's first line, which is where allocators say how much they wanted."""
-    lines = str(error).strip().splitlines()
-    return lines[0].removesuffix(".").strip() if lines else type(error).__name__
+    """An error's first line, which is where allocators say how much they wanted, without its full stop."""
+    return first_line(error).removesuffix(".").strip()
