@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from lrtrain import signals
+from lrtrain.process import signals
 
 
 def main() -> int:
     """Run the command line as the program of this process; returns the exit code."""
     signals.own()
-    from lrtrain.command_line import main as command_line
+    from lrtrain.cli.main import main as command_line
 
     return command_line()
 

@@ -1,11 +1,9 @@
-"""The configurations that come with lrtrain: where they are, and what keys each strategy has."""
+"""The configurations that come with lrtrain: where they are, and which choices each group has."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
 
 GROUPS = ("task", "dataset", "model", "optimizer", "feedback", "scheduler", "trainer", "logger", "experiment")
 
@@ -16,18 +14,13 @@ def config_dir() -> Path:
     return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
 
 
-def strategies(group: str = "scheduler") -> dict[str, dict[str, Any]]:
-    """Each strategy's own short keys with their defaults, by name."""
-    found = {}
-    for path in sorted((config_dir() / group).glob("*.yaml")):
-        values = OmegaConf.to_container(OmegaConf.load(path))
-        assert isinstance(values, dict)
-        if values.pop("defaults", None):
-            values |= strategies("feedback")[path.stem]
-        found[path.stem] = {str(key): value for key, value in values.items() if key not in (*GROUPS, "hydra")}
-    return found
+@cache
+def choices(group: str) -> tuple[str, ...]:
+    """The names of what a group has."""
+    return tuple(sorted(path.stem for path in (config_dir() / group).glob("*.yaml")))
 
 
-def tasks() -> dict[str, dict[str, Any]]:
-    """Each task's own keys with their defaults, by name."""
-    return strategies("task")
+def comment(group: str, name: str) -> str:
+    """What the comment at the top of a choice says; empty where there is none."""
+    lines = (config_dir() / group / f"{name}.yaml").read_text().splitlines()
+    return next((line[2:] for line in lines if line.startswith("# ") and "@package" not in line), "")

@@ -13,20 +13,20 @@ from conftest import CommandLine, parts, whole
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from lrtrain.datasets import dataset
+from lrtrain.datasets import dataset, train_size
 from lrtrain.datasets.mnist1d import generate
 from lrtrain.datasets.sources import InMemory, Scale, Streamed, free_memory, placed
 from lrtrain.training.loader import Loader
 
 
 def test_digits_are_split_once_and_for_all() -> None:
-    module = dataset("digits")
-    found, again = parts(module.load()), parts(module.load())
+    bound = dataset("digits")
+    found, again = parts(bound.make()), parts(bound.make())
     for part, same in zip(found, again, strict=True):
         assert np.array_equal(part[0], same[0])
         assert np.array_equal(part[1], same[1])
     assert [len(labels) for _, labels in found] == [1257, 180, 360]
-    assert module.train_size() == 1257
+    assert train_size(bound) == 1257
 
 
 def test_digits_are_whole_and_disjoint() -> None:
@@ -35,7 +35,7 @@ def test_digits_are_whole_and_disjoint() -> None:
         return Counter(row.tobytes() for row in rows)
 
     images, labels = load_digits(return_X_y=True)
-    found = parts(dataset("digits").load())
+    found = parts(dataset("digits").make())
     # Each image is in one part, as often as the original has it.
     assert sum((count(*part) for part in found), Counter()) == count(np.asarray(images) / 16, labels)
     for inputs, _ in found:
@@ -46,7 +46,7 @@ def test_digits_are_whole_and_disjoint() -> None:
 
 def test_digits_are_stratified() -> None:
     share = np.bincount(load_digits().target) / 1797
-    for _, labels in parts(dataset("digits").load()):
+    for _, labels in parts(dataset("digits").make()):
         assert np.bincount(labels, minlength=10) == pytest.approx(share * len(labels), abs=1.0)
 
 
@@ -138,9 +138,9 @@ def test_mnist1d_equals_the_package() -> None:
     ("validation", "sizes"), [(0.1, (3600, 400, 1000)), (0, (4000, 1000, 1000)), (0.5, (2000, 2000, 1000))]
 )
 def test_split_of_mnist1d(validation: float, sizes: tuple[int, ...]) -> None:
-    splits = dataset("mnist1d").load(validation=validation)
+    splits = dataset("mnist1d", validation=validation).make()
     assert tuple(map(len, splits[:3])) == sizes
-    assert dataset("mnist1d").train_size(validation=validation) == sizes[0]
+    assert train_size(dataset("mnist1d", validation=validation)) == sizes[0]
     assert splits.inputs == ((1, 40), None)
     signals, labels = generate()
     found = parts(splits)

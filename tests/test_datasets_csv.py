@@ -11,7 +11,7 @@ from conftest import SMALL, CommandLine, Train, whole
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from lrtrain.datasets import Splits, dataset
+from lrtrain.datasets import Splits, dataset, train_size
 from lrtrain.errors import RequestError
 
 DEFAULTS: dict[str, Any] = {"target": "kind", "drop": [], "validation": 0.1, "test": 0.2}
@@ -20,7 +20,7 @@ DEFAULTS: dict[str, Any] = {"target": "kind", "drop": [], "validation": 0.1, "te
 def load(file: Path, content: str | bytes | None = None, **parameters: Any) -> Splits:
     if content is not None:
         file.write_bytes(content.encode() if isinstance(content, str) else content)
-    return dataset("csv").load(**DEFAULTS | {"file": str(file)} | parameters)
+    return dataset("csv", **DEFAULTS | {"file": str(file)} | parameters).make()  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_split_is_stratified_and_fixed(file: Path) -> None:
     splits, again = load(file, forty()), load(file)
     counts = [np.bincount(whole(source)[1]).tolist() for source in splits[:3]]
     assert counts == [[21, 7], [3, 1], [6, 2]], "7 / 1 / 2 of 10 and 21 / 3 / 6 of 30"
-    assert dataset("csv").train_size(file=str(file), **DEFAULTS) == 28
+    assert train_size(dataset("csv", file=str(file), **DEFAULTS)) == 28
     for source, same in zip(splits[:3], again[:3], strict=True):
         assert np.array_equal(whole(source)[0], whole(same)[0])
     other = [np.bincount(whole(source)[1]).tolist() for source in load(file, validation=0.2, test=0.3)[:3]]
@@ -127,7 +127,7 @@ def test_column_that_one_value_makes_texts(file: Path, train: Train) -> None:
     assert run.result.out.count("columns: 1 of numbers, 1 of texts: size\n") == 1
     assert run.result.out.count(said) == 1
     file.write_text(table([*(f"{row},,{row % 2}" for row in range(2000)), "17 cm,,1"]))
-    with pytest.raises(RequestError, match=r"2,001 different texts, as line 2002 has '17 cm', which is no number"):
+    with pytest.raises(RequestError, match=r"2,001 different texts, as line 2002 has '17 cm', which is not a number"):
         load(file)
 
 
@@ -171,7 +171,7 @@ def test_refused(content: str | bytes, said: str, file: Path) -> None:
         load(file, content)
     assert len(str(refused.value).splitlines()) == 1
     with pytest.raises(RequestError):
-        dataset("csv").train_size(file=str(file), **DEFAULTS)
+        train_size(dataset("csv", file=str(file), **DEFAULTS))
 
 
 cells = st.one_of(
@@ -209,7 +209,7 @@ def test_whatever_a_file_holds(content: bytes, tmp_path_factory: pytest.TempPath
     file.write_bytes(content)
     size, said = 0, ""
     try:
-        size = dataset("csv").train_size(file=str(file), **DEFAULTS)
+        size = train_size(dataset("csv", file=str(file), **DEFAULTS))
     except RequestError as error:
         said = str(error)
     if not size:

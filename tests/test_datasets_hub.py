@@ -14,18 +14,8 @@ import torch
 from conftest import SMALL, CommandLine, Train, parts
 from numpy.typing import NDArray
 
-from lrtrain.datasets import Source, Splits, dataset
+from lrtrain.datasets import Source, Splits, dataset, train_size
 from lrtrain.errors import RequestError
-
-DEFAULTS: dict[str, Any] = {
-    "config": None,
-    "image": None,
-    "label": None,
-    "size": None,
-    "validation": 0.1,
-    "test": 0.2,
-    "in_memory": None,
-}
 
 
 def test_missing_package(command_line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,9 +41,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def load(path: Path, **settings: Any) -> Splits:
-    settings = DEFAULTS | {"path": str(path)} | settings
-    splits = dataset("hub").load(**settings)
-    assert dataset("hub").train_size(**settings) == len(splits.train)
+    bound = dataset("hub", **{"path": str(path), "test": 0.2} | settings)
+    splits: Splits = bound.make()
+    assert train_size(bound) == len(splits.train)
     return splits
 
 

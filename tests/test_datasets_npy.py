@@ -12,7 +12,7 @@ import torch
 from conftest import SMALL, Train, parts
 from numpy.typing import NDArray
 
-from lrtrain.datasets import Source, dataset
+from lrtrain.datasets import Source, dataset, train_size
 from lrtrain.errors import RequestError
 
 
@@ -27,8 +27,8 @@ def arrays(folder: Path, inputs: Any, labels: Any) -> dict[str, Any]:
 def test_what_is_read(dtype: type, in_memory: bool, tmp_path: Path) -> None:
     inputs: NDArray[Any] = np.arange(120).reshape(20, 2, 3).astype(dtype)
     settings = arrays(tmp_path, inputs, np.arange(20) % 4)
-    splits = dataset("npy").load(**settings, in_memory=in_memory)
-    assert dataset("npy").train_size(**settings, in_memory=in_memory) == 10
+    splits = dataset("npy", **settings, in_memory=in_memory).make()
+    assert train_size(dataset("npy", **settings, in_memory=in_memory)) == 10
     assert [len(source) for source in splits[:3]] == [10, 4, 6]
     assert (splits.inputs.shape, splits.classes, splits.train.in_memory) == ((2, 3), 4, in_memory)
     rows: list[int] = []
@@ -44,7 +44,7 @@ def test_what_is_read(dtype: type, in_memory: bool, tmp_path: Path) -> None:
 def test_rows_are_not_pickled(tmp_path: Path) -> None:
     """A process that gathers batches opens the file by itself."""
     settings = arrays(tmp_path, np.zeros((20, 10_000)), np.arange(20) % 2)
-    train = dataset("npy").load(**settings, in_memory=False).train
+    train = dataset("npy", **settings, in_memory=False).make().train
     copy: Source = pickle.loads(pickle.dumps(train))
     assert len(pickle.dumps(train)) < 10_000
     assert torch.equal(copy.gather(torch.tensor([3]))[0], train.gather(torch.tensor([3]))[0])
@@ -69,14 +69,14 @@ def test_rows_are_not_pickled(tmp_path: Path) -> None:
 )
 def test_refused(inputs: Any, labels: Any, said: str, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=said) as refused:
-        dataset("npy").load(**arrays(tmp_path, inputs, labels), in_memory=None)
+        dataset("npy", **arrays(tmp_path, inputs, labels)).make()
     assert len(str(refused.value).splitlines()) == 1
 
 
 def test_labels_of_two_kinds(tmp_path: Path) -> None:
     """False is 0, true is 1."""
     settings = arrays(tmp_path, np.arange(40.0).reshape(20, 2), np.arange(20) % 4 == 1)
-    splits = dataset("npy").load(**settings, in_memory=None)
+    splits = dataset("npy", **settings).make()
     assert splits.classes == 2
     for inputs, labels in parts(splits):
         assert labels.tolist() == (inputs[:, 0] / 2 % 4 == 1).astype(int).tolist()
@@ -87,7 +87,7 @@ def test_inputs_that_are_not_finite(value: float, tmp_path: Path) -> None:
     inputs = np.ones((20, 3))
     inputs[13, 1] = value
     with pytest.raises(RequestError, match=r"dataset\.inputs: the sample at index 13 holds a number that is nan, inf"):
-        dataset("npy").load(**arrays(tmp_path, inputs, np.arange(20) % 2), in_memory=True)
+        dataset("npy", **arrays(tmp_path, inputs, np.arange(20) % 2), in_memory=True).make()
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"text", pickle.dumps([1])], ids=ascii)
@@ -95,7 +95,7 @@ def test_damage(content: bytes, tmp_path: Path) -> None:
     settings = arrays(tmp_path, np.zeros((20, 3)), np.arange(20) % 2)
     (tmp_path / "x.npy").write_bytes(content)
     with pytest.raises(RequestError, match=r"x\.npy"):
-        dataset("npy").train_size(**settings, in_memory=None)
+        train_size(dataset("npy", **settings))
 
 
 def test_training_from_disk(tmp_path: Path, train: Train) -> None:

@@ -19,7 +19,7 @@ import pytest
 from conftest import SMALL, CommandLine, Train, parts
 from numpy.typing import NDArray
 
-from lrtrain.datasets import cifar10, cifar100, dataset, fashion_mnist, files, mnist, pictures
+from lrtrain.datasets import cifar10, cifar100, dataset, fashion_mnist, files, mnist, pictures, train_size
 from lrtrain.errors import RequestError
 
 SAMPLES = np.random.default_rng(1)
@@ -78,14 +78,14 @@ def write_idx(folder: Path, name: str = "mnist") -> list[NDArray[np.uint8]]:
 @pytest.mark.parametrize("below", [False, True])
 def test_idx(name: str, below: bool, tmp_path: Path) -> None:
     images, labels, test_images, test_labels = write_idx(tmp_path / name if below else tmp_path, name)
-    splits = dataset(name).load(data_dir=str(tmp_path))
+    splits = dataset(name, data_dir=str(tmp_path)).make()
     mean, std = {"mnist": (0.1307, 0.3081), "fashion_mnist": (0.2860, 0.3530)}[name]
     expected = (images[:50], labels[:50]), (images[50:], labels[50:]), (test_images, test_labels)
     for part, (pixels, numbers) in zip(parts(splits), expected, strict=True):
         assert part[0] == pytest.approx((pixels[:, None] / 255 - mean) / std, abs=1e-5)
         assert np.array_equal(part[1], numbers)
     assert (splits.inputs, splits.classes) == (((1, 28, 28), None), 10)
-    assert dataset(name).train_size(data_dir=str(tmp_path)) == 50
+    assert train_size(dataset(name, data_dir=str(tmp_path))) == 50
     assert (splits.names or [None] * 10)[9] == {"mnist": None, "fashion_mnist": "Ankle boot"}[name]
 
 
@@ -93,7 +93,7 @@ def test_idx(name: str, below: bool, tmp_path: Path) -> None:
 def test_one_is_not_taken_for_the_other(tmp_path: Path) -> None:
     write_idx(tmp_path, "mnist")
     with pytest.raises(RequestError, match="another dataset"):
-        dataset("fashion_mnist").load(data_dir=str(tmp_path))
+        dataset("fashion_mnist", data_dir=str(tmp_path)).make()
 
 
 @pytest.mark.usefixtures("small")
@@ -119,7 +119,7 @@ def test_damaged_idx(damage: Callable[[bytes], bytes], name: str, tmp_path: Path
     write_idx(tmp_path)
     (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
     with pytest.raises(RequestError, match=name) as refused:
-        dataset("mnist").load(data_dir=str(tmp_path))
+        dataset("mnist", data_dir=str(tmp_path)).make()
     assert len(str(refused.value).splitlines()) == 1
 
 
@@ -129,7 +129,7 @@ def test_label_beyond_the_classes(tmp_path: Path) -> None:
     arrays[3][4] = 10
     (tmp_path / IDX[3]).write_bytes(gzip.compress(idx(arrays[3])))
     with pytest.raises(RequestError, match="10 classes"):
-        dataset("mnist").load(data_dir=str(tmp_path))
+        dataset("mnist", data_dir=str(tmp_path)).make()
 
 
 @pytest.mark.usefixtures("small")
@@ -194,9 +194,9 @@ def test_cifar(name: str, tmp_path: Path) -> None:
         members = {"readme.html": b"hello", "test_batch.bin": test.tobytes(), **batches}
     else:
         members = {"fine_label_names.txt": b"apple", "train.bin": own.tobytes(), "test.bin": test.tobytes()}
-    [file] = getattr(dataset(name), name.upper()).files
+    [file] = getattr({"cifar10": cifar10, "cifar100": cifar100}[name], name.upper()).files
     (tmp_path / file).write_bytes(archive({f"{name}-binary/{member}": data for member, data in members.items()}))
-    splits = dataset(name).load(data_dir=str(tmp_path))
+    splits = dataset(name, data_dir=str(tmp_path)).make()
     expected = own[:50], own[50:], test
     for part, rows in zip(parts(splits), expected, strict=True):
         red_green_blue = np.stack([rows[:, label_bytes + 1024 * c :][:, :1024] for c in range(3)], axis=1) / 255
@@ -205,7 +205,7 @@ def test_cifar(name: str, tmp_path: Path) -> None:
         assert np.array_equal(part[1], rows[:, label_bytes - 1])
     assert (splits.inputs.shape, splits.classes) == ((3, 32, 32), classes)
     assert (splits.names or [None] * 10)[9] == {"cifar10": "truck", "cifar100": None}[name]
-    assert dataset(name).train_size(data_dir="") == 50
+    assert train_size(dataset(name)) == 50
 
 
 @pytest.mark.usefixtures("small")
@@ -226,7 +226,7 @@ def test_cifar(name: str, tmp_path: Path) -> None:
 def test_damaged_archive(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "cifar-100-binary.tar.gz").write_bytes(data)
     with pytest.raises(RequestError) as refused:
-        dataset("cifar100").load(data_dir=str(tmp_path))
+        dataset("cifar100", data_dir=str(tmp_path)).make()
     assert len(str(refused.value).splitlines()) == 1
 
 
@@ -239,7 +239,7 @@ def test_links_in_an_archive_lead_nowhere(tmp_path: Path) -> None:
             link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "secret")
             tar.addfile(link)
     with pytest.raises(RequestError, match=r"has no test.bin, train.bin"):
-        dataset("cifar100").load(data_dir=str(tmp_path))
+        dataset("cifar100", data_dir=str(tmp_path)).make()
 
 
 @pytest.fixture

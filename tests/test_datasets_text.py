@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import CommandLine, whole
 
-from lrtrain.datasets import Splits, dataset
+from lrtrain.datasets import Splits, dataset, train_size
 from lrtrain.datasets.sources import InMemory
 from lrtrain.errors import RequestError
+from lrtrain.parameters.bound import Bound
+
+
+def bound(file: Path | str | None, length: int = 4, stride: int | None = None, validation: float = 0.25) -> Bound:
+    return dataset("text", file=file and str(file), length=length, stride=stride, validation=validation)
 
 
 def text(file: Path | str | None, length: int = 4, stride: int | None = None, validation: float = 0.25) -> Splits:
-    return dataset("text").load(file=file and str(file), length=length, stride=stride, validation=validation)
+    return bound(file, length, stride, validation).make()  # type: ignore[no-any-return]
 
 
 WORDS = "to be, or not to be: \N{GREEK SMALL LETTER ALPHA}\N{GRINNING FACE} that is\nthe question" * 3
@@ -41,8 +45,7 @@ def test_windows(length: int, stride: int | None, tmp_path: Path) -> None:
         assert labels.tolist() == [own[start + 1 : start + length + 1] for start in starts]
         assert inputs.dtype == labels.dtype == np.int64
     assert (splits.inputs, splits.classes) == (((length,), len(characters)), len(characters))
-    settings = {"length": length, "stride": stride, "validation": 0.25}
-    assert dataset("text").train_size(file=str(tmp_path / "words"), **settings) == len(splits.train)
+    assert train_size(bound(tmp_path / "words", length, stride)) == len(splits.train)
 
 
 def test_overlapping_windows_share_their_memory(tmp_path: Path) -> None:
@@ -75,7 +78,7 @@ def test_changed_file_is_read_anew(tmp_path: Path) -> None:
 def test_refused(content: bytes | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "file").write_bytes(content)
-    for function in (text, partial(dataset("text").train_size, length=4, stride=None, validation=0.1)):
+    for function in (text, lambda file: train_size(bound(file))):
         with pytest.raises(RequestError) as refused:
             function(file=str(tmp_path / "file"))
         assert len(str(refused.value).splitlines()) == 1

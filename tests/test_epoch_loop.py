@@ -1,17 +1,24 @@
-"""Our training loop against Lightning's own: the same bits, in the record and in the checkpoint."""
+"""The training loop against Lightning's own: the same bits in the record and in the checkpoint; the end of a run."""
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
 from conftest import Train
-from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import lrtrain.training.epoch_loop as epoch_loop
+from lrtrain.errors import RequestError
+from lrtrain.scheduler import Scheduler
+from lrtrain.training.end_of_run import EndOfRun
 from lrtrain.training.module import Classifier
+from lrtrain.training.private import TrainingLoop, mark_unfinished
 
 CASES: list[list[str]] = [
     [],
@@ -52,11 +59,11 @@ class Seen(pl.Callback):
 
 def observed(train: Train, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> tuple[bytes, dict[str, Any], Seen]:
     """What a run writes, and the hooks that it calls."""
-    from lrtrain import build
-
-    seen, make = Seen(), build.trainer
+    seen, make = Seen(), pl.Trainer.__init__
     with monkeypatch.context() as patch:
-        patch.setattr(build, "trainer", lambda config, folder, callbacks: make(config, folder, [seen, *callbacks]))
+        patch.setattr(
+            pl.Trainer, "__init__", lambda self, **kw: make(self, **kw | {"callbacks": [seen, *kw["callbacks"]]})
+        )
         run = train("trainer=cpu", "epochs=3", "checkpoint_every=7st", "log_every=3", "model.dropout=0.1", *arguments)
     checkpoint = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)
     return (run.folder / "metrics.csv").read_bytes(), checkpoint, seen
@@ -104,12 +111,95 @@ def test_a_hook_of_the_module_is_called(train: Train, monkeypatch: pytest.Monkey
 def test_lightning_takes_the_steps_that_end_something(
     train: Train, monkeypatch: pytest.MonkeyPatch, argument: str, expected: list[int]
 ) -> None:
-    taken, advance = [], _TrainingEpochLoop.advance
+    taken, advance = [], TrainingLoop.advance
 
-    def counted(self: _TrainingEpochLoop, data_fetcher: Any) -> None:
+    def counted(self: TrainingLoop, data_fetcher: Any) -> None:
         advance(self, data_fetcher)
         taken.append(self.batch_idx)
 
-    monkeypatch.setattr(_TrainingEpochLoop, "advance", counted)
+    monkeypatch.setattr(TrainingLoop, "advance", counted)
     train("trainer=cpu", "model=linear", "epochs=2", argument)
     assert taken == [*expected, *expected]
+
+
+class Log(pl.Callback):
+    """Lists what happens after which update, and saves a checkpoint as the run ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "last.ckpt"
+        self.lines: list[str] = []
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        self.lines.append(f"batch {trainer.global_step}")
+
+    def on_validation_end(self, trainer: Any, *_: Any) -> None:
+        self.lines.append(f"validation {trainer.global_step}")
+
+    def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
+        self.lines.append(f"epoch {trainer.global_step}")
+        with mark_unfinished(trainer):
+            trainer.save_checkpoint(self.path)
+
+
+def fit(folder: Path, updates: int, plain: bool, resume: bool = False, **settings: Any) -> list[str]:
+    """Fit for so many of four updates an epoch, and return what happened."""
+    inputs, labels = torch.randn(8, 2, generator=torch.Generator().manual_seed(1)), torch.arange(8) % 2
+    batches = 4 * settings.get("accumulate_grad_batches", 1)
+    loader = DataLoader(TensorDataset(inputs, labels), batch_size=8 // batches)
+    model = nn.Linear(2, 2)
+    module = Classifier(
+        model,
+        2,
+        lambda: torch.optim.SGD(model.parameters(), lr=0.1),
+        lambda optimizer: Scheduler(optimizer, lambda _: 1.0, total_steps=updates, steps_per_epoch=4),
+        "val_loss",
+    )
+    log = Log(folder)
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+    }
+    quiet |= {"enable_checkpointing": False, "accelerator": "cpu", "max_epochs": math.ceil(updates / 4)}
+    trainer = pl.Trainer(callbacks=[EndOfRun(), log], **quiet | settings)
+    if plain:
+        trainer.fit_loop.epoch_loop = epoch_loop.EpochLoop(trainer)
+    trainer.fit(module, loader, loader, ckpt_path=str(log.path) if resume else None, weights_only=False)
+    assert trainer.global_step == updates
+    return log.lines
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_run_that_ends_in_mid_epoch(plain: bool, tmp_path: Path) -> None:
+    """One validation after the last update, and the epoch's end after it; resumed, it is done, or goes on."""
+    first = [*(f"batch {step}" for step in (1, 2, 3, 4)), "validation 4", "epoch 4"]
+    assert fit(tmp_path, 6, plain) == [*first, "batch 5", "batch 6", "validation 6", "epoch 6"]
+    assert fit(tmp_path, 6, plain, resume=True) == []
+    assert fit(tmp_path, 9, plain, resume=True) == [
+        *("batch 7", "batch 8", "validation 8", "epoch 8"),
+        *("batch 9", "validation 9", "epoch 9"),
+    ]
+    assert fit(tmp_path, 8, plain)[-4:] == ["batch 7", "batch 8", "validation 8", "epoch 8"]
+    assert fit(tmp_path, 3, plain) == ["batch 1", "batch 2", "batch 3", "validation 3", "epoch 3"]
+    assert fit(tmp_path, 1, plain) == ["batch 1", "validation 1", "epoch 1"]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_end_in_mid_epoch_under_other_settings(plain: bool, tmp_path: Path) -> None:
+    """Accumulated batches end with their update; a validation that is due by itself is not doubled, nor one added."""
+    accumulated = fit(tmp_path, 5, plain, accumulate_grad_batches=2)
+    assert accumulated[-4:] == ["batch 4", "batch 5", "validation 5", "epoch 5"]
+    assert sum(line.startswith("batch") for line in accumulated) == 10
+    often = fit(tmp_path, 6, plain, val_check_interval=2)
+    assert [line for line in often if "validation" in line] == [f"validation {step}" for step in (2, 4, 6)]
+    assert "validation 4" not in fit(tmp_path, 6, plain, check_val_every_n_epoch=2)
+    assert "validation 10" not in fit(tmp_path, 10, plain, check_val_every_n_epoch=2), (
+        "of the third epoch there is none"
+    )
+
+
+def test_length_that_is_not_lightnings(tmp_path: Path) -> None:
+    for updates, max_epochs in ((4, 2), (9, 2)):
+        with pytest.raises(RequestError, match=f"planned for {updates} updates, but Lightning will do 8"):
+            fit(tmp_path, updates, plain=True, max_epochs=max_epochs)

@@ -74,7 +74,7 @@ def test_npy(damage: Damage, both: bool, tmp_path_factory: pytest.TempPathFactor
     files["inputs"].write_bytes(damage(INPUTS) if both else INPUTS)
     files["labels"].write_bytes(damage(LABELS))
     given_files = {name: str(file) for name, file in files.items()}
-    loaded_or_refused(lambda: dataset("npy").load(**given_files, validation=0.1, test=0.1, in_memory=None))
+    loaded_or_refused(lambda: dataset("npy", **given_files).make())
 
 
 SMALL = Pictures("p", "nowhere", dict.fromkeys("abcd", ""), (1, 3, 4), 10, 30, 20, (0.5,), (0.5,))
@@ -134,4 +134,4 @@ def test_cifar(damage: Damage, where: str, tmp_path_factory: pytest.TempPathFact
 def test_text(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.getbasetemp() / "text.txt"
     file.write_bytes(content)
-    loaded_or_refused(lambda: dataset("text").load(file=str(file), length=4, stride=1, validation=0.2))
+    loaded_or_refused(lambda: dataset("text", file=str(file), length=4, stride=1, validation=0.2).make())

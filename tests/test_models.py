@@ -49,14 +49,14 @@ TAKES: dict[str, tuple[str, dict[str, Any], list[tuple[int, ...]]]] = {
     [pytest.param(*case[:2], shape, id=f"{label} {shape}") for label, case in TAKES.items() for shape in case[2]],
 )
 def test_model_maps_inputs_to_logits(name: str, parameters: dict[str, Any], shape: tuple[int, ...]) -> None:
-    network = model(name, Inputs(shape), 6, **parameters)
+    network = model(name, **parameters).make(Inputs(shape), 6)
     assert network(torch.zeros(4, *shape)).shape == (4, 6)
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("gru", GRU), ("transformer", GPT)])
 @pytest.mark.parametrize("classes", [13, 4])
 def test_model_of_tokens_has_logits_for_each(name: str, parameters: dict[str, Any], classes: int) -> None:
-    network = model(name, Inputs((9,), 13), classes, **parameters)
+    network = model(name, **parameters).make(Inputs((9,), 13), classes)
     for length in (9, 5):
         assert network(torch.zeros(4, length, dtype=torch.int64)).shape == (4, length, classes)
 
@@ -75,23 +75,18 @@ REFUSED: dict[str, tuple[str, dict[str, Any], Inputs, str]] = {
     "gru, tokens from both ends": ("gru", GRU | {"bidirectional": True}, Inputs((9,), 13), "is for series"),
     "transformer, numbers": ("transformer", GPT, Inputs(PICTURE), "takes tokens"),
     "transformer, heads": ("transformer", GPT | {"heads": 3}, Inputs((9,), 13), "evenly"),
-    "timm, series": (
-        "timm",
-        {"architecture": "resnet18", "pretrained": False, "parameters": None},
-        Inputs(SERIES),
-        "needs pictures",
-    ),
+    "timm, series": ("timm", {}, Inputs(SERIES), "needs pictures"),
 }
 
 
 @pytest.mark.parametrize(("name", "parameters", "inputs", "said"), REFUSED.values(), ids=REFUSED.keys())
 def test_model_refuses_what_it_cannot_take(name: str, parameters: dict[str, Any], inputs: Inputs, said: str) -> None:
     with pytest.raises(ValueError, match=rf"model.*{said.replace('+', '.')}"):
-        model(name, inputs, 10, **parameters)
+        model(name, **parameters).make(inputs, 10)
 
 
 def size(name: str, inputs: Inputs, parameters: dict[str, Any]) -> int:
-    return sum(weight.numel() for weight in model(name, inputs, 10, **parameters).parameters())
+    return sum(weight.numel() for weight in model(name, **parameters).make(inputs, 10).parameters())
 
 
 LINE = Inputs((1, 40))
@@ -108,7 +103,7 @@ def test_sizes_of_the_networks_of_the_authors_of_mnist1d() -> None:
 
 def test_network_of_the_lightning_hydra_template() -> None:
     """It is made of nothing else, in this order; a dropout of 0 changes nothing."""
-    network = model("mlp", Inputs((1, 28, 28)), 10, hidden=[64, 128, 64], dropout=0.0, batch_norm=True, residual=False)
+    network = model("mlp", hidden=[64, 128, 64], dropout=0.0, batch_norm=True).make(Inputs((1, 28, 28)), 10)
     layer = [nn.Linear, nn.BatchNorm1d, nn.ReLU]
     kinds = [type(part) for part in network.children() if not isinstance(part, nn.Dropout)]
     assert kinds == [nn.Flatten, *layer, *layer, *layer, nn.Linear]
@@ -118,7 +113,7 @@ def test_network_of_the_lightning_hydra_template() -> None:
 
 def test_residual_mlp_adds_where_the_width_stays() -> None:
     torch.manual_seed(0)
-    network = model("mlp", Inputs(TABLE), 3, hidden=[5, 7, 7], dropout=0.0, batch_norm=False, residual=True)
+    network = model("mlp", hidden=[5, 7, 7], dropout=0.0, residual=True).make(Inputs(TABLE), 3)
     first, second, third, last = (part for part in network.modules() if isinstance(part, nn.Linear))
     inputs = torch.randn(4, 5)
     hidden = second(first(inputs).relu()).relu()
@@ -140,7 +135,7 @@ def test_size_of_resnets(depth: int, million: float) -> None:
 
 def test_resnet_block_beside_its_shortcut() -> None:
     """With no residual, a stage keeps every second pixel and has zeros in half of its channels."""
-    network = model("resnet", Inputs((4, 8, 8)), 10, depth=8, width=4, zero_init=True)
+    network = model("resnet", depth=8, width=4, zero_init=True).make(Inputs((4, 8, 8)), 10)
     inputs = torch.rand(2, 4, 8, 8)
     first, second, third = list(network.children())[3:6]
     assert torch.equal(first(inputs), inputs)
@@ -153,7 +148,7 @@ def test_resnet_block_beside_its_shortcut() -> None:
 
 def test_gru_is_that_of_torch() -> None:
     torch.manual_seed(0)
-    network = model("gru", Inputs((2, 5)), 3, width=4, layers=1, bidirectional=True, dropout=0.0)
+    network = model("gru", width=4, bidirectional=True).make(Inputs((2, 5)), 3)
     gru = next(part for part in network.modules() if isinstance(part, nn.GRU))
     last = next(part for part in network.modules() if isinstance(part, nn.Linear))
     inputs = torch.randn(6, 2, 5)
@@ -162,7 +157,7 @@ def test_gru_is_that_of_torch() -> None:
 
 
 def test_gru_reads_tokens_one_way() -> None:
-    network = model("gru", Inputs((6,), 13), 13, **GRU)
+    network = model("gru", **GRU).make(Inputs((6,), 13), 13)
     assert_causal(network, 13, 6)
 
 
@@ -190,7 +185,7 @@ def spread(network: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_transformer_sees_what_came_before(bias: bool) -> None:
-    assert_causal(spread(model("transformer", Inputs((6,), 13), 13, **GPT | {"bias": bias})), 13, 6)
+    assert_causal(spread(model("transformer", **GPT | {"bias": bias}).make(Inputs((6,), 13), 13)), 13, 6)
 
 
 def reference_gpt(weights: dict[str, Tensor], tokens: Tensor, heads: int) -> Tensor:
@@ -219,7 +214,7 @@ def reference_gpt(weights: dict[str, Tensor], tokens: Tensor, heads: int) -> Ten
 
 
 def test_transformer_is_gpt() -> None:
-    network = spread(model("transformer", Inputs((6,), 13), 13, **GPT | {"bias": True}))
+    network = spread(model("transformer", **GPT | {"bias": True}).make(Inputs((6,), 13), 13))
     tokens = torch.randint(13, (3, 6), generator=torch.Generator().manual_seed(1))
     expected = reference_gpt(dict(network.named_parameters()), tokens, heads=2)
     assert torch.allclose(network(tokens), expected, atol=1e-4, rtol=1e-4)
@@ -234,22 +229,15 @@ def test_size_of_the_transformer(bias: bool, tied: bool) -> None:
     )
     norm = width * (1 + bias)
     expected = (tokens + length) * width + layers * (affine + 2 * norm) + norm + (0 if tied else 10 * width)
-    network = model(
-        "transformer",
-        Inputs((length,), tokens),
-        tokens if tied else 10,
-        layers=layers,
-        heads=4,
-        width=width,
-        dropout=0.0,
-        bias=bias,
+    network = model("transformer", layers=layers, heads=4, width=width, bias=bias).make(
+        Inputs((length,), tokens), tokens if tied else 10
     )
     assert sum(weight.numel() for weight in network.parameters()) == expected
 
 
 def test_transformer_begins_knowing_nothing() -> None:
     torch.manual_seed(0)
-    network = model("transformer", Inputs((64,), 65), 65, layers=4, heads=4, width=128, dropout=0.0, bias=True)
+    network = model("transformer", bias=True).make(Inputs((64,), 65), 65)
     tokens, labels = torch.randint(65, (2, 32, 64))
     loss = cross_entropy(network(tokens).flatten(0, 1), labels.flatten())
     assert loss.item() == pytest.approx(math.log(65), abs=0.05)
@@ -263,7 +251,7 @@ def test_transformer_begins_knowing_nothing() -> None:
 
 def test_no_decay_is_that_of_nanogpt() -> None:
     """All that multiplies or looks up decays, biases and norms do not."""
-    network = model("transformer", Inputs((9,), 13), 13, **GPT | {"bias": True})
+    network = model("transformer", **GPT | {"bias": True}).make(Inputs((9,), 13), 13)
     groups = {group["name"]: group["params"] for group in parameter_groups(network, 0.1, {}, no_decay=True)}
     kinds = (nn.Linear, nn.Embedding)
     decayed = {id(part.weight) for part in network.modules() if isinstance(part, kinds)}
@@ -274,7 +262,7 @@ def test_no_decay_is_that_of_nanogpt() -> None:
 def test_dropout_is_for_training() -> None:
     torch.manual_seed(0)
     for name, parameters in (("gru", GRU), ("transformer", GPT)):
-        network = model(name, Inputs((9,), 13), 13, **parameters | {"dropout": 0.5})
+        network = model(name, **parameters | {"dropout": 0.5}).make(Inputs((9,), 13), 13)
         tokens = torch.randint(13, (4, 9))
         assert not torch.equal(network(tokens), network(tokens))
         network.eval()
@@ -293,14 +281,14 @@ def test_timm_is_asked_for_what_fits_the_data(monkeypatch: pytest.MonkeyPatch) -
     stub = StubOfTimm("timm")
     monkeypatch.setitem(sys.modules, "timm", stub)
     parameters = {"architecture": "resnet18", "pretrained": True, "parameters": {"drop_rate": 0.1}}
-    assert isinstance(model("timm", Inputs((1, 28, 28)), 7, **parameters), nn.Flatten)
+    assert isinstance(model("timm", **parameters).make(Inputs((1, 28, 28)), 7), nn.Flatten)
     assert stub.asked == (("resnet18",), {"pretrained": True, "num_classes": 7, "in_chans": 1, "drop_rate": 0.1})
 
 
 def test_timm_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(RequestError, match=r'pip install "lrtrain\[timm\]"'):
-        model("timm", Inputs(PICTURE), 10, architecture="resnet18", pretrained=False, parameters=None)
+        model("timm").make(Inputs(PICTURE), 10)
 
 
 TRAINED = {
@@ -333,7 +321,7 @@ def test_model_of_tokens_learns_what_to_look_back_for(name: str, parameters: dic
     torch.manual_seed(0)
     tokens = torch.randint(5, (64, 8))
     before = torch.cat([torch.zeros(64, 1, dtype=torch.int64), tokens[:, :-1]], dim=1)
-    assert learned(model(name, Inputs((8,), 5), 5, **parameters), tokens, before, updates=200) > 0.95
+    assert learned(model(name, **parameters).make(Inputs((8,), 5), 5), tokens, before, updates=200) > 0.95
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("gru", GRU), ("cnn", CNN | {"channels": [8], "dropout": 0.0})])
@@ -342,4 +330,4 @@ def test_model_of_series_learns(name: str, parameters: dict[str, Any]) -> None:
     torch.manual_seed(0)
     labels = torch.randint(2, (64,))
     series = (2 * labels - 1)[:, None, None] * torch.linspace(-1, 1, 12) + 0.3 * torch.randn(64, 1, 12)
-    assert learned(model(name, Inputs((1, 12)), 2, **parameters), series, labels, updates=60) > 0.95
+    assert learned(model(name, **parameters).make(Inputs((1, 12)), 2), series, labels, updates=60) > 0.95

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,17 +16,16 @@ from torch.optim import Optimizer
 
 from lrtrain import Scheduler
 from lrtrain.configs import config_dir
-from lrtrain.request import RULES
+from lrtrain.optimizers import averages_weights, optimizer, split_groups
+from lrtrain.optimizers.building import LEFT_OUT as LEFT_OUT_OF_ALL
+from lrtrain.optimizers.building import optimizer_class
 from lrtrain.runs import RunFolder
 from lrtrain.schedules import constant, cosine, inverse_time, warmup
 from lrtrain.tasks.train import run as run_training
 from lrtrain.training.loader import Batch
 from lrtrain.training.module import Classifier
-from lrtrain.training.muon import split
-from lrtrain.training.optimizers import LEFT_OUT as LEFT_OUT_OF_ALL
-from lrtrain.training.optimizers import OPTIMIZERS, optimizer, optimizer_class
 
-NAMES = sorted(OPTIMIZERS)
+NAMES = sorted(path.stem for path in (config_dir() / "optimizer").glob("*.yaml") if path.stem != "custom")
 TECHNICAL = {"params", "foreach", "maximize", "capturable", "differentiable", "fsdp_in_use"}
 """How an optimizer computes, not what."""
 LEFT_OUT = {
@@ -58,10 +58,6 @@ def signature(kind: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def test_every_optimizer_has_a_configuration() -> None:
-    assert sorted(path.stem for path in (config_dir() / "optimizer").glob("*.yaml")) == sorted([*NAMES, "custom"])
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_settings_are_those_of_the_library(name: str) -> None:
     theirs = signature(torch.optim.Muon if name == "muon" else optimizer_class(name))
@@ -75,18 +71,8 @@ def test_settings_are_those_of_the_library(name: str) -> None:
 def test_all_of_torch_is_there() -> None:
     theirs = {kind for kind in vars(torch.optim).values() if isinstance(kind, type) and issubclass(kind, Optimizer)}
     ours = {optimizer_class(name) for name in NAMES} | {torch.optim.Muon}
-    assert theirs - ours == {Optimizer, *LEFT_OUT_OF_ALL} == {Optimizer, torch.optim.LBFGS, torch.optim.SparseAdam}
-
-
-def test_every_number_has_a_rule() -> None:
-    """And every rule is of a setting that some optimizer has."""
-    ruled = {key.partition(".")[2] for key in RULES if key.startswith("optimizer.")} - {"name"}
-    values: dict[str, Any] = {}
-    for name in [*NAMES, "custom"]:
-        values |= settings(name)
-    assert ruled <= values.keys()
-    unruled = {key: value for key, value in values.items() if key not in ruled | {"lr"}}
-    assert {key for key, value in unruled.items() if not isinstance(value, bool)} == {"growth_rate"}, "it may be inf"
+    assert theirs - ours == {Optimizer, torch.optim.LBFGS, torch.optim.SparseAdam}
+    assert LEFT_OUT_OF_ALL.keys() == {"LBFGS", "SparseAdam"}
 
 
 @pytest.mark.parametrize(
@@ -129,13 +115,14 @@ def groups(model: nn.Module, lr: float = 0.02) -> list[dict[str, Any]]:
     return [{"params": list(model.parameters()), "lr": lr, "name": "rest", "pattern": ""}]
 
 
-MUON = settings("muon")
+def muon_groups(model: nn.Module, lr: float = 0.02, **given: Any) -> list[dict[str, Any]]:
+    return split_groups(optimizer("muon", **given), model, groups(model, lr), 0.02)
 
 
 def test_muon_is_torchs_muon_and_adamw() -> None:
     """The convolution as a matrix with a row for each output channel, as in the authors' own code."""
     model, oracle = network(), network()
-    ours = descend(model, optimizer("muon", split(model, groups(model), 0.02, 3e-4, None), **MUON))
+    ours = descend(model, optimizer("muon").make(muon_groups(model), 0.02))
     convolution, linear, head = (cast(nn.Linear, oracle[index]) for index in (0, 2, 4))
     matrix = nn.Parameter(convolution.weight.detach().flatten(1).clone())
     hidden = {id(convolution.weight), id(linear.weight)}
@@ -157,7 +144,7 @@ def test_muon_is_torchs_muon_and_adamw() -> None:
 
 def test_one_schedule_moves_the_rates_of_muon_and_adamw() -> None:
     model = network()
-    both = optimizer("muon", split(model, groups(model, lr=0.04), 0.02, 3e-4, None), **MUON)
+    both = optimizer("muon").make(muon_groups(model, lr=0.04), 0.02)
     scheduler = Scheduler(both, cosine(), total_steps=4)
     rates = []
     for _ in range(4):
@@ -172,15 +159,15 @@ def test_one_schedule_moves_the_rates_of_muon_and_adamw() -> None:
 
 def test_muon_takes_what_it_is_told() -> None:
     model = network()
-    taken = split(model, groups(model), 0.02, 3e-4, ["0.*"])
+    taken = muon_groups(model, adamw=["0.*"])
     assert [tuple(p.shape) for p in taken[0]["params"]] == [(5, 12), (2, 5)]
     with pytest.raises(ValueError, match=r"optimizer\.adamw: 'body.\*' matches no parameter"):
-        split(model, groups(model), 0.02, 3e-4, ["body.*"])
+        muon_groups(model, adamw=["body.*"])
 
 
 def test_embeddings_are_not_for_muon() -> None:
     model = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 4, bias=False), nn.Linear(4, 7, bias=False))
-    assert [p.shape for p in split(model, groups(model), 0.02, 3e-4, None)[0]["params"]] == [(4, 4)]
+    assert [p.shape for p in muon_groups(model)[0]["params"]] == [(4, 4)]
 
 
 def test_muon_of_nothing_is_refused(train: Train, tmp_path: Path) -> None:
@@ -191,18 +178,18 @@ def test_muon_of_nothing_is_refused(train: Train, tmp_path: Path) -> None:
 
 def test_schedulefree_warms_up_as_its_own_warm_up() -> None:
     ours, theirs = network(), network()
-    own = optimizer("schedulefree_adamw", groups(ours), **settings("schedulefree_adamw"))
+    own = optimizer("schedulefree_adamw").make(groups(ours), 0.0025)
     Scheduler(own, warmup(constant(), "3st"), total_steps=6)
     oracle = optimizer_class("schedulefree_adamw")(groups(theirs), lr=0.0025, warmup_steps=3)  # type: ignore[call-arg]
     for each in (own, oracle):
-        each.train()  # type: ignore[attr-defined]
+        each.train()  # type: ignore[union-attr]
     pairs = zip(descend(ours, own, updates=6), descend(theirs, oracle, updates=6), strict=True)
     assert all(torch.allclose(a, b, rtol=1e-6, atol=1e-7) for a, b in pairs)
 
 
 def test_adagrads_decay_is_inverse_time() -> None:
     ours, theirs = network(), network()
-    own = optimizer("adagrad", groups(ours, lr=0.01), **settings("adagrad"))
+    own = optimizer("adagrad").make(groups(ours, lr=0.01), 0.01)
     Scheduler(own, inverse_time(decay=0.5, every="1st", per="step"), total_steps=6, steps_per_epoch=2)
     oracle = torch.optim.Adagrad(theirs.parameters(), lr=0.01, lr_decay=0.5)
     pairs = zip(descend(ours, own, updates=6), descend(theirs, oracle, updates=6), strict=True)
@@ -214,8 +201,51 @@ def test_fused_is_the_same(name: str) -> None:
     weights = []
     for fused in (False, True):
         model = network()
-        weights.append(descend(model, optimizer(name, groups(model), **settings(name) | {"fused": fused})))
+        weights.append(descend(model, optimizer(name, fused=fused).make(groups(model), 0.02)))
     assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(*weights, strict=True))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adagrad"])
+def test_fused_is_left_to_torch(name: str) -> None:
+    """None fuses on the CPU, and not where the weights are not floating point numbers on a device that has it."""
+    model = network()
+    assert optimizer(name).make(groups(model), 0.02).defaults["fused"] is True
+    assert optimizer(name, fused=False).make(groups(model), 0.02).defaults["fused"] is False
+    assert optimizer(name).make(groups(model.to("meta")), 0.02).defaults["fused"] is None
+
+
+def test_groups_are_copied() -> None:
+    own = groups(network())
+    optimizer("adam").make(own, 0.02).param_groups[0]["lr"] = 7.0
+    assert own[0].keys() == {"params", "lr", "name", "pattern"}
+    assert own[0]["lr"] == 0.02
+
+
+def test_prodigy_has_one_group() -> None:
+    model = network()
+    whole = groups(model)
+    assert split_groups(optimizer("prodigy"), model, whole, 0.02) == whole
+    for other in ({"pattern": "1.*"}, {"lr": 0.01}):
+        with pytest.raises(ValueError, match="optimizer=prodigy has one rate for all parameters"):
+            split_groups(optimizer("prodigy"), model, [*whole, whole[0] | other], 0.02)
+
+
+def test_which_average_the_weights() -> None:
+    found = {name for name in NAMES if averages_weights(optimizer(name))}
+    assert found == {"schedulefree_sgd", "schedulefree_adamw", "schedulefree_radam"}
+    assert averages_weights(optimizer("custom", function="schedulefree:SGDScheduleFree"))
+    assert not averages_weights(optimizer("custom", function="torch.optim:SGD"))
+
+
+def test_optimizers_pickle() -> None:
+    for name in NAMES:
+        assert pickle.loads(pickle.dumps(optimizer(name))) == optimizer(name)
+
+
+def test_lists_among_the_users_own_parameters_are_tuples() -> None:
+    bound = optimizer("custom", function="torch.optim:Adam", parameters={"betas": [0.8, 0.9], "weight_decay": 0.1})
+    made = bound.make(groups(network()), 0.02)
+    assert (made.defaults["betas"], made.defaults["weight_decay"]) == ((0.8, 0.9), 0.1)
 
 
 def test_optimizer_of_the_users_own(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +297,7 @@ def test_refused(arguments: str, said: str, train: Train, tmp_path: Path) -> Non
 
 
 def test_what_an_extra_installs(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lrtrain.training.optimizers.find_spec", lambda name: None)
+    monkeypatch.setattr("lrtrain.optimizers.building.find_spec", lambda name: None)
     for name, extra in (("schedulefree_sgd", "schedulefree"), ("prodigy", "prodigy")):
         assert f'pip install "lrtrain[{extra}]"' in train(f"optimizer={name}", *SMALL, code=2).result.err
 

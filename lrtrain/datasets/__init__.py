@@ -1,9 +1,19 @@
-"""What is trained on: one file a dataset, named as in the configuration, each with a `train_size` and a `load`."""
+"""What is trained on: one file a dataset, named as in the configuration, each with a `load` and a `train_size`.
+
+The keywords of `load` are the dataset's settings, and `train_size` takes the same. `load` returns the three splits, the
+same at every call, and imports torch only then. `train_size` tells how many samples there are to train on, without
+torch and without more reading than that takes. Both raise ValueError where there can be no such splits.
+"""
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from lrtrain.configs import choices
+from lrtrain.parameters.bound import Bound
+from lrtrain.parameters.signatures import SettingError, bind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,6 +76,18 @@ class Splits(NamedTuple):
         """What a model is given."""
         return Inputs(self.train.shape, self.tokens)
 
+    def describe(self) -> dict[str, Any]:
+        """What the data means, as plain values: what a model of it is given, and what its classes are."""
+        scale = getattr(self.train, "scale", None)
+        return {
+            "shape": list(self.train.shape),
+            "tokens": self.tokens,
+            "classes": self.classes,
+            "names": list(self.names) if self.names else None,
+            "scale": scale and {"mean": list(scale.mean), "std": list(scale.std)},
+            "samples": {part: len(getattr(self, part)) for part in ("train", "validation", "test")},
+        }
+
     def sentence(self) -> str:
         """How many samples there are, of which shape, and whether they are in memory."""
         shape = " x ".join(map(str, self.train.shape))
@@ -76,20 +98,31 @@ class Splits(NamedTuple):
         )
 
 
-class Dataset(Protocol):
-    """What a dataset's module offers."""
+def function(name: str) -> Callable[..., Any]:
+    """The function whose signature declares a dataset's settings, its module's `load`.
 
-    def train_size(self, **parameters: Any) -> int:
-        """Samples in the training split, told without torch and without more reading than that takes.
-
-        Raises:
-            ValueError: There can be no such split; one line says why.
-        """
-
-    def load(self, **parameters: Any) -> Splits:
-        """The three splits, the same at every call; raises ValueError where they cannot be read."""
+    Raises:
+        SettingError: There is no such dataset.
+    """
+    if name not in choices("dataset"):
+        raise SettingError("dataset.name", f"must be the name of a dataset, got {name!r}", choices("dataset"))
+    return importlib.import_module(f"lrtrain.datasets.{name}").load  # type: ignore[no-any-return]
 
 
-def dataset(name: str) -> Dataset:
-    """The dataset's module, by its name in the configuration."""
-    return cast(Dataset, importlib.import_module(f"lrtrain.datasets.{name}"))
+def dataset(name: str, **settings: Any) -> Bound:
+    """A dataset with its settings; `make()` loads its `Splits`, and `make(given)` a user's own data module.
+
+    Raises:
+        SettingError: There is no such dataset, or it does not admit a setting.
+    """
+    return Bound(name, function(name), bind(function(name), (), settings, "dataset."))
+
+
+def train_size(bound: Bound) -> int:
+    """Samples in the training split of a dataset of ours; a user's own is asked itself.
+
+    Raises:
+        ValueError: There can be no such split; one line says why.
+    """
+    module = importlib.import_module(f"lrtrain.datasets.{bound.name}")
+    return int(module.train_size(**bound.parameters))

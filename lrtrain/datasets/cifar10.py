@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from lrtrain.datasets import Splits
-from lrtrain.datasets.pictures import VALIDATION, Pictures, read_cifar
+from lrtrain.datasets.pictures import HOME, VALIDATION, DataDir, Pictures, read_cifar
 
 CIFAR10 = Pictures(
     "cifar10",
@@ -27,6 +27,10 @@ def train_size(data_dir: str) -> int:
     return CIFAR10.train - VALIDATION
 
 
-def load(data_dir: str) -> Splits:
-    """45,000 / 5,000 / 10,000 pictures; inputs have shape (n, 3, 32, 32)."""
+def load(*, data_dir: DataDir = HOME) -> Splits:
+    """45,000 / 5,000 / 10,000 pictures; inputs have shape (n, 3, 32, 32).
+
+    Args:
+        data_dir: has the files, or a folder cifar10 that has them; what is missing is fetched.
+    """
     return CIFAR10.splits(partial(read_cifar, train=TRAIN, test="test_batch.bin", label=0, label_bytes=1), data_dir)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from lrtrain.datasets import Splits
-from lrtrain.datasets.pictures import VALIDATION, Pictures, read_cifar
+from lrtrain.datasets.pictures import HOME, VALIDATION, DataDir, Pictures, read_cifar
 
 CIFAR100 = Pictures(
     "cifar100",
@@ -25,6 +25,10 @@ def train_size(data_dir: str) -> int:
     return CIFAR100.train - VALIDATION
 
 
-def load(data_dir: str) -> Splits:
-    """45,000 / 5,000 / 10,000 pictures with their fine labels; inputs have shape (n, 3, 32, 32)."""
+def load(*, data_dir: DataDir = HOME) -> Splits:
+    """45,000 / 5,000 / 10,000 pictures with their fine labels; inputs have shape (n, 3, 32, 32).
+
+    Args:
+        data_dir: has the files, or a folder cifar100 that has them; what is missing is fetched.
+    """
     return CIFAR100.splits(partial(read_cifar, train=["train.bin"], test="test.bin", label=1, label_bytes=2), data_dir)

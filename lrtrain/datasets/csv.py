@@ -8,11 +8,12 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from lrtrain.datasets import Splits
 from lrtrain.datasets.files import given, reading, version
 from lrtrain.errors import RequestError
+from lrtrain.parameters.rules import ListOf, OptionalText, Probability, Text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +34,7 @@ class Table(NamedTuple):
         texts: Columns that hold anything else.
         labels: Each row's class, from 0.
         classes: Their names.
-        odd: Of columns that are texts although most of their values are numbers: the first value that is none, and its
+        odd: Of columns that are texts although most of their values are numbers: the first value that is not, and its
             line.
     """
 
@@ -57,12 +58,19 @@ class Table(NamedTuple):
         return f"columns: {', '.join(kinds)}", *odd
 
 
-def train_size(file: str | None, target: str | int | None, drop: Sequence[str], validation: float, test: float) -> int:
+def train_size(file: str | None, target: str | None, drop: Sequence[str], validation: float, test: float) -> int:
     """Samples in the training split."""
     return sum(own for own, _, _ in _shares(_read(file, target, drop), validation, test))
 
 
-def load(file: str | None, target: str | int | None, drop: Sequence[str], validation: float, test: float) -> Splits:
+def load(
+    *,
+    file: OptionalText = None,
+    target: OptionalText = None,
+    drop: Annotated[Sequence[str], ListOf(Text())] = (),
+    validation: Probability = 0.1,
+    test: Probability = 0.2,
+) -> Splits:
     """The rows in a fixed, stratified split; inputs have shape (n, features).
 
     Columns of numbers are standardised, and the others one-hot, both as the training split has them. A missing number
@@ -70,11 +78,11 @@ def load(file: str | None, target: str | int | None, drop: Sequence[str], valida
     all zeros.
 
     Args:
-        file: With the names of the columns in its first line, separated by commas, semicolons, tabs or bars.
-        target: The column that holds the class.
-        drop: Columns to leave out.
-        validation: Share of each class.
-        test: Share of each class.
+        file: a table with the names of its columns in the first line, separated by commas, semicolons, tabs or bars.
+        target: the column that holds the class.
+        drop: columns to leave out.
+        validation: share of each class.
+        test: share of each class.
 
     Raises:
         RequestError: The file cannot be read as such a table, or the target is not a class.
@@ -138,11 +146,11 @@ def _shares(table: Table, validation: float, test: float) -> list[tuple[int, int
     return found
 
 
-def _read(file: str | None, target: str | int | None, drop: Sequence[str]) -> Table:
+def _read(file: str | None, target: str | None, drop: Sequence[str]) -> Table:
     path = given(file, "dataset.file")
     if target is None:
         raise RequestError("give dataset.target=COLUMN, the column that holds the class")
-    return _table(path, version(path), str(target), tuple(map(str, drop)))
+    return _table(path, version(path), target, tuple(drop))
 
 
 @lru_cache(maxsize=1)
@@ -228,6 +236,6 @@ def _numbers(values: Sequence[str], name: str, lines: Sequence[int]) -> list[flo
 def _texts(values: Sequence[str], name: str, odd: tuple[str, int] | None) -> list[str]:
     texts = ["" if value.lower() in MISSING else value for value in values]
     if (count := len(set(texts))) > MOST_CATEGORIES:
-        why = f", as line {odd[1]} has {odd[0]!r}, which is no number" if odd else ""
+        why = f", as line {odd[1]} has {odd[0]!r}, which is not a number" if odd else ""
         raise ValueError(f"column {name!r} has {count:,} different texts{why}; leave it out by dataset.drop=[...]")
     return texts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lrtrain.datasets import Splits
-from lrtrain.datasets.pictures import VALIDATION, Pictures, read_idx
+from lrtrain.datasets.pictures import HOME, VALIDATION, DataDir, Pictures, read_idx
 
 FASHION_MNIST = Pictures(
     "fashion_mnist",
@@ -33,6 +33,10 @@ def train_size(data_dir: str) -> int:
     return FASHION_MNIST.train - VALIDATION
 
 
-def load(data_dir: str) -> Splits:
-    """55,000 / 5,000 / 10,000 pictures; inputs have shape (n, 1, 28, 28)."""
+def load(*, data_dir: DataDir = HOME) -> Splits:
+    """55,000 / 5,000 / 10,000 pictures; inputs have shape (n, 1, 28, 28).
+
+    Args:
+        data_dir: has the files, or a folder fashion_mnist that has them; what is missing is fetched.
+    """
     return FASHION_MNIST.splits(read_idx, data_dir)

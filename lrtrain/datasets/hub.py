@@ -7,12 +7,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from lrtrain.datasets import Splits
 from lrtrain.datasets.files import reading
 from lrtrain.datasets.split import labels_and_classes, places
 from lrtrain.errors import RequestError
+from lrtrain.parameters.rules import OptionalCount, OptionalFlag, OptionalText, Probability
+from lrtrain.parameters.signatures import Affects
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,29 +83,31 @@ def train_size(path: str | None, config: str | None, validation: float, test: fl
 
 
 def load(
-    path: str | None,
-    config: str | None,
-    image: str | None,
-    label: str | None,
-    size: int | None,
-    validation: float,
-    test: float,
-    in_memory: bool | None,
+    *,
+    path: OptionalText = None,
+    config: OptionalText = None,
+    image: OptionalText = None,
+    label: OptionalText = None,
+    size: OptionalCount = None,
+    validation: Probability = 0.1,
+    test: Probability = 0.1,
+    in_memory: Annotated[OptionalFlag, Affects.NOTHING] = None,
 ) -> Splits:
     """Its own splits, and a fixed random share of the training split for those that it does not have.
 
+    The data comes from the Hugging Face hub, a folder of pictures, or a parquet file.
     Pictures are grey or in colour as the first of them is, and scaled to [-1, 1]; inputs have shape (n, 1 or 3, height,
     width), or that of the arrays.
 
     Args:
-        path: A dataset of the hub, a folder, or a parquet file.
-        config: Which of its configurations.
-        image: Column of pictures or arrays; None takes the first one of pictures.
-        label: Column of classes; None finds it by its kind and name.
-        size: Pixels a side to resize pictures to.
-        validation: Share of the training split, where there is no validation split.
-        test: Share of the training split, where there is no test split.
-        in_memory: None decides by the size and the memory that is free.
+        path: a dataset of the Hugging Face hub, a folder of pictures, or a parquet file.
+        config: which of its configurations, where it has several.
+        image: column of the pictures, or of arrays of numbers; null takes the first one of pictures.
+        label: column of the classes; null finds it by its kind and name.
+        size: resize pictures to so many pixels a side; needed where they differ in size.
+        validation: share of the training split, where there is no validation split.
+        test: share of the training split, where there is no test split.
+        in_memory: true, false, or null: where it takes less than half of the memory that is free.
 
     Raises:
         RequestError: It cannot be had, or it has no such columns.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrtrain.datasets import Splits
 from lrtrain.errors import RequestError
+from lrtrain.parameters.rules import Probability
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,12 +41,12 @@ def train_size(validation: float) -> int:
     return TRAIN - held_out
 
 
-def load(validation: float) -> Splits:
+def load(*, validation: Probability = 0.1) -> Splits:
     """The authors' 4,000 and 1,000 signals; inputs have shape (n, 1, 40).
 
     Args:
-        validation: This share of the 4,000, the last of them, are for validation. With 0, which is the authors'
-            protocol, all are trained on and the test signals are the validation too.
+        validation: share of the 4,000 training signals, the last of them. With 0, which is the authors' protocol, all
+            are trained on and the test signals are the validation too.
     """
     import numpy as np
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from lrtrain.datasets import Splits
 from lrtrain.datasets.files import given, reading
 from lrtrain.datasets.split import labels_and_classes, places, sizes
 from lrtrain.errors import RequestError
+from lrtrain.parameters.rules import OptionalFlag, OptionalText, Probability
+from lrtrain.parameters.signatures import Affects
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
 
 KINDS = "buif"
 """NumPy's letters for booleans, whole numbers and floats."""
@@ -44,15 +45,22 @@ def train_size(inputs: str | None, labels: str | None, validation: float, test: 
     return sizes(len(_inputs(inputs)), validation, test)[0]
 
 
-def load(inputs: str | None, labels: str | None, validation: float, test: float, in_memory: bool | None) -> Splits:
+def load(
+    *,
+    inputs: OptionalText = None,
+    labels: OptionalText = None,
+    validation: Probability = 0.1,
+    test: Probability = 0.1,
+    in_memory: Annotated[OptionalFlag, Affects.NOTHING] = None,
+) -> Splits:
     """Rows of an array with their labels, in a fixed random split; inputs have the shape of a row.
 
     Args:
-        inputs: Array of shape (n, ...), of bytes, which are scaled to [-1, 1], or of other numbers, which are not.
-        labels: Array of n whole numbers from 0, or of booleans.
-        validation: Share of the rows.
-        test: Share of the rows.
-        in_memory: None decides by the size and the memory that is free.
+        inputs: .npy file, (n, ...): bytes are scaled to [-1, 1], other numbers are taken as they are.
+        labels: .npy file, n whole numbers from 0, or booleans.
+        validation: share of the rows.
+        test: share of the rows.
+        in_memory: true, false, or null: where it takes less than half of the memory that is free.
 
     Raises:
         RequestError: The files are not such arrays.

@@ -6,11 +6,13 @@ import gzip
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 from lrtrain.datasets import Splits
 from lrtrain.datasets.files import public, reading
 from lrtrain.errors import RequestError
+from lrtrain.parameters.rules import Text
+from lrtrain.parameters.signatures import Affects
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
     Bytes = NDArray[np.uint8]
 
+DataDir: TypeAlias = Annotated[str, Text(), Affects.NOTHING]
+HOME = "~/.cache/lrtrain"
 VALIDATION = 5000
 """The last of the training pictures, which are not in any order, are for validation."""
 

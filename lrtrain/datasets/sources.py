@@ -48,7 +48,8 @@ class InMemory:
     ) -> None:
         self.inputs, self.labels = torch.as_tensor(inputs), torch.as_tensor(labels)
         self.shape = tuple(self.inputs.shape[1:])
-        self._convert = _Convert(scale, tokens)
+        self.scale = scale
+        self._convert = Converter(scale, tokens)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -59,7 +60,7 @@ class InMemory:
         return self._convert(self.inputs.index_select(0, places)), self.labels.index_select(0, places).long()
 
 
-class _Convert:
+class Converter:
     """Makes of stored inputs what a model takes."""
 
     def __init__(self, scale: Scale | None, tokens: bool = False) -> None:
@@ -111,7 +112,7 @@ class Streamed:
         self.labels = torch.as_tensor(labels)
         self.scale = scale
         self.shape = reader.shape
-        self._convert = _Convert(scale)
+        self._convert = Converter(scale)
 
     def __len__(self) -> int:
         return len(self.places)

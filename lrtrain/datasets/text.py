@@ -8,6 +8,7 @@ from pathlib import Path
 from lrtrain.datasets import Splits
 from lrtrain.datasets.files import given, reading, version
 from lrtrain.errors import RequestError
+from lrtrain.parameters.rules import OptionalCount, OptionalText, PositiveCount, Probability
 
 
 def train_size(file: str | None, length: int, stride: int | None, validation: float) -> int:
@@ -16,7 +17,13 @@ def train_size(file: str | None, length: int, stride: int | None, validation: fl
     return _windows(_boundary(text, validation), length, stride or length)
 
 
-def load(file: str | None, length: int, stride: int | None, validation: float) -> Splits:
+def load(
+    *,
+    file: OptionalText = None,
+    length: PositiveCount = 64,
+    stride: OptionalCount = None,
+    validation: Probability = 0.1,
+) -> Splits:
     """Windows of a text; inputs are tokens of shape (n, length), labels the characters that follow each.
 
     The tokens are the text's distinct characters in the order of their code points. As in nanoGPT, the last share of
@@ -24,11 +31,11 @@ def load(file: str | None, length: int, stride: int | None, validation: float) -
     overlap. The text is in memory once, however much the training windows overlap.
 
     Args:
-        file: A text in UTF-8.
-        length: Characters in a window.
-        stride: Characters between the beginnings of two training windows; None for as many as a window has, 1 for
-            every window that there is.
-        validation: Share of the text.
+        file: a text in UTF-8; its distinct characters are the tokens.
+        length: characters in a window.
+        stride: characters between the beginnings of two training windows: null for length, 1 for every window there
+            is.
+        validation: the last share of the text, for validation and test alike.
     """
     import numpy as np
     import torch

@@ -1,28 +1,42 @@
 """What is trained: one file a model, named as in the configuration, with a function of that name.
 
-The function takes what the inputs are, the number of classes, and the model's own parameters.
+The function is given what the inputs are and the number of classes; its keywords are the model's settings. It returns
+what maps (n, *inputs.shape) to logits of shape (n, classes), or (n, length, classes) for a label a token, and raises
+ValueError for inputs that the model cannot take. Its module imports torch only when it is called.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from lrtrain.configs import choices
+from lrtrain.parameters.bound import Bound
+from lrtrain.parameters.signatures import SettingError, bind
 
-from lrtrain.datasets import Inputs
+if TYPE_CHECKING:
+    from lrtrain.datasets import Inputs
 
 
-def model(name: str, inputs: Inputs | None, classes: int | None, **parameters: Any) -> nn.Module:
-    """Build a model by its name in the configuration.
-
-    It maps (n, *inputs.shape) to logits of shape (n, classes), or (n, length, classes) for a label a token.
+def function(name: str) -> Callable[..., Any]:
+    """The function whose signature declares a model's settings.
 
     Raises:
-        ValueError: The model cannot take such inputs.
+        SettingError: There is no such model.
     """
-    module = importlib.import_module(f"lrtrain.models.{name}")
-    return getattr(module, name)(inputs, classes, **parameters)  # type: ignore[no-any-return]
+    if name not in choices("model"):
+        raise SettingError("model.name", f"must be the name of a model, got {name!r}", choices("model"))
+    return getattr(importlib.import_module(f"lrtrain.models.{name}"), name)  # type: ignore[no-any-return]
+
+
+def model(name: str, **settings: Any) -> Bound:
+    """A model with its settings; `make(inputs, classes)` builds the network.
+
+    Raises:
+        SettingError: There is no such model, or it does not admit a setting.
+    """
+    return Bound(name, function(name), bind(function(name), (), settings, "model."))
 
 
 def refuse_tokens(name: str, inputs: Inputs) -> None:

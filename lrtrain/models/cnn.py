@@ -1,46 +1,55 @@
 """A small convolutional network."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-from torch import nn
-
-from lrtrain.datasets import Inputs
 from lrtrain.models import refuse_tokens
+from lrtrain.parameters.rules import Count, ListOf, Number, PositiveCount, Probability
 
-_CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d}
-_NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
-_POOL = {1: nn.MaxPool1d, 2: nn.MaxPool2d}
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lrtrain.datasets import Inputs
+
+Counts: TypeAlias = Annotated[Sequence[int], ListOf(Number(low=1, integer=True), least=1)]
 
 
 def cnn(
     inputs: Inputs,
     classes: int,
-    channels: Sequence[int],
-    dropout: float,
-    kernels: Sequence[int] = (3,),
-    stride: int = 1,
-    padding: int = 1,
-    pool: int = 2,
+    /,
+    *,
+    channels: Counts = (32, 64),
+    kernels: Counts = (3,),
+    stride: PositiveCount = 1,
+    padding: Count = 1,
+    pool: PositiveCount = 2,
     batch_norm: bool = True,
+    dropout: Probability = 0.0,
 ) -> nn.Module:
-    """A convolution, batch norm, ReLU and max pooling for each entry of `channels`, then (n, classes).
+    """A convolution, batch norm, ReLU and max pooling for each entry of `channels`, then an affine map.
 
     Args:
         inputs: Pictures (channels, height, width), or series (channels, length).
-        classes: Number of classes.
-        channels: Of each convolution's output.
-        dropout: Probability that an input of the last layer is left out.
-        kernels: Width of each convolution; the last entry counts for all that follow.
-        stride: Of the convolutions.
-        padding: Zeros on each side before a convolution.
-        pool: Width and stride of the max pooling; 1 for none.
-        batch_norm: Normalise before each ReLU.
+        channels: output channels of each convolution.
+        kernels: width of each convolution; the last entry counts for all that follow.
+        stride: of the convolutions.
+        padding: zeros on each side before a convolution.
+        pool: width and stride of the max pooling after each; 1 for none.
+        batch_norm: normalise before each ReLU.
+        dropout: probability that an input of the last layer is left out.
 
     Raises:
         ValueError: The inputs are neither, or too small for so many layers.
     """
+    from torch import nn
+
+    from lrtrain.models.layers import convolutional
+
     refuse_tokens("cnn", inputs)
     incoming, *sides = inputs.shape
     if len(sides) not in (1, 2):
@@ -51,20 +60,9 @@ def cnn(
     layers: list[nn.Module] = []
     for depth, (before, after) in enumerate(pairwise([incoming, *channels])):
         kernel = kernels[min(depth, len(kernels) - 1)]
-        layers += _layer(len(sides), before, after, kernel, stride, padding, pool, batch_norm)
+        layers += convolutional(len(sides), before, after, kernel, stride, padding, pool, batch_norm)
         sides = [((side + 2 * padding - kernel) // stride + 1) // pool for side in sides]
         if min(sides) < 1:
             raise ValueError(f"model.channels={list(channels)} shrinks inputs of shape {inputs.shape} too often")
     head = nn.Linear(channels[-1] * math.prod(sides), classes)
     return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout), head)
-
-
-def _layer(
-    dimensions: int, incoming: int, channels: int, kernel: int, stride: int, padding: int, pool: int, batch_norm: bool
-) -> Iterator[nn.Module]:
-    yield _CONVOLUTION[dimensions](incoming, channels, kernel, stride, padding, bias=not batch_norm)
-    if batch_norm:
-        yield _NORM[dimensions](channels)
-    yield nn.ReLU()
-    if pool > 1:
-        yield _POOL[dimensions](pool)

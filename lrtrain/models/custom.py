@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from torch import nn
+from lrtrain.parameters.places import Place, call
+from lrtrain.parameters.rules import OptionalTable
 
-from lrtrain.datasets import Inputs
-from lrtrain.imports import call
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lrtrain.datasets import Inputs
 
 
 def custom(
-    inputs: Inputs | None, classes: int | None, function: str, parameters: Mapping[str, Any] | None
+    inputs: Inputs | None,
+    classes: int | None,
+    /,
+    *,
+    function: Annotated[str | None, Place()] = None,
+    parameters: OptionalTable = None,
 ) -> nn.Module:
-    """What `function` returns for the parameters.
+    """Your own torch.nn.Module.
 
-    It is also given `inputs` and `classes`, where its signature has these names and they are known.
+    Args:
+        function: module:class of a torch.nn.Module, or a function that makes one; inputs and classes are passed to it
+            where its signature has these names and they are known.
+        parameters: its other arguments: {width:64}.
 
     Raises:
         ValueError: It cannot be imported, fails, or makes no module.
     """
+    from torch import nn
+
     offered = {name: value for name, value in (("inputs", inputs), ("classes", classes)) if value is not None}
-    network = call("model.function", function, parameters, **offered)
+    network = call("model.function", str(function), parameters, **offered)
     if not isinstance(network, nn.Module):
-        raise ValueError(f"model.function={function} makes a {type(network).__name__}, which is no torch.nn.Module")
+        raise ValueError(f"model.function={function} makes a {type(network).__name__}, which is not a torch.nn.Module")
     return network

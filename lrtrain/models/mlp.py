@@ -1,46 +1,47 @@
 """A multilayer perceptron."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated
 
-from torch import nn
-
-from lrtrain.datasets import Inputs
 from lrtrain.models import refuse_tokens
-from lrtrain.models.residual import Residual
+from lrtrain.parameters.rules import ListOf, Number, Probability
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lrtrain.datasets import Inputs
 
 
 def mlp(
     inputs: Inputs,
     classes: int,
-    hidden: Sequence[int],
-    dropout: float,
+    /,
+    *,
+    hidden: Annotated[Sequence[int], ListOf(Number(low=1, integer=True))] = (512,),
+    dropout: Probability = 0.2,
     batch_norm: bool = False,
     residual: bool = False,
 ) -> nn.Module:
-    """Hidden layers of `hidden` units with ReLU and dropout, then an affine map to (n, classes).
+    """A multilayer perceptron on the flattened input: hidden layers with ReLU and dropout, then an affine map.
 
     Args:
-        inputs: What the model is given; flattened.
-        classes: Number of classes.
-        hidden: Units of each hidden layer.
-        dropout: Probability that a hidden unit is left out.
-        batch_norm: Normalise before each ReLU.
-        residual: Add its input to the output of each hidden layer that does not change the width.
+        hidden: units of each hidden layer.
+        dropout: probability that a hidden unit is left out.
+        batch_norm: normalise before each ReLU.
+        residual: add its input to the output of each hidden layer that does not change the width.
     """
+    from torch import nn
+
+    from lrtrain.models.layers import Residual, dense
+
     refuse_tokens("mlp", inputs)
     widths = [math.prod(inputs.shape), *hidden]
     layers: list[nn.Module] = []
     for depth, (incoming, units) in enumerate(pairwise(widths)):
-        layer = _layer(incoming, units, dropout, batch_norm)
+        layer = dense(incoming, units, dropout, batch_norm)
         layers += [Residual(*layer)] if residual and depth and incoming == units else layer
     return nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], classes))
-
-
-def _layer(incoming: int, units: int, dropout: float, batch_norm: bool) -> Iterator[nn.Module]:
-    yield nn.Linear(incoming, units)
-    if batch_norm:
-        yield nn.BatchNorm1d(units)
-    yield nn.ReLU()
-    yield nn.Dropout(dropout)

@@ -1,28 +1,37 @@
-"""Any picture model of the timm library (Wightman, github.com/huggingface/pytorch-image-models)."""
+"""The picture models of the timm library."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from torch import nn
-
-from lrtrain.datasets import Inputs
 from lrtrain.errors import RequestError
+from lrtrain.parameters.rules import OptionalTable, Text
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lrtrain.datasets import Inputs
 
 
 def timm(
-    inputs: Inputs, classes: int, architecture: str, pretrained: bool, parameters: Mapping[str, Any] | None
+    inputs: Inputs,
+    classes: int,
+    /,
+    *,
+    architecture: Annotated[str, Text()] = "resnet18",
+    pretrained: bool = False,
+    parameters: OptionalTable = None,
 ) -> nn.Module:
-    """The named architecture, for as many channels and classes as the data has.
+    """Any picture model of the timm library, for as many channels and classes as the data has.
+
+    Source: Wightman, github.com/huggingface/pytorch-image-models; pip install "lrtrain[timm]".
 
     Args:
         inputs: Pictures (channels, height, width).
-        classes: Number of classes.
-        architecture: As `timm.create_model` knows it.
-        pretrained: Begin from its published weights.
-        parameters: Further arguments of `timm.create_model`.
+        architecture: any of timm.list_models().
+        pretrained: begin from its published weights.
+        parameters: further arguments of timm.create_model: {drop_path_rate:0.1}.
 
     Raises:
         RequestError: timm is not installed.

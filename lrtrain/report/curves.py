@@ -95,7 +95,14 @@ def thin(values: Sequence[float], most: int = POINTS) -> tuple[NDArray[np.int64]
     return steps, everything[steps]
 
 
-def picture(curve: Curve, title: str, used: Mapping[int, float] | None = None) -> bytes:
+class Picture(Figure):
+    """A figure that a notebook shows by itself."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def picture(curve: Curve, title: str, used: Mapping[int, float] | None = None) -> Picture:
     """One curve with its warm-up, jumps and end; `used` are the rates, by update, that a run really had."""
     figure, axes = _figure(title)
     draw(axes, curve)
@@ -104,12 +111,12 @@ def picture(curve: Curve, title: str, used: Mapping[int, float] | None = None) -
         axes.legend(frameon=False)
     scale(axes, [curve])
     _updates_axis(axes, curve.steps_per_epoch)
-    return png(figure)
+    return figure
 
 
 def replanned(
     old: Curve | None, new: Curve, step: int, label: str, title: str, used: Mapping[int, float] | None = None
-) -> bytes:
+) -> Picture:
     """A run that is to go on from an update.
 
     Args:
@@ -139,10 +146,10 @@ def replanned(
     _mark_join(axes, step / new.steps_per_epoch, label)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize="small")
     _updates_axis(axes, new.steps_per_epoch)
-    return png(figure)
+    return figure
 
 
-def overlay(curves: Mapping[str, Curve], title: str, used: Mapping[int, float] | None = None) -> bytes:
+def overlay(curves: Mapping[str, Curve], title: str, used: Mapping[int, float] | None = None) -> Picture:
     """Several curves over the same epochs; `used` belongs to the first."""
     figure, axes = _figure(title)
     for index, (name, curve) in enumerate(curves.items()):
@@ -160,7 +167,7 @@ def overlay(curves: Mapping[str, Curve], title: str, used: Mapping[int, float] |
     lengths = {curve.steps_per_epoch for curve in curves.values()}
     if len(lengths) == 1:
         _updates_axis(axes, lengths.pop())
-    return png(figure)
+    return figure
 
 
 def draw(axes: Axes, curve: Curve) -> None:
@@ -213,8 +220,8 @@ def png(figure: Figure, **settings: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _figure(title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(9, 4.5), dpi=110, layout="constrained")
+def _figure(title: str) -> tuple[Picture, Axes]:
+    figure = Picture(figsize=(9, 4.5), dpi=110, layout="constrained")
     rows = math.ceil(len(title) / 110)
     figure.suptitle(textwrap.fill(title, len(title) // rows + 10), fontsize="medium")
     axes = figure.add_subplot()

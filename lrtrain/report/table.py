@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -10,26 +11,26 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lrtrain.runs import RunFolder
+from lrtrain.run_folder.summary import Summary
 
 METRICS = ("val_loss", "val_acc", "test_loss", "test_acc")
 
 
-def print_result(summary: Mapping[str, Any], folder: RunFolder) -> None:
+def print_result(summary: Summary, folder: Path) -> None:
     """Print what came of a run, and how to look at its curves."""
     console = _console()
     table = Table(box=SIMPLE_HEAD)
-    metrics = list(dict.fromkeys((*METRICS, summary["monitor"])))
+    metrics = list(dict.fromkeys((*METRICS, str(summary.monitor))))
     for column in ("weights", "epoch", *metrics):
         table.add_column(column, justify="left" if column == "weights" else "right")
-    table.add_row("best", str(summary["best"]["epoch"] + 1), *_formatted(summary["best"], metrics))
-    table.add_row("final", str(summary["epochs"]), *_formatted(summary["final"], metrics))
+    table.add_row("best", str(summary.best["epoch"] + 1), *_formatted(summary.best, metrics))
+    table.add_row("final", f"{summary.epochs:g}", *_formatted(summary.final, metrics))
     console.print(table)
-    rates = f"learning rate {summary['lr']['first']:.4g} -> {summary['lr']['last']:.4g}"
-    console.print(
-        f"{summary['strategy']}: {rates}, {summary['steps']:,} updates in {summary['wall_s']:.1f} s", soft_wrap=True
-    )
-    console.print(f"{folder.path}\ntensorboard --logdir {folder.path}", soft_wrap=True)
+    rates = f"learning rate {summary.lr['first']:.4g} -> {summary.lr['last']:.4g}"
+    line = f"{summary.strategy}: {rates}, {summary.steps:,} updates in {summary.wall_s:.1f} s"
+    for text in (line, *(f"note: {finding}" for finding in summary.findings if "unfinished" in finding)):
+        console.print(text, soft_wrap=True)
+    console.print(f"{folder}\ntensorboard --logdir {folder}", soft_wrap=True, markup=False)
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -39,7 +40,7 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         last = index == len(columns) - 1
         table.add_column(column, justify="left" if last else "right", no_wrap=not last, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # a name in brackets is not a style
     _console().print(table)
 
 
@@ -49,7 +50,7 @@ def print_classes(columns: Sequence[str], rows: Sequence[Sequence[str]], mean: S
     for column in columns:
         table.add_column(column, justify="right")
     for name, *numbers in rows:
-        table.add_row(Text(name), *numbers)  # a name in brackets is no style
+        table.add_row(Text(name), *numbers)  # as above
     table.add_section()
     table.add_row(*mean)
     _console().print(table)

@@ -8,10 +8,9 @@ All that the modules of this folder define is here: a new schedule needs no entr
 """
 
 # ruff: noqa: F403
+from lrtrain.parameters.spans import Span as Span
 from lrtrain.schedules.annealing import *
 from lrtrain.schedules.combinators import *
-from lrtrain.schedules.curve import Group as Group
-from lrtrain.schedules.curve import Plan as Plan
 from lrtrain.schedules.custom import *
 from lrtrain.schedules.cyclic import *
 from lrtrain.schedules.decay import *
@@ -20,10 +19,9 @@ from lrtrain.schedules.noise import *
 from lrtrain.schedules.piecewise import *
 from lrtrain.schedules.progress import Horizon as Horizon
 from lrtrain.schedules.progress import Progress as Progress
-from lrtrain.schedules.progress import Span as Span
 from lrtrain.schedules.progress import updates as updates
-from lrtrain.schedules.schedule import Schedule as Schedule
-from lrtrain.schedules.schedule import by_name as by_name
-from lrtrain.schedules.schedule import formula as formula
-from lrtrain.schedules.schedule import registered as registered
-from lrtrain.schedules.schedule import schedule as schedule
+from lrtrain.schedules.registry import Schedule as Schedule
+from lrtrain.schedules.registry import by_name as by_name
+from lrtrain.schedules.registry import formula as formula
+from lrtrain.schedules.registry import registered as registered
+from lrtrain.schedules.registry import schedule as schedule

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Literal, TypeAlias
 
-from lrtrain.schedules.parameters import Duration, Fraction, Number, Positive
+from lrtrain.parameters.rules import Duration, Fraction, Number, Positive
 from lrtrain.schedules.progress import Progress, needs, updates
-from lrtrain.schedules.schedule import schedule
+from lrtrain.schedules.registry import schedule
 
 Share: TypeAlias = Annotated[float, Number(low=0, high=1, open_low=True)]
 _STEEP = 0.01

@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from lrtrain.schedules.parameters import Duration, Fraction, Length, Number, Period, PositiveCount, Sequence
-from lrtrain.schedules.progress import Progress, SpanLike, needs, updates
-from lrtrain.schedules.schedule import by_name, schedule
+from lrtrain.parameters.rules import Duration, Fraction, Length, ListOf, Number, Period, PositiveCount
+from lrtrain.parameters.spans import SpanLike
+from lrtrain.schedules.progress import Progress, needs, updates
+from lrtrain.schedules.registry import by_name, schedule
 
 
 class AnySchedule:
@@ -32,8 +33,8 @@ class AnySchedule:
 
 
 Inner: TypeAlias = Annotated[Callable[[Progress], float], AnySchedule()]
-Parts: TypeAlias = Annotated[collections.abc.Sequence[Callable[[Progress], float]], Sequence(AnySchedule(), least=1)]
-Lengths: TypeAlias = Annotated[collections.abc.Sequence[SpanLike], Sequence(Length(positive=True))]
+Parts: TypeAlias = Annotated[collections.abc.Sequence[Callable[[Progress], float]], ListOf(AnySchedule(), least=1)]
+Lengths: TypeAlias = Annotated[collections.abc.Sequence[SpanLike], ListOf(Length(positive=True))]
 Value: TypeAlias = Annotated[float, Number()]
 UpdateIndex: TypeAlias = Annotated[int, Number(low=0, integer=True)]
 
@@ -169,7 +170,11 @@ def until(progress: Progress, /, inner: Inner, end: Period) -> float:
 
 @schedule
 def join(
-    progress: Progress, /, parts: Parts, lengths: Lengths, at: Literal["continue", "restart"] = "continue"
+    progress: Progress,
+    /,
+    parts: Parts = ({"scheduler": "constant"}, {"scheduler": "linear"}),  # type: ignore[assignment]
+    lengths: Lengths = ("50%",),
+    at: Literal["continue", "restart"] = "continue",
 ) -> float:
     """Run schedules one after another; each sees its own part as a run of its own.
 
@@ -196,7 +201,11 @@ def join(
 
 
 @schedule
-def product(progress: Progress, /, parts: Parts) -> float:
+def product(
+    progress: Progress,
+    /,
+    parts: Parts = ({"scheduler": "inverse_time"}, {"scheduler": "linear"}),  # type: ignore[assignment]
+) -> float:
     """Multiply schedules.
 
     Args:

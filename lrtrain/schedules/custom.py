@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
-from lrtrain.imports import by_path
+from lrtrain.parameters.places import Function
+from lrtrain.parameters.rules import OptionalTable
 from lrtrain.schedules.progress import Progress
-from lrtrain.schedules.schedule import schedule
-
-
-class Place:
-    """The rule of a parameter that names a function as ``module:function``."""
-
-    def parse(self, value: Any) -> Callable[..., float]:
-        """Import the function, or raise ValueError."""
-        if callable(value):
-            return value  # type: ignore[no-any-return]
-        function = by_path(str(value))
-        return getattr(function, "__wrapped__", function)  # type: ignore[no-any-return]
-
-    def __str__(self) -> str:
-        return "a place such as my_module:my_schedule"
-
-
-Function: TypeAlias = Annotated[Any, Place()]
+from lrtrain.schedules.registry import schedule
 
 
 @schedule
-def custom(progress: Progress, /, function: Function, parameters: dict[str, Any] | None = None) -> float:
+def custom(progress: Progress, /, function: Annotated[Any, Function()] = None, parameters: OptionalTable = None) -> float:
     """Your own schedule: ``function(progress, **parameters)``.
 
     Args:

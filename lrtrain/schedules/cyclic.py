@@ -6,9 +6,10 @@ import math
 from typing import Annotated, Literal, TypeAlias
 
 from lrtrain.schedules.annealing import Share, _between
-from lrtrain.schedules.parameters import Fraction, Number, Period, Positive, PositiveCount
-from lrtrain.schedules.progress import Progress, SpanLike, needs, updates
-from lrtrain.schedules.schedule import schedule
+from lrtrain.parameters.rules import Cycle, Fraction, Number, Period, Positive, PositiveCount
+from lrtrain.parameters.spans import SpanLike
+from lrtrain.schedules.progress import Progress, needs, updates
+from lrtrain.schedules.registry import schedule
 
 Growth: TypeAlias = Annotated[float, Number(low=1, high=100)]
 AtLeastOne: TypeAlias = Annotated[float, Number(low=1)]
@@ -64,8 +65,8 @@ def cyclic(
     progress: Progress,
     /,
     low: Fraction = 0.1,
-    up: Period = "2ep",
-    down: Period = "2ep",
+    up: Cycle = "2ep",
+    down: Cycle = "2ep",
     shape: Literal["triangular", "triangular2", "exp_range"] = "triangular",
     gamma: Share = 0.9999,
 ) -> float:
@@ -112,7 +113,7 @@ def _cycle(progress: Progress, period: SpanLike, growth: float) -> tuple[int, fl
 
 @schedule
 def cosine_restarts(
-    progress: Progress, /, period: Period = "5ep", growth: Growth = 1.0, gamma: Share = 1.0, end: Fraction = 0.0
+    progress: Progress, /, period: Cycle = "5ep", growth: Growth = 1.0, gamma: Share = 1.0, end: Fraction = 0.0
 ) -> float:
     """Half a cosine, again and again: ``end + (1 - end) gamma ** n (1 + cos(pi u)) / 2``, u the share done of cycle n.
 
@@ -135,7 +136,7 @@ def cosine_restarts(
 def polynomial_restarts(
     progress: Progress,
     /,
-    period: Period = "5ep",
+    period: Cycle = "5ep",
     power: Positive = 1.0,
     growth: Growth = 1.0,
     gamma: Share = 1.0,

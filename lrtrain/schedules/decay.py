@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from lrtrain.schedules.parameters import Milestones, NonNegative, Period, Positive
-from lrtrain.schedules.progress import Progress, SpanLike, updates
-from lrtrain.schedules.schedule import schedule
+from lrtrain.parameters.rules import Milestones, NonNegative, Period, Positive
+from lrtrain.parameters.spans import SpanLike
+from lrtrain.schedules.progress import Progress, updates
+from lrtrain.schedules.registry import schedule
 
 Clock = Literal["epoch", "step"]
 

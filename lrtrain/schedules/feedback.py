@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Concatenate, Literal, NamedTuple, ParamSpec, TypeAlias
 
-from lrtrain.schedules.parameters import Count, Factor, Fraction, NonNegative, Number
-from lrtrain.schedules.schedule import Bound, registering
+from lrtrain.parameters.rules import Count, Factor, Fraction, NonNegative, Number
+from lrtrain.schedules.registry import Registered, registering
 
 P = ParamSpec("P")
 Mode = Literal["min", "max"]
@@ -34,7 +34,7 @@ class Observed(NamedTuple):
     good: int = 0
 
 
-class Feedback(Bound):
+class Feedback(Registered):
     """A feedback rule with its parameters; to be called once a validation."""
 
     __slots__ = ()
@@ -66,8 +66,8 @@ def plateau(
     state: Observed,
     metric: float,
     /,
-    factor: Factor = 0.1,
-    patience: Count = 10,
+    factor: Factor = 0.5,
+    patience: Count = 2,
     threshold: NonNegative = 1e-4,
     threshold_mode: Literal["rel", "abs"] = "rel",
     cooldown: Count = 0,

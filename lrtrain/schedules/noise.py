@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lrtrain.schedules.decay import Clock
-from lrtrain.schedules.parameters import Count, Fraction
+from lrtrain.parameters.rules import Count, Fraction
 from lrtrain.schedules.progress import Progress
-from lrtrain.schedules.schedule import schedule
+from lrtrain.schedules.registry import schedule
 
 _WORD = 0xFFFFFFFFFFFFFFFF
 

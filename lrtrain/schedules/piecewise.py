@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
-from lrtrain.schedules.parameters import Length, Number, Sequence
-from lrtrain.schedules.progress import Progress, Span, SpanLike, updates
-from lrtrain.schedules.schedule import schedule
+from lrtrain.parameters.rules import Length, ListOf, Number
+from lrtrain.parameters.spans import Span, SpanLike
+from lrtrain.schedules.progress import Progress, updates
+from lrtrain.schedules.registry import schedule
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Curve:
 
     def parse(self, value: object) -> tuple[object, ...]:
         """Return the points if there are any and their times grow, else raise ValueError."""
-        points: tuple[Any, ...] = Sequence(Point(), least=1).parse(value)
-        Sequence(Length(), rising=True).parse([time for time, _ in points])
+        points: tuple[Any, ...] = ListOf(Point(), least=1).parse(value)
+        ListOf(Length(), rising=True).parse([time for time, _ in points])
         return points
 
     def __str__(self) -> str:

@@ -1,12 +1,10 @@
-"""Where a run stands, and lengths of time in a run."""
+"""Where a run stands."""
 
 from __future__ import annotations
 
-import math
-import re
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-_SPAN = re.compile(r"\s*(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)\s*(ep|st|%)?\s*", re.IGNORECASE)
+from lrtrain.parameters.spans import Span, SpanLike
 
 
 class Progress(NamedTuple):
@@ -45,16 +43,22 @@ class Horizon(NamedTuple):
 
     Attributes:
         steps_per_epoch: Optimizer updates in an epoch.
-        epochs: Epochs in the run.
+        total_steps: Optimizer updates in the run.
     """
 
     steps_per_epoch: int
-    epochs: int
+    total_steps: int
+
+    @classmethod
+    def of(cls, steps_per_epoch: int, length: SpanLike) -> Horizon:
+        """That of a run of so many epochs or updates."""
+        return cls(steps_per_epoch, updates(length, Progress(0, steps_per_epoch)))
 
     @property
-    def total_steps(self) -> int:
-        """Optimizer updates in the run."""
-        return self.steps_per_epoch * self.epochs
+    def epochs(self) -> float:
+        """Epochs in the run; a whole number is an int."""
+        whole, rest = divmod(self.total_steps, self.steps_per_epoch)
+        return self.total_steps / self.steps_per_epoch if rest else whole
 
     def at(self, step: int) -> Progress:
         """The position of the update `step`."""
@@ -64,39 +68,6 @@ class Horizon(NamedTuple):
 def needs(field: str) -> int:
     """Refuse a schedule that asks for what the caller did not say."""
     raise ValueError(f"this schedule needs {field}: give Scheduler(..., {field}=...) or Progress(..., {field}=...)")
-
-
-class Span(NamedTuple):
-    """A length of time: ``5ep`` (epochs), ``300st`` (optimizer updates) or ``10%`` (of the whole run)."""
-
-    value: float
-    unit: str
-
-    @classmethod
-    def parse(cls, text: SpanLike) -> Span:
-        """Read a span; a bare number counts epochs.
-
-        Raises:
-            ValueError: Not a length, negative, or not finite.
-        """
-        if isinstance(text, Span):
-            return text
-        if isinstance(text, bool) or not isinstance(text, str | int | float):
-            raise ValueError(f"must be a length such as 5ep, 300st or 10%, got {text!r}")
-        match = _SPAN.fullmatch(str(text))
-        if not match or not math.isfinite(float(match[1])):
-            raise ValueError(f"must be a length such as 5ep, 300st or 10% (a bare number counts epochs), got {text!r}")
-        value = float(match[1])
-        return cls(int(value) if value.is_integer() else value, (match[2] or "ep").lower())
-
-    def __str__(self) -> str:
-        return f"{self.value!r}{self.unit}"
-
-    def __repr__(self) -> str:
-        return repr(str(self))
-
-
-SpanLike: TypeAlias = Span | str | int | float
 
 
 def updates(length: SpanLike, progress: Progress) -> int:

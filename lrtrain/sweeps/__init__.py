@@ -1,1 +1,1 @@
-"""Multirun: what a sweep leaves behind besides its jobs."""
+"""Many runs by one command: which jobs, and what came of them."""

@@ -1,14 +1,44 @@
-"""What `task=` chooses: one file a task, named as in the configuration, with a function `run`."""
+"""What `task=` chooses: one file per task, named as in the configuration, each with a flat recipe `run`.
+
+A `run` takes a `Job`, and keys of its own, which its signature declares; it returns the `Summary` that it has written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
 
-from lrtrain.imports import import_large
-from lrtrain.runs import RunFolder
+from lrtrain.parameters.bound import Bound
+from lrtrain.parameters.signatures import bind
+from lrtrain.plan.start import Start
+from lrtrain.run_folder.summary import Summary
+from lrtrain.settings import Settings
 
 
-def run(config: Mapping[str, Any], folder: RunFolder) -> float | None:
-    """Do the task that the configuration names; returns the monitored metric where there is one."""
-    return import_large(f"lrtrain.tasks.{config['task']}").run(config, folder)  # type: ignore[no-any-return]
+class Job(NamedTuple):
+    """One run of a task.
+
+    Attributes:
+        settings: What decides it.
+        folder: Where it keeps what it leaves behind.
+        start: Where a training starts from.
+        asked: The words of the command that asked for it, by name of the file that keeps them.
+    """
+
+    settings: Settings
+    folder: Path
+    start: Start = Start()
+    asked: Mapping[str, str] = {}
+
+
+def function(name: str) -> Callable[..., Summary]:
+    """The recipe of a task; its signature declares the task's own keys."""
+    return importlib.import_module(f"lrtrain.tasks.{name}").run  # type: ignore[no-any-return]
+
+
+def task(name: str, **keys: object) -> Bound:
+    """A task with its own keys, checked; raises SettingError."""
+    recipe = function(name)
+    return Bound(name, recipe, bind(recipe, (), keys, ""))

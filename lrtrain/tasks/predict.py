@@ -3,38 +3,59 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any
-
-import numpy as np
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from lrtrain.errors import RequestError
-from lrtrain.runs import RunFolder, Table
-from lrtrain.tasks.evaluate import load, summary
-from lrtrain.training.evaluation import Prediction
+from lrtrain.parameters.rules import OptionalCount, Text
+from lrtrain.process.imports import import_large
+from lrtrain.run_folder.claimed import ClaimedFolder
+from lrtrain.run_folder.files import Table
+from lrtrain.run_folder.folder import RunFolder
+from lrtrain.run_folder.summary import Summary
+from lrtrain.tasks import Job
 
-Config = Mapping[str, Any]
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def run(config: Config, folder: RunFolder) -> None:
+def run(
+    job: Job,
+    /,
+    *,
+    checkpoint: Annotated[str, Text()] = "best",
+    split: Literal["test", "validation", "train"] = "test",
+    top: OptionalCount = None,
+) -> Summary:
     """Write a row for each sample of a split, in its order; of a sequence, for each token.
+
+    Args:
+        checkpoint: a run's folder (its best weights), a .ckpt file, or best or last of the newest run
+        split: of the data
+        top: write the probabilities of so many likeliest classes; null writes those of all
 
     Raises:
         RequestError: The checkpoint is not there, is damaged, or does not fit the model or the data; or several
             processes are asked for.
     """
-    began = time.perf_counter()
-    trained = load(config, folder)
-    if trained.trainer.world_size > 1:
-        raise RequestError("task=predict writes in the order of the data, on one device: trainer.devices=1")
-    rows = _Rows(folder, trained.data.splits.classes, config["top"])
-    trained.trainer.test(Prediction(trained.network, rows.add), trained.data, verbose=False)
-    rows.close()
-    folder.write_summary({**summary(config, trained, began), "count": rows.written, "final": {}})
+    began, loading = time.perf_counter(), import_large("lrtrain.training.trained")
+    from lrtrain.training.evaluation import Prediction
+
+    with loading.measuring(job.settings, job.folder, checkpoint, split) as trained:
+        if trained.trainer.world_size > 1:
+            raise RequestError("task=predict writes in the order of the data, on one device: trainer.devices=1")
+        with ClaimedFolder(job.folder) as folder:
+            rows = _Rows(folder, trained.data.splits.classes, top)
+            trained.trainer.test(Prediction(trained.network, rows.add), trained.data, verbose=False)
+            rows.close()
+            folder.write_request(job.asked)
+            summary: Summary = trained.summarise(began, rows.written, {}, "predict")
+            summary.write(folder.summary)
+            folder.begun = True
     print(f"{trained.what}\nweights of {trained.checkpoint}, update {trained.step:,}")
     print(f"{rows.written:,} rows: {folder.predictions}")
+    return summary
 
 
 class _Rows:
@@ -86,6 +107,8 @@ class _Rows:
         return (chain.from_iterable(zip(*pair, strict=True)) for pair in pairs)
 
     def _places(self, labels: Tensor) -> Iterator[tuple[int, ...]]:
+        import numpy as np
+
         for place in np.ndindex(*labels.shape):
             yield place[0] + self._samples, *place[1:]
 

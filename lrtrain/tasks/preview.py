@@ -4,80 +4,192 @@ from __future__ import annotations
 
 import difflib
 import math
-import multiprocessing
 import shutil
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from lrtrain import __version__, planning, signals
-from lrtrain.configs import strategies
+from lrtrain import __version__
+from lrtrain.configs import choices
 from lrtrain.errors import RequestError
+from lrtrain.parameters.rules import ListOf, OptionalCount, OrNull, Text
+from lrtrain.plan.changes import POLICIES, compare, go_on
+from lrtrain.plan.curve import plan_run, under_feedback, warn_of
+from lrtrain.plan.history import Segment, as_of, read_history
+from lrtrain.plan.length import steps_per_epoch as length_of
+from lrtrain.plan.plan import Plan
+from lrtrain.plan.start import Start
+from lrtrain.process import signals
 from lrtrain.report.text_plot import text_plot, wants_log
-from lrtrain.resume import POLICIES, changes, plans_at, with_present_plan
-from lrtrain.runs import RunFolder, Segment, Table, job_folders, read_table, write_bytes, write_text
-from lrtrain.schedules import Feedback, Plan, registered
+from lrtrain.run_folder.claimed import ClaimedFolder
+from lrtrain.run_folder.files import Table, read_table, write_bytes, write_text
+from lrtrain.run_folder.folder import RunFolder
+from lrtrain.run_folder.summary import Summary, read_summary
+from lrtrain.schedules import Feedback, by_name, constant, registered
+from lrtrain.settings import Settings
+from lrtrain.tasks import Job
 
 if TYPE_CHECKING:
-    from lrtrain.report.curves import Curve
+    from lrtrain.report.curves import Curve, Picture
     from lrtrain.schedules.theory import Bound
 
-Config = Mapping[str, Any]
 WIDEST = 110
-LONG = 100_000
-OWN_SHARE = 0.35
-"""From so many updates on, another process computes the larger share of the table."""
 
 
-def run(config: Config, folder: RunFolder) -> None:
+def run(
+    job: Job,
+    /,
+    *,
+    steps_per_epoch: OptionalCount = None,
+    overlay: Annotated[Sequence[str], ListOf(Text())] = (),
+    run: Annotated[str | None, OrNull(Text())] = None,
+) -> Summary:
     """Write the rate of every update and its picture, and print the curve and what is to be said of it.
+
+    Args:
+        steps_per_epoch: optimizer updates in an epoch; null takes the dataset's
+        overlay: other strategies, with their defaults, in the same picture: [cosine, linear]
+        run: the folder of a finished run: shows also what it really used
 
     Raises:
         RequestError: The run to compare with or to go on with, or another strategy, is not there.
     """
-    began = time.perf_counter()
-    change = _change(config) if config["resume"] and config["resume_plan"] != "weights_only" else None
-    plan = change.new if change else planning.plan(config)
-    title = plan.sentence()
-    used = _used_rates(config["run"]) if config["run"] else {}
-    others = {name: planning.plan(_with_defaults(config, name)) for name in config["overlay"]}
-    with _table(plan) as table:
-        with signals.deferred():  # numpy and matplotlib are imported while the table is under way
-            from lrtrain.report.curves import Curve, overlay, picture, replanned
-            from lrtrain.schedules.theory import against_linear, last_iterate_bound
-        rates, text = table()
-    write_text(folder.schedule_table, "step,epoch,lr\n" + text)
-    curve = Curve(rates, plan.horizon.steps_per_epoch, plan.warmup)
-    curves = {plan.strategy: curve} | {name: _curve(other) for name, other in others.items() if name != plan.strategy}
+    began, settings = time.perf_counter(), job.settings
+    shown = preview(settings, job.start, steps_per_epoch=steps_per_epoch, overlay=overlay, run=run)
+    from lrtrain.report.curves import png
+
+    with ClaimedFolder(job.folder) as folder:
+        folder.write_request(job.asked)
+        write_text(folder.schedule_table, "step,epoch,lr\n" + _rows(shown.curve))
+        write_bytes(folder.schedule_picture, png(shown.picture))
+        shown.print()
+        summary = shown.summarise(time.perf_counter() - began)
+        summary.write(folder.summary)
+        folder.begun = True
+    print(folder.path)
+    return summary
+
+
+def preview(
+    settings: Settings,
+    start: Start | None = None,
+    *,
+    steps_per_epoch: int | None = None,
+    overlay: Sequence[str] = (),
+    run: str | None = None,
+) -> Preview:
+    """What the learning rate will do; writes nothing."""
+    with signals.deferred():
+        from lrtrain.report.curves import overlay as overlaid
+        from lrtrain.report.curves import picture, replanned
+
+    change = _change(settings, start, overlay) if start and start.resumes else None
+    segment = Segment(settings, steps_per_epoch or _length(settings))
+    plan = change.new if change else plan_run([segment])
+    title, curve = plan.sentence(), _curve(plan)
+    used = _used_rates(run) if run else {}
+    others = {name: _curve(plan_run([segment._replace(settings=_with_defaults(settings, name))])) for name in overlay}
+    curves = {plan.strategy: curve} | {name: other for name, other in others.items() if name != plan.strategy}
     if change:
         old = _curve(change.old) if change.changed else None
         curves = {"new plan": curve, "old plan": old} if old else curves
         drawn = replanned(old, curve, change.step, change.label, title, used)
     else:
-        drawn = overlay(curves, title, used) if others else picture(curve, title, used)
-    write_bytes(folder.schedule_picture, drawn)
-    bound = last_iterate_bound(curve.used)
-    ratio = against_linear(bound, len(curve.used))
+        drawn = overlaid(curves, title, used) if others else picture(curve, title, used)
+    compared = f"{run}" if run else ""
+    return Preview(settings, plan, curve, curves, drawn, change, used, compared, bool(others))
 
-    print(title)
-    _print_plot(curves, (change.step / curve.steps_per_epoch, change.label) if change else None)
-    if change:
-        print("\n".join(change.facts()))
-    print("\n".join([*_facts(plan, curve), _fact("theory", _theory(plan, bound, ratio))]))
-    if config["groups"] or config["hyperparameters"] or config["layer_decay"] != 1:
-        print(_fact("groups", "have rates of their own; this is the one of the parameters that no group names"))
-    for warning in planning.warnings(config, plan):
-        print(f"warning: {warning}")
-    if used:
-        print(_fact("the run", _difference(curve, used, config["run"])))
-    if others:
-        _print_ranking(ranking(curves))
-    summary = _summary(config, plan, curve, began) | {"theory": {"vs_linear": ratio, **bound._asdict()}}
-    folder.write_summary(summary | ({"change": change.summary()} if change else {}))
-    print(folder.path)
+
+def _length(settings: Settings) -> int:
+    try:
+        return length_of(settings)
+    except ValueError as error:
+        raise RequestError(" ".join(str(error).split())) from error
+
+
+class Preview(NamedTuple):
+    """The rates of a run that has not been trained.
+
+    Attributes:
+        settings: Of the run.
+        plan: What its rate will do.
+        curve: Its rates.
+        curves: Those that are drawn with it, by name.
+        picture: All of them.
+        change: Of a run that is to go on under another plan.
+        used: The rates that a run has really used, by update.
+        run: Its folder.
+        ranked: The curves are compared.
+    """
+
+    settings: Settings
+    plan: Plan
+    curve: Curve
+    curves: Mapping[str, Curve]
+    picture: Picture
+    change: _Change | None
+    used: Mapping[int, float]
+    run: str
+    ranked: bool
+
+    def bound(self) -> tuple[Bound, float]:
+        """The convex bound of the curve, and that over the one of the best shape known."""
+        from lrtrain.schedules.theory import against_linear, last_iterate_bound
+
+        bound = last_iterate_bound(self.curve.used)
+        return bound, against_linear(bound, len(self.curve.used))
+
+    def print(self) -> None:
+        """The curve in the terminal, and the numbers behind it."""
+        settings, change, curve = self.settings, self.change, self.curve
+        print(self.plan.sentence())
+        _print_plot(self.curves, (change.step / curve.steps_per_epoch, change.label) if change else None)
+        if change:
+            print("\n".join(change.facts()))
+        print("\n".join([*_facts(self.plan, curve), _fact("theory", _theory(self.plan, *self.bound()))]))
+        if settings.groups or settings.hyperparameters or settings.layer_decay != 1:
+            print(_fact("groups", "have rates of their own; this is the one of the parameters that no group names"))
+        for warning in warn_of(settings, self.plan):
+            print(f"warning: {warning}")
+        if self.used:
+            print(_fact("the run", _difference(curve, self.used, self.run)))
+        if self.ranked:
+            _print_ranking(ranking(self.curves))
+
+    def summarise(self, seconds: float) -> Summary:
+        """What a reader of run folders finds in each of them, and what only a preview says."""
+        from lrtrain.report.curves import jumps
+
+        plan, curve, now = self.plan, self.curve, datetime.now(UTC).isoformat(timespec="seconds")
+        bound, ratio = self.bound()
+        extra: dict[str, Any] = {
+            "warmup": plan.warmup,
+            "lengths": {f"{owner}.{key}": f"{span} = {length}" for owner, key, span, length, _ in plan.spans()},
+            "jumps": jumps(curve)[:100],
+            "warnings": warn_of(self.settings, plan),
+            "theory": {"vs_linear": ratio, **bound._asdict()},
+            "steps_per_epoch": curve.steps_per_epoch,
+        }
+        return Summary(
+            status="finished",
+            ended_by="end",
+            task="preview",
+            strategy=plan.strategy,
+            schedule=plan.sentence(),
+            seed=self.settings.seed,
+            steps=len(curve.used),
+            epochs=plan.horizon.epochs,
+            monitor=self.settings.monitor,
+            wall_s=round(seconds, 3),
+            ended=now,
+            lr={"first": curve.used[0], "peak": max(curve.used), "last": curve.used[-1], "end": curve.rates[-1]},
+            versions={"lrtrain": __version__},
+            config=self.settings.plain(),
+            extra=extra | ({"change": self.change.summary()} if self.change else {}),
+        )
 
 
 class _Change(NamedTuple):
@@ -124,66 +236,65 @@ class _Change(NamedTuple):
         return {"step": self.step, "policy": self.policy, "old": self.old.sentence(), "changed": self.changed}
 
 
-def _change(config: Config) -> _Change:
+def _change(settings: Settings, start: Start, overlay: Sequence[str]) -> _Change:
     """What resuming a run as asked for does to its plan; raises RequestError where there is nothing to resume."""
     from lrtrain.training.checkpoints import feedback_states, sound_checkpoint  # import torch: a checkpoint is torch's
 
-    if config["overlay"]:
+    assert start.folder is not None
+    if overlay:
         raise RequestError("overlay= draws other strategies from the start; leave it out with resume")
-    folder = RunFolder(config["resume"])
-    checkpoint, step = sound_checkpoint(folder)
+    history = start.folder.history
+    checkpoint = sound_checkpoint(start.folder)
+    step = checkpoint.step
+    before = as_of(read_history(history), step)
+    last = before[-1]
+    # How many devices there are, Lightning may find out only later.
+    length = length_of(settings) if settings.trainer.device_count else last.steps_per_epoch
+    after = go_on(before, settings, start.policy, step, length)
+    present = after[-1].settings
     try:
-        before = plans_at(folder, step)
-        after = with_present_plan(before, config, step, _steps_per_epoch(config, before[-1]))
-        last, present = (segments[-1].config for segments in (before, after))
-        metrics = [(plan["monitor"], planning.metric_mode(plan)) for plan in (last, present)]
-        then, state = feedback_states(checkpoint, *metrics)
-        old = planning.under_feedback(last, planning.plan(last, before), step, then)
-        new = planning.under_feedback(present, planning.plan(present, after), step, state)
-    except (TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise RequestError(f"{folder.plan} or {checkpoint} is not as we write it ({error!r}): begin anew") from error
-    changed = changes(before[-1].config, config)
+        then, state = feedback_states(checkpoint, last.settings.metric, present.metric)
+        old = under_feedback(last.settings, plan_run(before), step, then)
+        new = under_feedback(present, plan_run(after), step, state)
+    except (TypeError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
+        raise RequestError(f"{checkpoint.path} is not a valid lrtrain checkpoint ({error!r}): start over") from error
+    changed = compare(last.settings, settings)
     same_rule = state["rule"] == (new.feedback.name if new.feedback else None)
-    policy, scale = config["resume_plan"] if changed else None, state["scale"] if same_rule else 1.0
+    policy, scale = start.policy if changed else None, state["scale"] if same_rule else 1.0
     return _Change(old, new, step, policy, changed, scale)
 
 
-def _steps_per_epoch(config: Config, last: Segment) -> int:
-    """Updates in an epoch as the data has them now; those of the run where Lightning finds out how many devices."""
-    return planning.horizon(config).steps_per_epoch if planning.device_count(config) else last.steps_per_epoch
-
-
-def overlay_jobs(folder: Path) -> None:
+def overlay_jobs(place: Path, jobs: Sequence[Path]) -> None:
     """Draw the previews of a sweep's jobs in one picture, and rank them; the jobs that failed are left out.
 
     Writes `schedule.png` and `summary.csv` into the sweep's folder, and prints both.
     """
     import numpy as np
 
-    from lrtrain.report.curves import Curve, overlay
+    from lrtrain.report.curves import Curve, overlay, png
 
-    jobs = job_folders(folder)
-    done = [job for job in jobs if job.schedule_table.exists() and job.summary.exists()]
+    done = [folder for folder in map(RunFolder, jobs) if folder.schedule_table.exists() and folder.summary.exists()]
     if not done:
-        print(f"no job has a preview: {folder}")
+        print(f"no job has a preview: {place}")
         return
-    summaries = [job.read_summary() for job in done]
+    summaries = [read_summary(folder.summary) for folder in done]
     curves = {}
-    for label, job, summary in zip(_labels(summaries), done, summaries, strict=True):
-        rates = np.loadtxt(job.schedule_table, delimiter=",", skiprows=1, usecols=2)
-        curves[label] = Curve(rates.tolist(), summary["steps"] // summary["epochs"], summary["warmup"])
+    for label, folder, summary in zip(_labels(summaries), done, summaries, strict=True):
+        rates = np.loadtxt(folder.schedule_table, delimiter=",", skiprows=1, usecols=2)
+        curves[label] = Curve(rates.tolist(), summary.extra["steps_per_epoch"], summary.extra["warmup"])
     rows = ranking(curves)
     curves = {str(row["strategy"]): curves[str(row["strategy"])] for row in rows}
-    write_bytes(RunFolder(folder).schedule_picture, overlay(curves, f"{len(curves)} strategies, the best bound first"))
-    table = Table(folder / "summary.csv", rows[0])
+    drawn, path = overlay(curves, f"{len(curves)} strategies, the best bound first"), RunFolder(place).schedule_picture
+    write_bytes(path, png(drawn))
+    table = Table(place / "summary.csv", rows[0])
     for row in rows:
         table.add(row)
     table.close()
     _print_plot(curves)
     _print_ranking(rows)
-    if missing := [job.path.name for job in jobs if job not in done]:
+    if missing := [path.name for path in jobs if path not in {folder.path for folder in done}]:
         print(f"without a preview, and not shown: job {', '.join(missing)}")
-    print(f"{RunFolder(folder).schedule_picture}\n{folder / 'summary.csv'}")
+    print(f"{path}\n{place / 'summary.csv'}")
 
 
 def ranking(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
@@ -207,15 +318,18 @@ def ranking(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["bound_vs_linear"])
 
 
-def _with_defaults(config: Config, name: str) -> dict[str, Any]:
-    """The configuration with another strategy in the place of its own."""
-    keys = strategies()
-    kept = {key: value for key, value in config.items() if key not in keys.get(config["scheduler"], {})}
-    if name not in keys:
-        near = difflib.get_close_matches(name, keys, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}"
+def _with_defaults(settings: Settings, name: str) -> Settings:
+    """The settings with another strategy in the place of their own."""
+    if name not in choices("scheduler"):
+        near = difflib.get_close_matches(name, choices("scheduler"), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(choices('scheduler'))}"
         raise RequestError(f"overlay: there is no scheduler={name}; {hint}")
-    return kept | keys[name] | {"scheduler": name, "feedback": name if name in registered(Feedback) else None}
+    try:
+        if name in registered(Feedback):
+            return settings.replaced(scheduler=name, schedule=constant(), feedback=by_name(name, {}, Feedback))
+        return settings.replaced(scheduler=name, schedule=by_name(name, {}), feedback=None)
+    except ValueError as error:
+        raise RequestError(f"overlay: {error}") from error
 
 
 def _curve(plan: Plan) -> Curve:
@@ -224,53 +338,13 @@ def _curve(plan: Plan) -> Curve:
     return Curve(array("d", plan.rates()), plan.horizon.steps_per_epoch, plan.warmup)
 
 
-@contextmanager
-def _table(plan: Plan) -> Iterator[Callable[[], tuple[array[float], str]]]:
-    """Begin to compute the rate of every update and the one after the last; at the end nothing of it goes on.
-
-    Yields:
-        What finishes it: the rates, and the rows that say so.
-    """
-    count = plan.horizon.total_steps + 1
-    if count < LONG or "fork" not in multiprocessing.get_all_start_methods():
-        yield lambda: _rows(plan, 0, count)
-        return
-    own = int(OWN_SHARE * count)
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-
-    def help_out() -> None:
-        signals.end_process()
-        receiver.close()  # so that to send fails where nobody is left to receive it
-        with suppress(BrokenPipeError):
-            sender.send(_rows(plan, own, count))
-
-    def finish() -> tuple[array[float], str]:
-        rates, text = _rows(plan, 0, own)
-        try:
-            more_rates, more_text = receiver.recv()
-        except EOFError:  # what the helper failed on is raised here
-            more_rates, more_text = _rows(plan, own, count)
-        return rates + more_rates, text + more_text
-
-    helper = context.Process(target=help_out, daemon=True)  # a daemon is ended with us, wherever we are
-    helper.start()
-    try:
-        sender.close()
-        yield finish
-    finally:
-        helper.terminate()
-        helper.join()
-        receiver.close()
-
-
-def _rows(plan: Plan, start: int, stop: int) -> tuple[array[float], str]:
-    rates = array("d", plan.rates(start, stop))
-    length = plan.horizon.steps_per_epoch
+def _rows(curve: Curve) -> str:
+    """The table of rates, a row for each update and one for the rate after the last."""
+    rates, length = curve.rates, curve.steps_per_epoch
     # A rate that holds is written out once: that takes half of the time.
     holds = len(set(rates[:: 1 + len(rates) // 1000])) < 500
     written = map({rate: repr(rate) for rate in set(rates)}.__getitem__, rates) if holds else map(repr, rates)
-    return rates, "".join([f"{step},{step // length},{rate}\n" for step, rate in enumerate(written, start)])
+    return "".join([f"{step},{step // length},{rate}\n" for step, rate in enumerate(written)])
 
 
 def _used_rates(path: str) -> dict[int, float]:
@@ -360,37 +434,10 @@ def _print_ranking(rows: Sequence[Mapping[str, Any]]) -> None:
     print(WHERE_IT_FAILS)
 
 
-def _summary(config: Config, plan: Plan, curve: Curve, began: float) -> dict[str, Any]:
-    """What a reader of run folders finds in each of them, and what only a preview says."""
-    from lrtrain.report.curves import jumps
-
-    return {
-        "status": "finished",
-        "task": "preview",
-        "strategy": plan.strategy,
-        "schedule": plan.sentence(),
-        "seed": config["seed"],
-        "steps": len(curve.used),
-        "epochs": plan.horizon.epochs,
-        "monitor": config["monitor"],
-        "wall_s": round(time.perf_counter() - began, 3),
-        "lr": {"first": curve.used[0], "peak": max(curve.used), "last": curve.used[-1], "end": curve.rates[-1]},
-        "warmup": plan.warmup,
-        "lengths": {f"{owner}.{key}": f"{span} = {length}" for owner, key, span, length, _ in plan.spans()},
-        "jumps": jumps(curve)[:100],
-        "warnings": planning.warnings(config, plan),
-        "best": {},
-        "final": {},
-        "checkpoints": {},
-        "versions": {"lrtrain": __version__},
-        "config": config,
-    }
-
-
-def _labels(summaries: Iterable[Mapping[str, Any]]) -> list[str]:
+def _labels(summaries: Iterable[Summary]) -> list[str]:
     """The strategy of each job, with the values of the keys that tell jobs of the same strategy apart."""
-    configs = [dict(summary["config"]) for summary in summaries]
-    names = [summary["strategy"] for summary in summaries]
+    configs = [dict(summary.config) for summary in summaries]
+    names = [str(summary.strategy) for summary in summaries]
     labels = []
     for name, config in zip(names, configs, strict=True):
         same = [other for other, its_name in zip(configs, names, strict=True) if its_name == name]

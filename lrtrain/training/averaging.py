@@ -1,7 +1,7 @@
-"""Runs that train at one set of weights and are judged by an average of those.
+"""Runs that train one set of weights and validate an average of them.
 
 The average is in the model during validation and once training has ended. In a checkpoint it is the ``state_dict``;
-the weights to train on from are beside it, as ``current_model_state``.
+the training weights are beside it, as ``current_model_state``.
 """
 
 from __future__ import annotations
@@ -10,44 +10,67 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from lrtrain.optimizers import averages_weights
+from lrtrain.parameters.bound import Bound
+
+from lrtrain.training.progress_bar import tell
+
+BATCH_NORM = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
+
+
+def build_averaging(optimizer: Bound, decay: float) -> list[pl.Callback]:
+    """What keeps an average of the weights, where one is kept.
+
+    Args:
+        optimizer: That may average them itself.
+        decay: Of a moving average; 0 keeps none.
+
+    Raises:
+        ValueError: There would be two of them, or the optimizer's class cannot be had.
+    """
+    if not averages_weights(optimizer):
+        return [moving_average(decay)] if decay else []
+    if decay:
+        raise ValueError(f"optimizer={optimizer.name} averages the weights itself: leave out ema")
+    return [ScheduleFree()]
 
 
 def moving_average(decay: float) -> WeightAveraging:
-    """Keeps an exponential moving average of the weights and buffers, which begins as the weights of the first update.
+    """Keep an exponential moving average of the weights and buffers, which starts as the weights of the first update.
 
     Args:
-        decay: What stays of the old average at each update.
+        decay: Share of the old average that is kept at each update.
     """
     average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
     return WeightAveraging(multi_avg_fn=average)
 
 
 class ScheduleFree(pl.Callback):
-    """Switches an optimizer that averages the weights itself to its average, and exactly back.
+    """Switches an optimizer that averages the weights itself to its average, and back exactly.
 
-    Such optimizers (Defazio et al. 2024, arXiv:2405.15682) have the methods `train` and `eval`. Here a validation
-    leaves no trace in the training: the weights are put back as they were, not computed back.
+    Such optimizers (Defazio et al. 2024, arXiv:2405.15682) have the methods `train` and `eval`. A validation does
+    not change the training: the weights are restored from a copy, not computed back.
     """
 
     def __init__(self) -> None:
         self._weights: list[Tensor] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin at the training weights, and say what has no average."""
+        """Switch to the training weights, and warn of what has no average."""
         _switch(trainer, "train")
-        if any(isinstance(layer, _BatchNorm) for layer in pl_module.modules()):
-            trainer.print("warning: batch norm's statistics are those of the training weights, not of their average")
+        if any(isinstance(layer, BATCH_NORM) for layer in pl_module.modules()):
+            tell(trainer, "warning: batch norm's statistics are those of the training weights, not of their average")
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Measure the average."""
+        """Validate the average."""
         if trainer.state.fn == "fit":
             self._show(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go on at the training weights."""
+        """Restore the training weights."""
         if trainer.state.fn == "fit":
             self._hide(trainer, pl_module)
 
@@ -68,7 +91,7 @@ class ScheduleFree(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on at the training weights."""
+        """Load the training weights."""
         pl_module.load_state_dict(checkpoint["current_model_state"])
 
     def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +17,16 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from lrtrain import signals
 from lrtrain.errors import InterruptedRunError, RequestError
-from lrtrain.runs import RunFolder
+from lrtrain.parameters.spans import Span
+from lrtrain.process import signals
+from lrtrain.run_folder.folder import RunFolder
+from lrtrain.schedules import Horizon, updates
+from lrtrain.settings import Metric
+from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.guard import diverged, not_finite
-from lrtrain.training.scheduling import ValidationFeedback, scheduler_of
+from lrtrain.training.private import mark_unfinished
+from lrtrain.training.validation_feedback import ValidationFeedback
 
 
 class Cadence(NamedTuple):
@@ -35,9 +40,22 @@ class Cadence(NamedTuple):
     updates: int | None = None
     seconds: float | None = None
 
+    @classmethod
+    def of(cls, every: Span, horizon: Horizon, needed: bool) -> Cadence:
+        """That of the setting `checkpoint_every`; what is `needed` to go back to is written every epoch."""
+        if every.unit == "auto":
+            return cls(updates=horizon.steps_per_epoch) if needed else cls()
+        if every.unit == "min":
+            return cls(seconds=every.value * 60)
+        return cls(updates=max(1, updates(every, horizon.at(0))))
+
 
 SHARE = 0.01
 """Of a run's time, what its last checkpoints may take where nothing else is asked for."""
+
+
+class PausedRunError(BaseException):
+    """A run pauses at a checkpoint, because its session asked for that; nothing that handles errors is to handle it."""
 
 
 class LastAndBest(Checkpoint):
@@ -49,16 +67,18 @@ class LastAndBest(Checkpoint):
 
     Args:
         folder: Where the checkpoints belong.
-        monitor: The metric that says which is best.
-        mode: ``min`` or ``max``.
+        metric: That says which is best.
         cadence: Of the last checkpoint.
+
+    Attributes:
+        until: The update from which on the run pauses, as soon as it can go on exactly; None for never.
     """
 
-    def __init__(self, folder: RunFolder, monitor: str, mode: str, cadence: Cadence) -> None:
+    def __init__(self, folder: RunFolder, metric: Metric, cadence: Cadence) -> None:
         self.folder = folder
-        self.monitor = monitor
-        self.mode = mode
+        self.metric = metric
         self.cadence = cadence
+        self.until: int | None = None
         self.best: dict[str, float] = {}
         self._best_is_new = False
         self._infinite: set[str] = set()
@@ -82,14 +102,15 @@ class LastAndBest(Checkpoint):
     ) -> None:
         """Save in mid-epoch where the cadence or a signal says so."""
         due, number = self._asked(trainer)
-        if (due or number) and self._may_save(trainer, batch_idx):
+        if (due or number or self._pauses(trainer)) and self._may_save(trainer, batch_idx):
             self._save_and_stop(trainer, number)
         self._seen_step = scheduler_of(trainer).last_epoch
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save at the end of an epoch where the cadence or a signal says so, and of the last one always."""
         due, number = self._asked(trainer)
-        if due or number or trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
+        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if due or number or ends or self._pauses(trainer):
             self._save_and_stop(trainer, number)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -97,7 +118,8 @@ class LastAndBest(Checkpoint):
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        if not self.best or self._better(metrics[self.monitor], self.best[self.monitor]):
+        name = self.metric.name
+        if not self.best or self.metric.improves(metrics[name], self.best[name]):
             self._save_best(trainer, metrics)
 
     def _save_best(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
@@ -149,10 +171,19 @@ class LastAndBest(Checkpoint):
         return updated and count < trainer.num_training_batches and not (validates and count % validates == 0)
 
     def _save_and_stop(self, trainer: pl.Trainer, number: int) -> None:
-        with _where_it_stopped(trainer):
+        with mark_unfinished(trainer):
             self.save_last(trainer)
         if number:
             raise InterruptedRunError(number)
+        if self._pauses(trainer) and not trainer.should_stop:
+            raise PausedRunError
+
+    def _pauses(self, trainer: pl.Trainer) -> bool:
+        return self.until is not None and self.until <= scheduler_of(trainer).last_epoch < self._total(trainer)
+
+    @staticmethod
+    def _total(trainer: pl.Trainer) -> float:
+        return scheduler_of(trainer).total_steps or math.inf
 
     def save_last(self, trainer: pl.Trainer) -> None:
         """Write the last checkpoint now.
@@ -171,9 +202,6 @@ class LastAndBest(Checkpoint):
             self.folder.best_as_of_last_checkpoint.unlink(missing_ok=True)
         self._saved_step, self._saved_at = scheduler_of(trainer).last_epoch, time.monotonic()
         self._save_took = self._saved_at - began
-
-    def _better(self, value: float, best: float) -> bool:
-        return value < best if self.mode == "min" else value > best
 
     @staticmethod
     def _save(trainer: pl.Trainer, path: Path, previous: Path | None, lasting: bool = False) -> None:
@@ -203,52 +231,38 @@ class LastAndBest(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """The best so far and by which metric, as plain values."""
-        return {"best": self.best, "monitor": self.monitor, "mode": self.mode}
+        return {"best": self.best, "monitor": self.metric.name, "mode": self.metric.mode}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue with that of a saved run; where it was the best by another metric, begin anew."""
+        """Continue with that of a saved run; where it was the best by another metric, tracking restarts."""
         self.best = self._comparable(state_dict)
 
     def _comparable(self, state: Mapping[str, Any]) -> dict[str, float]:
-        return dict(state["best"]) if (state["monitor"], state["mode"]) == (self.monitor, self.mode) else {}
+        return dict(state["best"]) if (state["monitor"], state["mode"]) == self.metric else {}
 
     def _settled(self, best: dict[str, float]) -> dict[str, float]:
         """What is the best from here on; its weights are in their file, whatever the run had saved since.
 
         Those of a checkpoint before the last may be gone; then the file counts as what it says of itself. Where there
-        is none that is whole, the best begins anew.
+        is none that is whole, tracking restarts.
         """
         if not best:
             return {}
         path, kept = self.folder.best_checkpoint, self.folder.best_as_of_last_checkpoint
         of_file, of_kept = self._best_in(path), self._best_in(kept)
-        if of_kept and (of_kept["step"], of_kept[self.monitor]) == (best["step"], best[self.monitor]):
+        name = self.metric.name
+        if of_kept and (of_kept["step"], of_kept[name]) == (best["step"], best[name]):
             kept.replace(path)
             return best
         kept.unlink(missing_ok=True)
         if not of_file:
-            print(f"{path} is missing or damaged: the best begins anew")
+            print(f"{path} is missing or damaged: best-checkpoint tracking restarts")
         return of_file
 
     def _best_in(self, path: Path) -> dict[str, float]:
         """What a checkpoint says is the best; nothing where it is damaged, or of another metric."""
         checkpoint = _whole(path)
         return self._comparable(checkpoint["callbacks"][self.state_key]) if checkpoint else {}
-
-
-@contextmanager
-def _where_it_stopped(trainer: pl.Trainer) -> Iterator[None]:
-    """Let a checkpoint of a run that stops in mid-epoch say so: Lightning takes that epoch for done by then."""
-    progress: Any = trainer.fit_loop.epoch_progress
-    batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed
-    stops = trainer.should_stop and batches < trainer.num_training_batches
-    for counts in (progress.total, progress.current):
-        counts.processed -= stops
-    try:
-        yield
-    finally:
-        for counts in (progress.total, progress.current):
-            counts.processed += stops
 
 
 class FileInPlace(TorchCheckpointIO):
@@ -272,8 +286,25 @@ def _reach_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def sound_checkpoint(folder: RunFolder) -> tuple[Path, int]:
-    """The newest checkpoint of a run that is whole, and the updates done by then.
+class Checkpoint(NamedTuple):
+    """A checkpoint of a run that is whole.
+
+    Attributes:
+        path: Its file.
+        content: What it holds, on the CPU.
+    """
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """The updates done by then."""
+        return int(self.content["lr_schedulers"][0]["step"])
+
+
+def sound_checkpoint(folder: RunFolder) -> Checkpoint:
+    """The newest checkpoint of a run that is whole.
 
     A checkpoint is a zip archive, whose checksums are compared with what is in it.
 
@@ -281,22 +312,20 @@ def sound_checkpoint(folder: RunFolder) -> tuple[Path, int]:
         RequestError: There is none.
     """
     for path in (folder.last_checkpoint, folder.previous_checkpoint):
-        if checkpoint := _whole(path):
-            return path, int(checkpoint["lr_schedulers"][0]["step"])
+        if content := _whole(path):
+            return Checkpoint(path, content)
         if path.is_file():
             print(f"{path} is damaged; going back to the one before")
     raise RequestError(f"{folder.path} has no checkpoint that is whole; the best weights may be in best.ckpt")
 
 
-def feedback_states(path: Path, *metrics: tuple[str, str]) -> list[dict[str, Any]]:
-    """What the scheduler of a sound checkpoint knew of its feedback, for each metric that is to be observed.
+def feedback_states(checkpoint: Checkpoint, *metrics: Metric) -> list[dict[str, Any]]:
+    """What the scheduler of a checkpoint knew of its feedback, for each metric that is to be observed.
 
-    Args:
-        path: The checkpoint.
-        metrics: Each one's name, and ``min`` or ``max``; where it was another, the rule is said to be another too.
+    Where it observed another metric, the rule is said to be another too.
     """
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    state, observed = checkpoint["lr_schedulers"][0]["feedback"], checkpoint["callbacks"][ValidationFeedback.__name__]
+    state = checkpoint.content["lr_schedulers"][0]["feedback"]
+    observed = checkpoint.content["callbacks"][ValidationFeedback.__name__]
     was = observed["monitor"], observed["mode"]
     other = {**state, "rule": f"{state['rule']} of {observed['monitor']}"}
     return [other if state["rule"] and metric != was else dict(state) for metric in metrics]

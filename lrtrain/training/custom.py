@@ -1,11 +1,10 @@
-"""A user's own LightningModule and LightningDataModule, in our runs.
+"""Custom LightningModules and LightningDataModules.
 
-Each object keeps its class, with a class of ours in front of it for what has to be ours.
+Each object keeps its class, behind one of this module that overrides what lrtrain does itself.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -18,10 +17,11 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lrtrain.imports import call
+from lrtrain.parameters.bound import Bound
 from lrtrain.scheduler import Scheduler
+from lrtrain.training.configure_optimizers import Scheduled
+from lrtrain.training.private import count_batches
 from lrtrain.training.record import TRAIN
-from lrtrain.training.scheduled import Scheduled
 
 
 def lightning_module(
@@ -30,19 +30,19 @@ def lightning_module(
     make_scheduler: Callable[[Optimizer], Scheduler],
     monitor: str,
 ) -> Scheduled:
-    """Put a user's LightningModule under our optimizer and schedule; the arguments are those of `Scheduled`.
+    """Put a custom LightningModule under lrtrain's optimizer and schedule; see `Scheduled` for the arguments.
 
     Raises:
-        ValueError: It is none, or steps its optimizers itself.
+        ValueError: It is not a LightningModule, has no validation, or steps its optimizers itself.
     """
     if not isinstance(network, pl.LightningModule):
         raise ValueError(
-            f"{_kind(network)} is no lightning.pytorch.LightningModule; use model=custom for a plain module"
+            f"{_kind(network)} is not a lightning.pytorch.LightningModule; use model=custom for a plain module"
         )
     if not network.automatic_optimization:
         raise ValueError(f"{_kind(network)} steps its optimizers itself (automatic_optimization=False)")
     if not is_overridden("validation_step", network):
-        raise ValueError(f"{_kind(network)} has no validation_step: nothing would be measured")
+        raise ValueError(f"{_kind(network)} has no validation_step: no validation would run")
     _put_in_front(_Theirs, network)
     assert isinstance(network, Scheduled)
     network.make_optimizer, network.make_scheduler, network.monitor = make_optimizer, make_scheduler, monitor
@@ -50,17 +50,17 @@ def lightning_module(
 
 
 class _Theirs(Scheduled):
-    """In front of a user's LightningModule."""
+    """In front of a custom LightningModule."""
 
     def log(
         self, name: str, value: Any, prog_bar: bool = False, logger: bool | None = None, *args: Any, **kwargs: Any
     ) -> None:
-        """Log as ever, but for what our record writes: the training loss, and what is measured in validation."""
+        """Log as usual, except what `Record` writes: the training loss, and the metrics of the validation."""
         recorded = name in TRAIN or not self.trainer.training
         super().log(name, value, prog_bar, False if recorded else logger, *args, **kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what cannot be loaded with ``weights_only=True`` out of the saved hyperparameters."""
+        """Save only hyperparameters that can be loaded with ``weights_only=True``."""
         super().on_save_checkpoint(checkpoint)
         hyperparameters = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
         plain = {name: value for name, value in hyperparameters.items() if _is_plain(value)}
@@ -68,31 +68,31 @@ class _Theirs(Scheduled):
             checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = plain
 
 
-def data_module(function: str, parameters: Mapping[str, Any] | None, **offered: Any) -> pl.LightningDataModule:
-    """A user's LightningDataModule, which goes on in mid-epoch where its training loader has a `state_dict`.
+def data_module(dataset: Bound, given: Mapping[str, Any]) -> pl.LightningDataModule:
+    """Make a custom LightningDataModule; it resumes in mid-epoch if its training loader has a `state_dict`.
 
     Args:
-        function: The place of its class, or of a function that makes one.
-        parameters: Arguments by name.
-        offered: Further ones, for those names that its signature has.
+        dataset: The place of its class, with its arguments.
+        given: Further ones, passed if the signature has their names.
 
     Raises:
-        ValueError: It cannot be made, or is none.
+        ValueError: It cannot be made, or is not a LightningDataModule with a validation.
     """
-    data = call("dataset.function", function, parameters, **offered)
+    function, data = dataset.parameters["function"], dataset.make(given)
     if not isinstance(data, pl.LightningDataModule):
-        raise ValueError(f"dataset.function={function} makes no lightning.pytorch.LightningDataModule: {_kind(data)}")
+        raise ValueError(
+            f"dataset.function={function} does not return a lightning.pytorch.LightningDataModule: {_kind(data)}"
+        )
     if not is_overridden("val_dataloader", data):
-        raise ValueError(f"dataset.function={function} has no val_dataloader: nothing would be measured")
+        raise ValueError(f"dataset.function={function} has no val_dataloader: no validation would run")
     _put_in_front(_KeepsPosition, data)
     return data
 
 
 class _KeepsPosition(pl.LightningDataModule):
-    """In front of a user's LightningDataModule.
+    """In front of a custom LightningDataModule.
 
-    Lightning keeps a loader's state too, but has lost it by the time it is due where anything asked for the length of
-    the run.
+    Lightning saves a loader's state too, but loses it on loading if the run's length is asked for first.
     """
 
     _position: dict[str, Any] | None = None
@@ -103,15 +103,14 @@ class _KeepsPosition(pl.LightningDataModule):
         if position and hasattr(loader, "load_state_dict"):
             loader.load_state_dict(position["state"])
             if position["ended"]:
-                next(iter(loader), None)  # nothing is left of that epoch: the next iteration begins another
+                next(iter(loader), None)  # that epoch is over: the next iteration starts another
         return loader
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = super().state_dict()
         loader: Any = self.trainer.train_dataloader if self.trainer else None
         if self.trainer and hasattr(loader, "state_dict"):
-            done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-            ended = done >= self.trainer.num_training_batches
+            ended = count_batches(self.trainer) >= self.trainer.num_training_batches
             state["train_loader"] = {"state": loader.state_dict(), "ended": ended}
         return state
 
@@ -121,13 +120,13 @@ class _KeepsPosition(pl.LightningDataModule):
 
 
 class Look(NamedTuple):
-    """What is seen of a user's training data.
+    """The training data of a custom LightningDataModule, from its first batch.
 
     Attributes:
-        batches: In an epoch, on one device; None where the loader does not say.
-        shape: Of one sample; None where a batch is no pair of inputs and labels.
-        integers: The inputs are whole numbers.
-        labels: Of the first batch; None where it is no such pair.
+        batches: In an epoch, on one device; None if the loader has no length.
+        shape: Of one sample; None if the batch is not a pair of inputs and labels.
+        integers: The inputs are integers.
+        labels: Of the batch; None if it is not such a pair.
     """
 
     batches: int | None
@@ -136,21 +135,22 @@ class Look(NamedTuple):
     labels: Tensor | None
 
 
-def look_at(function: str, parameters: Mapping[str, Any] | None, **offered: Any) -> Look:
-    """Make a user's LightningDataModule, as `data_module`, and look at its first training batch."""
-    return _look_at(function, json.dumps(parameters, sort_keys=True), tuple(sorted(offered.items())))
+def look_at(dataset: Bound, given: Mapping[str, Any]) -> Look:
+    """Make a custom LightningDataModule, as `data_module`, and look at its first training batch."""
+    return _look_at(dataset, tuple(sorted(given.items())))
 
 
 @lru_cache(maxsize=8)
-def _look_at(function: str, parameters: str, offered: tuple[tuple[str, Any], ...]) -> Look:
+def _look_at(dataset: Bound, given: tuple[tuple[str, Any], ...]) -> Look:
+    function = dataset.parameters["function"]
     with isolate_rng():
-        data = data_module(function, json.loads(parameters), **dict(offered))
+        data = data_module(dataset, dict(given))
         try:
             data.prepare_data()
             data.setup("fit")
             loader = data.train_dataloader()
             batch = next(iter(loader))
-        except Exception as error:  # whatever calling somebody's code runs into
+        except Exception as error:  # custom code may raise anything
             said = f"{type(error).__name__}: {error}"
             raise ValueError(f"dataset.function={function} gives no training batch: {said}") from error
     batches = _length(loader)
@@ -161,17 +161,16 @@ def _look_at(function: str, parameters: str, offered: tuple[tuple[str, Any], ...
     return Look(batches, tuple(inputs.shape[1:]), integers=not inputs.is_floating_point(), labels=labels)
 
 
-def measuring_batches(
-    function: str, parameters: Mapping[str, Any] | None, **offered: Any
-) -> dict[str, list[int | None]]:
-    """Make a user's LightningDataModule, as `data_module`, and ask what it measures on.
+def measuring_batches(dataset: Bound, given: Mapping[str, Any]) -> dict[str, list[int | None]]:
+    """Make a custom LightningDataModule, as `data_module`, and count the batches of its other loaders.
 
     Returns:
-        The batches of each loader for ``validation`` and for ``test``; None of a loader without a length.
+        The batches of each loader for ``validation`` and ``test``; None for a loader without a length.
     """
     found: dict[str, list[int | None]] = {}
+    function = dataset.parameters["function"]
     with isolate_rng():
-        data = data_module(function, parameters, **offered)
+        data = data_module(dataset, given)
         for part, method, stage in (("validation", "val_dataloader", "fit"), ("test", "test_dataloader", "test")):
             if not is_overridden(method, data):
                 continue
@@ -179,14 +178,14 @@ def measuring_batches(
                 data.prepare_data()
                 data.setup(stage)
                 found[part] = [sized_len(loader) for loader in _several(getattr(data, method)())]
-            except Exception as error:  # whatever calling somebody's code runs into
+            except Exception as error:  # custom code may raise anything
                 said = f"{type(error).__name__}: {error}"
                 raise ValueError(f"dataset.function={function} gives no {part} batches: {said}") from error
     return found
 
 
 def _several(loaders: Any) -> list[Any]:
-    """The loaders that a user's method gives: one, or several in a list or by name."""
+    """The loaders that a custom method returns: one, or several in a list or by name."""
     if isinstance(loaders, CombinedLoader):
         return list(loaders.flattened)
     if isinstance(loaders, Mapping):
@@ -195,7 +194,7 @@ def _several(loaders: Any) -> list[Any]:
 
 
 def _length(loader: Any) -> int | None:
-    """The batches of a loader; of several, which Lightning begins anew until the longest ends, of that."""
+    """The batches of a loader; for several, of the longest, as Lightning restarts the others."""
     if isinstance(loader, Mapping | list | tuple):
         lengths = [_length(part) for part in _several(loader)]
         return None if None in lengths else max(filter(None, lengths), default=None)

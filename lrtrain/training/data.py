@@ -2,13 +2,105 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
+from torch import Tensor
 
-from lrtrain.datasets import Source, Splits
+from lrtrain.datasets import Inputs, Source, Splits
+from lrtrain.plan.length import given_to_data, limited, look_at_data
+from lrtrain.settings import AugmentSettings, Settings
 from lrtrain.training.augment import Augment
+from lrtrain.training.custom import data_module, measuring_batches
 from lrtrain.training.loader import Loader
+
+
+def build_data(settings: Settings) -> pl.LightningDataModule:
+    """The data module of a run.
+
+    Raises:
+        ValueError: The data cannot be read.
+    """
+    if settings.dataset.name == "custom":
+        return data_module(settings.dataset, given_to_data(settings))
+    splits = settings.dataset.make()
+    wanted = settings.augment != AugmentSettings()
+    augment = Augment(splits.inputs.shape, **asdict(settings.augment)) if wanted else None
+    return Data(splits, augment=augment, **given_to_data(settings))
+
+
+def describe_data(settings: Settings, data: pl.LightningDataModule) -> tuple[Inputs | None, int | None]:
+    """The inputs and the number of classes that the model is built for; None for what a user's data does not tell.
+
+    Raises:
+        ValueError: A built-in model would have to know.
+    """
+    if isinstance(data, Data):
+        return data.splits.inputs, data.splits.classes
+    found, own = look_at_data(settings), settings.dataset.parameters
+    inputs = None if found.shape is None else Inputs(found.shape, own["tokens"])
+    if settings.is_built_in:
+        if inputs is None:
+            raise ValueError(
+                "dataset.function: its training batches are not pairs (inputs, labels); use model=lightning"
+            )
+        if found.integers and own["tokens"] is None:
+            raise ValueError(
+                "dataset.function: its inputs are whole numbers; give dataset.tokens, or make them float32"
+            )
+        _check_labels(found.labels, own["classes"])
+    return inputs, own["classes"]
+
+
+def check_measuring(settings: Settings, data: pl.LightningDataModule, devices: int) -> None:
+    """Refuse what would be found out only after the training: batches that cannot be measured, or less than one.
+
+    Args:
+        settings: Of the run.
+        data: Its data module.
+        devices: How many train together.
+
+    Raises:
+        ValueError: There is such a part.
+    """
+    limits = {
+        "validation": settings.trainer.batch_limit("limit_val_batches"),
+        "test": settings.trainer.batch_limit("limit_test_batches"),
+    }
+    counts: dict[str, list[int | None]]
+    if isinstance(data, Data):
+        counts = {part: [data.measuring_batches(part, devices)] for part in limits}
+    elif settings.is_built_in or any(limit < 1 for limit, _ in limits.values()):
+        counts = measuring_batches(settings.dataset, given_to_data(settings))
+    else:
+        return
+    for part, loaders in counts.items():
+        if settings.is_built_in and len(loaders) > 1:
+            raise ValueError(
+                f"dataset.function: there are {len(loaders)} {part} loaders, and built-in models take one loader; "
+                "use model=lightning"
+            )
+        limit, asked = limits[part]
+        for batches in loaders:
+            if batches is not None:
+                own = batches if isinstance(data, Data) else math.ceil(batches / devices)
+                limited(own, limit, f"{asked} of {{}} {part} batches")
+
+
+def _check_labels(labels: Tensor | None, classes: int) -> None:
+    """Refuse labels of a first batch that are not among the classes."""
+    assert labels is not None, "the batch is a pair"
+    if labels.dtype != torch.int64:
+        raise ValueError(f"dataset.function: its labels must be whole numbers of torch.int64, they are {labels.dtype}")
+    if labels.numel() and not 0 <= labels.min() <= labels.max() < classes:
+        ends = f"from {labels.min()} to {labels.max()}"
+        raise ValueError(
+            f"dataset.classes={classes}: labels are then from 0 to {classes - 1}, but those of its first training "
+            f"batch are {ends}"
+        )
 
 
 class Data(pl.LightningDataModule):

@@ -1,4 +1,4 @@
-"""Lightning's training loop without what it spends on each small step."""
+"""Lightning's training loop without its overhead on small steps."""
 
 from __future__ import annotations
 
@@ -7,67 +7,68 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
-from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.plugins import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
+from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.module import Classifier
+from lrtrain.training.private import Fetcher, TrainingLoop, fetches_plainly
 
 CALLED = (
     *("on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward", "on_after_backward"),
     *("on_before_optimizer_step",),
 )
-"""The hooks of a step that callbacks are given."""
+"""The hooks of a step that callbacks may have."""
 
 LEFT_OUT = (
     *CALLED,
     *("optimizer_step", "optimizer_zero_grad", "backward", "lr_scheduler_step"),
 )
-"""The hooks that a module may not have a version of its own of, or Lightning takes the step itself."""
+"""The hooks of a module that leave its steps to Lightning."""
 
 TRANSFER = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 """The same, of a module or its data."""
 
 NO_CLOSURE = ("torch", "lrtrain", "schedulefree", "prodigyopt")
-"""The packages whose optimizers take a step without a closure; others may call Lightning's, and more than once."""
+"""The packages whose optimizers can step without a closure; others may call Lightning's, and more than once."""
 
 
-class EpochLoop(_TrainingEpochLoop):
-    """Takes the plain steps of an epoch itself, in the same order and to the same bits as Lightning would.
+class EpochLoop(TrainingLoop):
+    """Takes the plain steps of an epoch itself, in the same order and to the same bits as Lightning.
 
-    Lightning spends several times as long as a small network's step takes on contexts, closures, profiling and
-    logging. A step is plain where the run is on one device in full precision and the module logs nothing in
-    training. Lightning takes all others, and in any case the last of an epoch, the one before a validation, and the
-    first after a resume; so all that begins or ends something stays its own.
+    Lightning's contexts, closures, profiling and logging take several times as long as a step of a small network. A
+    step is plain if the run is on one device in full precision and the module logs nothing in training. Lightning takes
+    all others, and always the last of an epoch, the one before a validation, the run's last update, and the first after
+    a resume: whatever begins or ends something stays Lightning's.
 
     Args:
-        trainer: Whose loop it replaces.
+        trainer: Its loop is replaced.
     """
 
     def __init__(self, trainer: pl.Trainer) -> None:
         super().__init__(trainer, max_steps=trainer.max_steps)
         self._hooks: dict[str, list[Callable[..., Any]]] | None = None
 
-    def on_run_start(self, data_fetcher: _DataFetcher) -> None:
-        """Find out what there is to call."""
+    def on_run_start(self, data_fetcher: Fetcher) -> None:
+        """Collect the hooks to call."""
         super().on_run_start(data_fetcher)
         self._hooks = _overridden(self.trainer) if _is_plain(self.trainer, data_fetcher) else None
 
-    def advance(self, data_fetcher: _DataFetcher) -> None:
-        """Take the plain steps up to the next that Lightning takes, and that one."""
+    def advance(self, data_fetcher: Fetcher) -> None:
+        """Take the plain steps up to the next of Lightning's, and that one."""
         if self._hooks is not None and not self.restarting:
-            trainer, current = self.trainer, self.batch_progress.current
+            trainer, current, scheduler = self.trainer, self.batch_progress.current, scheduler_of(self.trainer)
             last, validated = trainer.num_training_batches, trainer.val_check_batch or math.inf
-            while current.ready + 1 < last and (current.ready + 1) % validated:
+            last_update = (scheduler.total_steps or math.inf) - 1
+            while current.ready + 1 < last and (current.ready + 1) % validated and scheduler.last_epoch < last_update:
                 self._plain_step(data_fetcher, self._hooks)
                 if trainer.should_stop:
                     return
-                self._batches_that_stepped += not self._should_accumulate()
+                self.count_update()
         super().advance(data_fetcher)
 
-    def _plain_step(self, data_fetcher: _DataFetcher, hooks: dict[str, list[Callable[..., Any]]]) -> None:
+    def _plain_step(self, data_fetcher: Fetcher, hooks: dict[str, list[Callable[..., Any]]]) -> None:
         trainer, module, optimizer = self.trainer, self.trainer.lightning_module, self.trainer.optimizers[0]
         progress, steps = self.batch_progress, self.automatic_optimization.optim_progress.optimizer
         batch_idx = self.batch_idx + 1
@@ -107,7 +108,7 @@ class EpochLoop(_TrainingEpochLoop):
                 )
             optimizer.step()
             steps.step.increment_completed()
-            self.scheduler_progress.increment_ready()  # the scheduler counts the updates by itself
+            self.scheduler_progress.increment_ready()  # the scheduler counts the updates itself
             self.scheduler_progress.increment_completed()
 
         progress.increment_processed()
@@ -116,30 +117,29 @@ class EpochLoop(_TrainingEpochLoop):
         progress.increment_completed()
 
 
-def _is_plain(trainer: pl.Trainer, data_fetcher: _DataFetcher) -> bool:
-    """Whether a step has nothing about it that only Lightning knows how to do."""
+def _is_plain(trainer: pl.Trainer, data_fetcher: Fetcher) -> bool:
+    """Whether a step needs nothing that only Lightning can do."""
     module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
     return (
-        isinstance(module, Classifier)  # which is known to log nothing in training
+        isinstance(module, Classifier)  # which logs nothing in training
         and not _own(module, pl.LightningModule, (*LEFT_OUT, *TRANSFER))
         and not (data and _own(data, pl.LightningDataModule, TRANSFER))
         and type(trainer.optimizers[0]).__module__.partition(".")[0] in NO_CLOSURE
         and type(trainer.strategy) is SingleDeviceStrategy
         and type(trainer.precision_plugin) is Precision
         and type(trainer.profiler) is PassThroughProfiler  # type: ignore[attr-defined]
-        and type(data_fetcher) is _PrefetchDataFetcher
-        and data_fetcher.length is not None
+        and fetches_plainly(data_fetcher)
         and trainer.check_val_every_n_epoch is not None
     )
 
 
 def _own(thing: object, base: type, hooks: Iterable[str]) -> list[str]:
-    """The hooks that something has versions of its own of."""
+    """The hooks that a class overrides."""
     return [name for name in hooks if getattr(type(thing), name) is not getattr(base, name)]
 
 
 def _overridden(trainer: pl.Trainer) -> dict[str, list[Callable[..., Any]]]:
-    """What each hook has to call."""
+    """The methods that each hook calls."""
     return {
         name: [
             getattr(callback, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import lightning.pytorch as pl
+import numpy as np
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric, MetricCollection
@@ -16,6 +17,7 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
+from lrtrain.training.data import Data
 from lrtrain.training.loader import Batch
 
 BY_CLASS = {"precision": MulticlassPrecision, "recall": MulticlassRecall, "f1": MulticlassF1Score}
@@ -61,6 +63,13 @@ class Evaluation(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Add up the batches."""
         self.measured = {"loss": self.loss.compute(), **self.metrics.compute()}
+
+
+def measure(trainer: pl.Trainer, network: nn.Module, data: Data) -> tuple[dict[str, np.ndarray], bool]:
+    """What is measured of a network on the test split, by name; and whether a label belongs to a token."""
+    evaluation = Evaluation(network, data.splits.classes)
+    trainer.test(evaluation, data, verbose=False)
+    return {name: value.double().cpu().numpy() for name, value in evaluation.measured.items()}, evaluation.tokens
 
 
 class Prediction(pl.LightningModule):

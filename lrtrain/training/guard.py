@@ -14,7 +14,8 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from lrtrain.errors import DivergedError
-from lrtrain.training.scheduling import scheduler_of
+from lrtrain.training.configure_optimizers import scheduler_of
+from lrtrain.training.private import flag_non_finite
 
 EXPLODED = 1e4
 
@@ -22,13 +23,13 @@ EXPLODED = 1e4
 class DivergenceGuard(pl.Callback):
     """Raises `DivergedError` at the first loss or gradient that is not finite, or a loss that has exploded.
 
-    That is one beyond `EXPLODED` times the first of the run. The training loss and the gradient are looked at before
-    they reach the weights, the validation loss and the metric that decides before they are called the best. Ranks stop
-    together, without asking each other at every step: a rank whose loss is bad makes its gradient NaN, and the mean of
-    the gradients, which DDP gives to all of them, tells each.
+    A loss has exploded if it is more than `EXPLODED` times the first of the run. The training loss and the gradient are
+    checked before they change the weights, the validation loss and the monitored metric before they count as the best.
+    Ranks stop together without a message at every step: a rank whose loss is bad makes its gradient NaN, which reaches
+    all others in DDP's mean of the gradients.
 
     Args:
-        monitor: The metric that feedback and the best weights depend on; it has to be finite.
+        monitor: The metric of the feedback and the best weights; it must be finite.
     """
 
     def __init__(self, monitor: str) -> None:
@@ -40,16 +41,16 @@ class DivergenceGuard(pl.Callback):
         self._alone = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Learn whose gradients to look at, and what else stays the same."""
+        """Look up what stays the same in training."""
         self._gradients = Gradients(pl_module.parameters())
         self._scaler = _scaler(trainer)
         self._alone = trainer.world_size == 1
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        """Look at the training loss."""
+        """Check the training loss."""
         value = loss.item()
         if self._scaler:
-            value /= self._scaler.get_scale()  # Lightning shows the loss as fp16 scales it
+            value /= self._scaler.get_scale()  # Lightning passes the loss as scaled for fp16
         if self.first is None:
             self.first = abs(value)
         if self._is_sound(value):
@@ -63,7 +64,7 @@ class DivergenceGuard(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Look at the gradient, and at what other ranks say of their losses; a `GradScaler` expects infinite ones."""
+        """Check the gradient, unless a `GradScaler` does, and the losses of other ranks."""
         sound = self._scaler is not None or self._gradients.are_finite()
         if not self._alone and not _averages_gradients(trainer):
             sound = trainer.strategy.reduce_boolean_decision(sound and self._bad is None)
@@ -71,7 +72,7 @@ class DivergenceGuard(pl.Callback):
             raise diverged(trainer, self._whose(trainer))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at what was measured, which is the same on all ranks."""
+        """Check the metrics, which are the same on all ranks."""
         if trainer.sanity_checking:
             return
         measured = trainer.callback_metrics
@@ -84,14 +85,14 @@ class DivergenceGuard(pl.Callback):
         return {"first": self.first}
 
     def load_state_dict(self, state_dict: dict[str, float | None]) -> None:
-        """Measure a resumed run by its own first loss."""
+        """Continue with a saved run's first loss."""
         self.first = state_dict["first"]
 
     def _is_sound(self, value: float) -> bool:
         return abs(value) <= EXPLODED * max(self.first or 0.0, 1.0)  # false for NaN
 
     def _whose(self, trainer: pl.Trainer) -> str:
-        """Ask all ranks, now that all of them ask."""
+        """The bad losses of all ranks, which all call this."""
         losses = [self._bad] * trainer.world_size
         if trainer.world_size > 1:
             torch.distributed.all_gather_object(losses, self._bad)
@@ -103,7 +104,7 @@ class Gradients:
     """The gradients of some parameters.
 
     Args:
-        parameters: Their objects stay the same.
+        parameters: May not be replaced by others.
     """
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
@@ -117,13 +118,12 @@ class Gradients:
             (self._usual if same and parameter.dtype is torch.float32 else self._others).append(parameter)
 
     def are_finite(self) -> bool:
-        """Whether all those are finite that are there.
+        """Whether all present gradients are finite.
 
-        What a `GradScaler` finds overflows by, scaling by 1, is one call for all of them; a norm, which the few of
-        other kinds are left to, takes several times as long.
+        Those of 32 bits are checked in one call; the few others by their norm, which takes several times as long.
         """
         gradients = [parameter.grad for parameter in self._usual if parameter.grad is not None]
-        torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
+        flag_non_finite(gradients, self._found, self._one)
         if self._found.item():
             return False
         if not self._others:
@@ -133,13 +133,13 @@ class Gradients:
 
 
 def not_finite(values: Mapping[str, Any]) -> list[str]:
-    """The names of the tensors that hold a number that is not finite; whatever is no tensor is left out."""
+    """The names of the tensors with a number that is not finite; other values are ignored."""
     tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     return [name for name, value in tensors.items() if not torch.isfinite(value).all()]
 
 
 def _averages_gradients(trainer: pl.Trainer) -> bool:
-    """Whether a NaN in the gradient of one rank reaches all, and means what it says."""
+    """Whether a NaN in the gradient of one rank reaches all, and means a bad loss."""
     return isinstance(trainer.strategy, DDPStrategy) and _scaler(trainer) is None
 
 
@@ -148,9 +148,9 @@ def _scaler(trainer: pl.Trainer) -> torch.amp.GradScaler | None:
 
 
 def diverged(trainer: pl.Trainer, what: str) -> DivergedError:
-    """The error that says when and at which rate."""
+    """The error that says at which update and rate."""
     scheduler = scheduler_of(trainer)
-    cause = "lower lr, or add a warmup" if scheduler.last_epoch else "look at the inputs and the model, not at the rate"
+    cause = "lower lr, or add a warmup" if scheduler.last_epoch else "check inputs and model: no update was made yet"
     return DivergedError(
         f"{what} at update {scheduler.last_epoch} (epoch {trainer.current_epoch}), "
         f"learning rate {scheduler.get_last_lr()[0]:.4g}: {cause}",
@@ -159,15 +159,15 @@ def diverged(trainer: pl.Trainer, what: str) -> DivergedError:
 
 
 class Rescale(pl.Callback):
-    """Begins a run that was rolled back at a lower rate.
+    """Continues a run that was rolled back at a lower rate.
 
     Args:
-        scale: What the rates are multiplied by from here on.
+        scale: Factor of all rates from now on.
     """
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lower the rates, once the checkpoint's state is in place."""
+        """Lower the rates, now that the checkpoint is loaded."""
         scheduler_of(trainer).rescale(self.scale)

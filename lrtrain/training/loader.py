@@ -10,30 +10,30 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lrtrain import signals
 from lrtrain.datasets import Source
+from lrtrain.process import signals
 from lrtrain.training.augment import Augment
 
 Batch = tuple[Tensor, Tensor]
 
 
 class Loader:
-    """Iterates over batches; each iteration is an epoch with an order of its own, which depends on the seed only.
+    """Iterates over batches; each iteration is an epoch with its own order, which depends on the seed only.
 
-    Its state is the epoch and the batches handed out, so that a run which stopped in mid-epoch goes on with the next
-    batch. In a distributed run each rank takes every n-th sample; when shuffling, the ranks are made equally long by
-    repeating a few samples.
+    Its state is the epoch and the number of batches yielded, so a run that stopped in mid-epoch continues with the next
+    batch. In a distributed run each rank takes every n-th sample; when shuffling, a few samples are repeated so that
+    all ranks have equally many.
 
     Args:
         source: Of the samples.
-        batch_size: Samples a batch.
+        batch_size: Samples per batch.
         shuffle: Draw a new order every epoch.
         seed: Of the orders.
-        drop_last: Leave out the last batch when it is smaller.
-        workers: Processes that gather the batches; 0 gathers them here, which is faster for samples in memory.
+        drop_last: Skip the last batch if it is smaller.
+        workers: Processes that gather the batches; 0 gathers them in this one, which is faster for samples in memory.
         augment: Changes the inputs of a batch.
-        rank: Which share of the samples.
-        world: How many shares.
+        rank: Index of this share of the samples.
+        world: Number of shares.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Loader:
         return math.floor(batches) if self.drop_last else math.ceil(batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        # A trainer that knows our length never asks for more than that, so an epoch ends where the next begins.
+        # A trainer that knows the length never asks for more batches, so an epoch ends when the next starts.
         if not self._continues or self.batch >= len(self):
             self.epoch, self.batch = self.epoch + 1, 0
         self._continues = False
@@ -77,15 +77,15 @@ class Loader:
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch, and the batches of it that were handed out."""
+        """The epoch, and the number of its batches that were yielded."""
         return {"epoch": self.epoch, "batch": self.batch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let the next iteration go on from there."""
+        """Continue from there in the next iteration."""
         self.epoch, self.batch, self._continues = state_dict["epoch"], state_dict["batch"], True
 
     def follow(self, other: Loader) -> None:
-        """Let the next iteration be the one that another loader of these samples would do next."""
+        """Do in the next iteration what another loader of these samples would do."""
         self.epoch, self.batch, self._continues = other.epoch, other.batch, other._continues
 
     @property
@@ -101,7 +101,7 @@ class Loader:
         return torch.cat([order, order[: -count % self.world]])[self.rank :: self.world]
 
     def _by_workers(self, batches: _Epoch, rest: range) -> Iterator[Batch]:
-        # Its own generator: the loader must not draw from the one that the model draws from.
+        # Its own generator: the loader must not draw from that of the model.
         loader = DataLoader(
             batches,
             sampler=rest,
@@ -116,7 +116,7 @@ class Loader:
 
 
 class _Epoch(Dataset[Batch]):
-    """The batches of one epoch by their index; the processes that gather them each have a copy."""
+    """The batches of one epoch by their index; each worker has a copy."""
 
     def __init__(self, loader: Loader, order: Tensor) -> None:
         self.gather = loader.source.gather

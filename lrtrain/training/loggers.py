@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
+import socket
+import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.message import DecodeError
 from lightning.fabric.loggers.logger import rank_zero_experiment
@@ -18,18 +20,22 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.tensorflow_stub.errors import DataLossError
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 
-from lrtrain.runs import RunFolder, write_bytes
+from lrtrain.run_folder.files import write_bytes
+from lrtrain.run_folder.folder import RunFolder
 from lrtrain.training.record import TEST
+
+FILES = "events.out.tfevents"
+"""What the names of event files begin with."""
 
 
 def drop_events_from(folder: RunFolder, step: int) -> None:
     """Rewrite a run's event files as of a checkpoint, so that a resumed run draws one curve.
 
-    Left out are the points of `step` and later, and the results of a run that had come to its end, which are measured
-    again.
+    Drops the points from `step` on, and the results of a finished run, which are measured again.
     """
-    for path in folder.path.glob("events.out.tfevents.*"):
+    for path in folder.path.glob(f"{FILES}.*"):
         kept = io.BytesIO()
         writer = RecordWriter(kept)
         try:
@@ -37,7 +43,7 @@ def drop_events_from(folder: RunFolder, step: int) -> None:
                 event = Event.FromString(record)
                 if event.step < step and not any(_is_result(value.tag) for value in event.summary.value):
                     writer.write(record)
-        except (DataLossError, DecodeError):  # the kill came in the middle of a record, which is the last
+        except (DataLossError, DecodeError):  # the run was killed while it wrote a record, which is the last
             pass
         write_bytes(path, kept.getvalue())
 
@@ -49,65 +55,106 @@ def _is_result(tag: str) -> bool:
 class EventFile(TensorBoardLogger):
     """One event file in the run's own folder, for training and testing alike.
 
+    It is opened at the first value. Each log point is in the file when `log_metrics` returns; a full disk raises
+    OSError.
+
     Args:
         folder: Of the run.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__(folder.path, name="", version="", default_hp_metric=False)
+        self._folder = folder
+        self._events: RecordWriter | None = None
+        self._module_writer = _LazyWriter(folder)
 
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
-        """The writer, whose events are in the file as soon as they are added."""
-        begins, writer = self._experiment is None, super().experiment
-        if begins:
-            events = writer._get_file_writer().event_writer
-            events._async_writer.close()
-            events._async_writer = _WritesAtOnce(Path(events._file_name))
-        return writer  # type: ignore[no-any-return]
+        """A SummaryWriter for a module's own histograms and images; it has a file of its own, made at the first use."""
+        return cast(SummaryWriter, self._module_writer)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add the values of one log point, in one event."""
-        values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
-        self.experiment._get_file_writer().add_summary(Summary(value=values), step)
-
-    def finalize(self, status: str) -> None:
-        """Close after a failure only: Lightning calls this after fit too, and a test would then begin another file."""
-        if status != "failed" or self._experiment is None:
-            return
-        with suppress(OSError):  # why it failed is known, and a disk that is full must not be what is said instead
-            self.experiment.close()
-
-    def save(self) -> None:
-        """Flush only: the configuration is kept by Hydra, in one place."""
-        if self._experiment is not None:
-            self.experiment.flush()
+        """Write the values of one log point, in one event."""
+        self._write(step, _scalars(metrics))
 
     @rank_zero_only
     def log_result(self, config: Mapping[str, Any], metrics: Mapping[str, float], step: int) -> None:
-        """Fill the HParams tab with what the run's configuration says and what was measured, and close the file."""
-        self.log_hyperparams({key: value for key, value in config.items() if value is not None}, dict(metrics), step)
-        self.experiment.close()
+        """Fill the HParams tab with a finished run's configuration and metrics, and close the file."""
+        parts = hparams(_flat(config), dict(metrics))  # type: ignore[no-untyped-call]
+        self._write(step, _scalars(metrics), *parts)
+        self._close()
+
+    def save(self) -> None:
+        """Flush only: Hydra has saved the configuration."""
+        self._module_writer.flush()
+
+    def finalize(self, status: str) -> None:
+        """Close after a failure only: Lightning calls this after fit too, and a test would then open another file."""
+        if status == "failed":
+            with suppress(OSError):  # the error that ended the run is reported, not that the disk is full
+                self._close()
+
+    def _write(self, step: int | None, *summaries: Summary) -> None:
+        if self._events is None:
+            self._events = _open(self._folder)
+        for summary in summaries:
+            event = Event(wall_time=time.time(), step=int(step or 0), summary=summary)
+            self._events.write(event.SerializeToString())
+        self._events.flush()
+
+    def _close(self) -> None:
+        self._module_writer.close()
+        events, self._events = self._events, None
+        if events is not None:
+            events.close()
 
 
-class _WritesAtOnce:
-    """Takes the place of TensorBoard's thread that writes events.
+class _LazyWriter:
+    """Becomes a SummaryWriter when it is used: Lightning asks each logger for one, whether it is used or not."""
 
-    To wake that up takes longer than to write, and it has nobody to tell that the disk is full.
-    """
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._writer: SummaryWriter | None = None
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("ab")
-        self._records = RecordWriter(self._file)
-
-    def write(self, record: bytes) -> None:
-        self._records.write(record)
-        self._file.flush()
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # looked up by copy and pickle
+            raise AttributeError(name)
+        if self._writer is None:
+            # By its own count it could take the name of the run's file.
+            self._writer = SummaryWriter(str(self._folder.path), filename_suffix=".module")
+        return getattr(self._writer, name)
 
     def flush(self) -> None:
-        self._file.flush()
+        if self._writer is not None:
+            self._writer.flush()
 
     def close(self) -> None:
-        self._file.close()
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _open(folder: RunFolder) -> RecordWriter:
+    """Begin an event file; a resumed run has several."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    number = len(list(folder.path.glob(f"{FILES}.*")))
+    name = f"{FILES}.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{number}"
+    events = RecordWriter((folder.path / name).open("ab"))
+    events.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+    return events
+
+
+def _scalars(metrics: Mapping[str, float]) -> Summary:
+    return Summary(value=[Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()])
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
+    """The settings that are not null, by names such as ``model/name``."""
+    flat: dict[str, bool | int | float | str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}/")
+        elif value is not None:
+            flat[f"{prefix}{key}"] = value if isinstance(value, bool | int | float | str) else str(value)
+    return flat

@@ -11,8 +11,8 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from lrtrain.scheduler import Scheduler
+from lrtrain.training.configure_optimizers import Scheduled
 from lrtrain.training.loader import Batch
-from lrtrain.training.scheduled import Scheduled
 
 
 class Classifier(Scheduled):
@@ -23,7 +23,7 @@ class Classifier(Scheduled):
         classes: Number of classes.
         make_optimizer: Returns the optimizer of the model's parameters.
         make_scheduler: Given the optimizer, returns its scheduler.
-        monitor: The metric that the scheduler's feedback looks at.
+        monitor: The metric that the scheduler's feedback observes.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class Classifier(Scheduled):
         self.make_optimizer = make_optimizer
         self.make_scheduler = make_scheduler
         self.monitor = monitor
-        # Metrics, not logged means: over several ranks they add up what each has seen, however unequal.
+        # Metrics, not logged means: they add up the samples of all ranks, however unequal their shares.
         self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
         self.val_acc = MulticlassAccuracy(classes, average="micro")
         self.test_acc = MulticlassAccuracy(classes, average="micro")
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits of shape (n, classes), or (n, length, classes) for a label a token."""
+        """Logits of shape (n, classes), or (n, length, classes) if each token has a label."""
         return self.model(inputs)  # type: ignore[no-any-return]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -57,7 +57,7 @@ class Classifier(Scheduled):
         self._measure(self.val_loss, self.val_acc, batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Give them to the trainer."""
+        """Pass them to the trainer."""
         self._report("val", self.val_loss, self.val_acc)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -65,7 +65,7 @@ class Classifier(Scheduled):
         self._measure(self.test_loss, self.test_acc, batch)
 
     def on_test_epoch_end(self) -> None:
-        """Give them to the trainer."""
+        """Pass them to the trainer."""
         self._report("test", self.test_loss, self.test_acc)
 
     def _measure(self, loss: MeanMetric, accuracy: MulticlassAccuracy, batch: Batch) -> None:
@@ -74,13 +74,13 @@ class Classifier(Scheduled):
         accuracy.update(logits, labels)
 
     def _report(self, stage: str, loss: MeanMetric, accuracy: MulticlassAccuracy) -> None:
-        # Not by Lightning's log, which takes several times as long as a small validation.
+        # Lightning's log takes several times as long as a small validation.
         for name, metric in (("loss", loss), ("acc", accuracy)):
             self.trainer.callback_metrics[f"{stage}_{name}"] = metric.compute()
             metric.reset()
 
     def _logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits and labels, a row for each label: a sequence has one a token."""
+        """Logits and labels, one row per label: a sequence has one per token."""
         inputs, labels = batch
         logits = self.model(inputs)
         return (logits, labels) if labels.dim() == 1 else (logits.flatten(0, -2), labels.flatten())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,8 +10,15 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.record import batch_loss
-from lrtrain.training.scheduling import scheduler_of
+
+
+def tell(trainer: pl.Trainer, text: str) -> None:
+    """Print a line above a trainer's progress bar, on the first rank only."""
+    if trainer.is_global_zero:
+        bar = trainer.progress_bar_callback
+        (bar.print if bar else print)(text)
 
 
 class RunBar(ProgressBar):
@@ -18,30 +26,38 @@ class RunBar(ProgressBar):
 
     Args:
         every: Updates between refreshes.
+        shown: Draw the bar, if the output is a terminal.
+        say: Prints a line while no bar is drawn.
     """
 
-    def __init__(self, every: int) -> None:
+    def __init__(self, every: int, shown: bool, say: Callable[[str], None]) -> None:
         super().__init__()
         self.every = every
+        self.shown = shown
+        self.say = say
         self.enabled = True
         self._progress: Progress | None = None
 
     def disable(self) -> None:
-        """Show nothing, as Lightning asks on all ranks but the first."""
+        """Draw and print nothing, as on all ranks but the first."""
         self.enabled = False
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the bar."""
-        if self.enabled:
-            (self._progress.console if self._progress else Console()).print(*args, highlight=False, soft_wrap=True)
+        text = " ".join(map(str, args))
+        if self._progress:
+            self._progress.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        elif self.enabled:
+            self.say(text)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the bar."""
         console = Console()
-        if not self.enabled or not console.is_terminal:
+        if not (self.shown and self.enabled and console.is_terminal):
             return
         columns = "epoch {task.fields[epoch]}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        self._progress = Progress(*columns, TextColumn("{task.fields[values]}"), console=console)
+        values = TextColumn("{task.fields[values]}", markup=False)
+        self._progress = Progress(*columns, values, console=console)
         self._progress.add_task("", total=scheduler_of(trainer).total_steps, epoch="", values="")
         self._progress.start()
 
@@ -68,7 +84,7 @@ class RunBar(ProgressBar):
         self._stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Give the terminal back."""
+        """Release the terminal."""
         self._stop()
 
     def _stop(self) -> None:

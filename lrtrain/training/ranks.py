@@ -1,4 +1,4 @@
-"""What the ranks of a distributed run share, and what each has for itself."""
+"""What the ranks of a distributed run share, and what each has of its own."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from lrtrain.runs import RunFolder
+from lrtrain.run_folder.folder import RunFolder
 
 
 class SharedFolder(pl.Callback):
-    """Lets all ranks know the first one's run folder: what started them may have given them folders of their own.
+    """Gives all ranks the first one's run folder: what started them may have given each its own.
 
     Args:
-        folder: Of the run, as this rank knows it so far.
+        folder: Of the run; the other ranks' is changed.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Take over the first rank's."""
+        """Take the first rank's."""
         if trainer.world_size > 1:
             self.folder.path = Path(trainer.strategy.broadcast(str(self.folder.path)))
 
 
 class RandomNumbers(pl.Callback):
-    """Gives each rank random numbers of its own, and a resumed run those it would have gone on with.
+    """Gives each rank its own random numbers, and a resumed run those that would have come next.
 
-    All ranks begin with the weights of the first one, so these do not depend on how many there are.
+    All ranks start from the weights of the first one, so these do not depend on the number of ranks.
     """
 
     def __init__(self) -> None:
         self._saved: dict[str, Any] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Part from what the first rank draws."""
+        """Seed the other ranks differently from the first."""
         if trainer.global_rank:
             seed = torch.initial_seed() + trainer.global_rank
             torch.manual_seed(seed)
@@ -47,7 +47,7 @@ class RandomNumbers(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Go on with the random numbers of the run that was saved, now that nothing else will draw from them."""
+        """Restore the state of a resumed run, now that nothing else will draw from it."""
         if self._saved is not None:
             _restore(self._saved)
             self._saved = None
@@ -55,7 +55,7 @@ class RandomNumbers(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the state of every rank, as plain values."""
+        """Save the state of every rank, as plain values."""
         states: list[Any] = [_state()]
         if trainer.world_size > 1:
             states *= trainer.world_size
@@ -65,7 +65,7 @@ class RandomNumbers(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Take this rank's."""
+        """Keep this rank's state until the first step."""
         self._saved = checkpoint["random"][trainer.global_rank]
 
 

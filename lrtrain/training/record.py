@@ -1,4 +1,4 @@
-"""Records what happens at the log points; costs next to nothing between them."""
+"""Records a run at its log points; costs almost nothing between them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from lightning.pytorch.loggers import Logger
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from lrtrain.runs import RunFolder, Table
+from lrtrain.run_folder.files import Table
+from lrtrain.run_folder.folder import RunFolder
 from lrtrain.scheduler import Scheduler, setting
-from lrtrain.training.scheduling import names_in_sanity_check, scheduler_of
+from lrtrain.training.configure_optimizers import scheduler_of
+from lrtrain.training.private import names_in_sanity_check
 
 TRAIN = ("train_loss", "grad_norm", "update_ratio")
 VALIDATION = ("val_loss", "val_acc")
@@ -26,14 +28,14 @@ class Record(pl.Callback):
     """Writes every log point as a row of `metrics.csv` and as scalars of the logger.
 
     A log point's step is the index of its optimizer update, from 0, and `lr` the rate of that update. There is one
-    every `every` updates, and one at the last update of each epoch, which the validation joins. `grad_norm` is the
-    norm of the whole gradient before clipping; `update_ratio` the norm of the change in the weights over the norm of
-    the weights. Where there are several parameter groups, each has its rate as ``lr/<name>``; other hyperparameters
-    on a schedule are recorded by their names. What the validation logs is known from Lightning's sanity check, where
-    there is one.
+    every `every` updates, and one at the last update of each epoch and of the run, which includes the validation.
+    `grad_norm` is the norm of the whole gradient before clipping; `update_ratio` the norm of the change in the weights
+    over the norm of the weights. With several parameter groups, each has its rate as ``lr/<name>``; other
+    hyperparameters on a schedule are recorded by their names. The names of the validation's metrics come from
+    Lightning's sanity check, if there is one.
 
     Args:
-        folder: Where the table belongs.
+        folder: Of the table.
         every: Updates between log points.
     """
 
@@ -53,7 +55,7 @@ class Record(pl.Callback):
         self._loggers: list[Logger] = []
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Learn what the validation logs."""
+        """Get the names of the validation's metrics."""
         names = names_in_sanity_check(trainer)
         self._validation = tuple(name for name in names if name not in (*TRAIN, "lr", "step", "epoch"))
 
@@ -71,7 +73,7 @@ class Record(pl.Callback):
         done, open_point = scheduler.last_epoch, self._row.get("step")
 
         def keep(row: dict[str, str]) -> bool:
-            step = row.get("step") or ""  # what cannot be read is left behind
+            step = row.get("step") or ""  # unreadable rows are dropped
             return step.isdecimal() and int(step) < done and int(step) != open_point
 
         self._table = Table(self.folder.metrics, columns, keep if done else None)
@@ -80,7 +82,7 @@ class Record(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Keep the weights of a log point to measure its update."""
+        """Copy the weights at a log point to measure its update."""
         self._step = scheduler_of(trainer).last_epoch
         if not self._is_point(trainer, self._step):
             return
@@ -93,7 +95,7 @@ class Record(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add the log point, once its update is done."""
+        """Add the log point after its update."""
         if self._before is None:
             return
         scheduler = scheduler_of(trainer)
@@ -124,18 +126,18 @@ class Record(pl.Callback):
 
     def add_test(self, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """Add the test of the final weights to the last log point."""
-        if self._table is None:  # there was nothing left to train
+        if self._table is None:  # no update was left
             self._open(trainer)
         self._add(self._row["step"], dict(metrics))
         self.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Keep what was recorded so far, where there is room for it."""
+        """Write the open log point, if the disk is not full."""
         with suppress(OSError):
             self.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """The open log point, and what the summary needs of those before."""
+        """The open log point, and what the summary needs of earlier ones."""
         rates = {"first_rate": self.first_rate, "last_rate": self.last_rate}
         return {"row": self._row, "last_metrics": self.last_metrics, "validation": list(self._validation), **rates}
 
@@ -146,15 +148,16 @@ class Record(pl.Callback):
         self.first_rate, self.last_rate = state_dict["first_rate"], state_dict["last_rate"]
 
     def close(self) -> None:
-        """Write what is left and release the table."""
+        """Write the open log point and close the table."""
         self._flush()
         if self._table:
             self._table.close()
             self._table = None
 
     def _is_point(self, trainer: pl.Trainer, step: int) -> bool:
-        steps_per_epoch = scheduler_of(trainer).steps_per_epoch
-        return step % self.every == 0 or (steps_per_epoch is not None and (step + 1) % steps_per_epoch == 0)
+        scheduler, done = scheduler_of(trainer), step + 1
+        ends_epoch = scheduler.steps_per_epoch is not None and done % scheduler.steps_per_epoch == 0
+        return step % self.every == 0 or ends_epoch or done == scheduler.total_steps
 
     def _measured(self, trainer: pl.Trainer, names: tuple[str, ...]) -> None:
         metrics = {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
@@ -181,7 +184,7 @@ class Record(pl.Callback):
 
 
 def batch_loss(trainer: pl.Trainer, outputs: Any) -> float | None:
-    """The loss of a batch, of which Lightning gives a share where several make an update; None if it was skipped."""
+    """The loss of a batch, undoing the division for accumulated gradients; None if the batch was skipped."""
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
     return None if loss is None else float(loss) * trainer.accumulate_grad_batches
 
@@ -195,5 +198,5 @@ def _rates(scheduler: Scheduler) -> dict[str, float]:
 
 @torch.no_grad()
 def _flat(weights: list[torch.Tensor]) -> torch.Tensor:
-    """A copy of all weights as one vector, in whatever layout they are."""
+    """A copy of all weights as one vector, whatever their memory format."""
     return torch.cat([weight.reshape(-1) for weight in weights])

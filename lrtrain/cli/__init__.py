@@ -1,0 +1,1 @@
+"""Words of the command line: composed, run, and answered with an exit code."""

@@ -1,0 +1,168 @@
+"""Composes a configuration from the words of a command: the only place that knows Hydra."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lrtrain.cli.hints import explain_choice, explain_key
+from lrtrain.configs import config_dir
+from lrtrain.errors import RequestError, first_line
+
+HONOURED = ("hydra.run.dir", "hydra.sweep.dir", "hydra.searchpath")
+"""Hydra's own keys that mean something here: it composes, and lrtrain runs."""
+
+_SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
+
+
+class Composed(NamedTuple):
+    """A configuration.
+
+    Attributes:
+        values: Plain values, interpolations resolved.
+        run_dir: The folder of a single run.
+        sweep_dir: That of a sweep.
+    """
+
+    values: dict[str, Any]
+    run_dir: Path
+    sweep_dir: Path
+
+
+class Composer:
+    """Composes configurations while it is open.
+
+    Args:
+        name: Of the root configuration.
+        folder: Of the user's own configurations, searched after ours.
+    """
+
+    def __init__(self, name: str = "config", folder: str | None = None) -> None:
+        self.name = name
+        self._search = [f"hydra.searchpath=[file://{Path(folder).resolve()}]"] if folder else []
+        self._open = initialize_config_dir(str(config_dir()), version_base="1.3")
+
+    def __enter__(self) -> Composer:
+        self._open.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+
+    def compose(self, words: Sequence[str]) -> Composed:
+        """The configuration of one job.
+
+        Raises:
+            RequestError: The words cannot be composed; says why, and what to write.
+        """
+        self._check_hydra(words)
+        try:
+            found = compose(self.name, [*words, *self._search], return_hydra_config=True)
+            place = Path(str(found.hydra.run.dir)).absolute(), Path(str(found.hydra.sweep.dir)).absolute()
+            own = OmegaConf.masked_copy(found, [str(key) for key in found if key != "hydra"])
+            plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+        except Exception as error:  # Hydra raises whatever its parsing of the text runs into
+            known = not isinstance(error, OmegaConfBaseException)
+            raise RequestError((known and self._explain(words)) or first_line(error)) from error
+        assert isinstance(plain, dict)
+        return Composed({str(key): value for key, value in plain.items()}, *place)
+
+    def expand(self, words: Sequence[str]) -> list[list[str]]:
+        """The words of each job of a sweep, those with several values first, as Hydra's own sweeper has them."""
+        for override in self._parse(words):
+            if override.is_sweep_override() and not override.is_discrete_sweep():
+                raise RequestError(f"{override.input_line} is for a search: give a list of values")
+        batches = BasicSweeper.split_arguments(self._parse(words), None)
+        return [list(job) for batch in batches for job in batch]
+
+    def swept(self, words: Sequence[str]) -> list[str]:
+        """The keys that have several values."""
+        return [override.key_or_group for override in self._parse(words) if override.is_sweep_override()]
+
+    def _check_hydra(self, words: Sequence[str]) -> None:
+        for override in self._parse(words):
+            key = override.key_or_group
+            if override.is_sweep_override():
+                raise RequestError(f"{override.input_line} holds several values; add -m to run one job for each")
+            if key == "hydra.mode" or key.startswith("hydra/sweeper") or key.startswith("hydra/launcher"):
+                raise RequestError(f"{override.input_line}: a sweep is asked for by -m, and run by lrtrain itself")
+            if key.partition(".")[0].partition("/")[0] == "hydra" and key not in HONOURED:
+                raise RequestError(f"{key} has no effect here: of Hydra's own keys there are {', '.join(HONOURED)}")
+
+    def _parse(self, words: Sequence[str]) -> list[Override]:
+        try:
+            return OverridesParser.create(config_loader=self._loader).parse_overrides(list(words))
+        except Exception as error:  # Hydra raises whatever its parsing of the text runs into
+            raise RequestError(first_line(error)) from error
+
+    @property
+    def _loader(self) -> Any:
+        return GlobalHydra.instance().config_loader()
+
+    def _explain(self, words: Sequence[str]) -> str | None:
+        """What is wrong with words that Hydra cannot compose, or None where we know no better than Hydra."""
+        groups, chosen = self._loader.list_groups(""), {}
+        for override in self._parse(words):
+            key = override.key_or_group
+            if key in groups and not override.is_delete():
+                value, options = override.get_value_element_as_str(), self._loader.get_group_options(key)
+                if value not in options and not self._search:
+                    return explain_choice(key, value, options)
+                chosen[key] = value
+        known = self._known(chosen)
+        for override in self._parse(words):
+            key = override.key_or_group
+            if key in groups or key.startswith("hydra") or override.type not in _SETTING:
+                continue
+            if _has(known, key) and override.type is OverrideType.ADD:
+                return f"there is a {key} already: write it without +"
+            if not _has(known, key) and (override.type is OverrideType.CHANGE or not key.startswith("trainer.")):
+                return explain_key(key, known)
+        return None
+
+    def _known(self, chosen: dict[str, str]) -> dict[str, Any]:
+        """The configuration of the same choices with nothing else said, to tell what keys there are."""
+        try:
+            found = compose(self.name, [*(f"{group}={choice}" for group, choice in chosen.items()), *self._search])
+            plain = OmegaConf.to_container(found, resolve=False)
+        except Exception as error:  # as above
+            raise RequestError(first_line(error)) from error
+        assert isinstance(plain, dict)
+        return {str(key): value for key, value in plain.items()}
+
+
+def parse_arguments() -> ArgumentParser:
+    """The flags of the command line: Hydra's."""
+    return get_args_parser()  # type: ignore[no-any-return]
+
+
+def show_hydra() -> None:
+    """Let Hydra print what its own flags ask for, such as ``--cfg job``; no job is run."""
+
+    def nothing(config: DictConfig) -> None:
+        raise AssertionError("no flag was given that prints something")
+
+    hydra.main(config_path=str(config_dir()), config_name="config", version_base="1.3")(nothing)()
+
+
+def _has(values: Any, path: str) -> bool:
+    for part in path.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True

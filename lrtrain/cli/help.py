@@ -1,0 +1,149 @@
+"""The --help page, made from signatures and docstrings; imports no torch."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lrtrain import datasets, models, optimizers
+from lrtrain.cli.hints import nearest
+from lrtrain.configs import GROUPS, choices, comment
+from lrtrain.errors import RequestError
+from lrtrain.parameters.bound import plain
+from lrtrain.parameters.rules import Choice
+from lrtrain.parameters.signatures import defaults, meanings, rules
+from lrtrain.schedules import Feedback, Schedule, formula, registered
+from lrtrain.settings import AugmentSettings, CurveSettings, GuardSettings, Settings, TrainerSettings, strategy_keys
+from lrtrain.tasks import function
+
+HEAD = """\
+lrtrain trains a neural network under a learning-rate decay strategy.
+
+  python -m lrtrain scheduler=inverse_time decay=0.01       one run
+  python -m lrtrain -m scheduler=step,cosine seed=0,1,2     a sweep: one run for each combination
+  python -m lrtrain task=preview scheduler=cosine           see the rates before a second of training is paid
+  python -m lrtrain task=evaluate                           measure the best weights of the newest run
+  python -m lrtrain --cfg job scheduler=cosine              print the configuration, run nothing
+  python -m lrtrain --help model=cnn                        the keys of a choice: model=, dataset=, optimizer=, trainer
+"""
+
+FOUNDING = ("exponential", "step", "plateau", "validation_drop", "inverse_time")
+"""The strategies that come first."""
+
+COMMAND = {
+    "task": ("train", f"{' | '.join(choices('task'))}"),
+    "resume": (None, "go on with a run: its folder, or last for the newest"),
+    "resume_plan": (None, "what a changed plan means: keep, stretch, append, switch or weights_only"),
+}
+"""Words of the command itself, with their defaults and meanings."""
+
+KINDS = {"model": models.function, "dataset": datasets.function, "optimizer": optimizers.function}
+PARTS = {"trainer": TrainerSettings, "augment": AugmentSettings}
+WIDTH = 28
+
+
+def help_text(words: Sequence[str] = ()) -> str:
+    """The whole page, or that of the choices that the words name, such as ``model=cnn`` or ``trainer``.
+
+    Raises:
+        RequestError: There is no such choice.
+    """
+    if words:
+        return "\n".join(line for word in words for line in _page_of(word))
+    return "\n".join([HEAD, *_root(), *_choices(), *_tasks(), *_strategies()])
+
+
+def _page_of(word: str) -> list[str]:
+    group, _, name = word.partition("=")
+    if group in PARTS:
+        return [f"{group}: {_first_line(PARTS[group])}", *_keys(PARTS[group], f"  {group}."), ""]
+    if group not in (*KINDS, "scheduler", "feedback", "task"):
+        raise RequestError(f"--help {word}: {nearest(group, [*KINDS, 'scheduler', 'feedback', 'task', *PARTS])}")
+    if not name:
+        return [f"{group}={choice}".ljust(WIDTH) + f"  {_about(group, choice)}".rstrip() for choice in choices(group)]
+    if name not in choices(group):
+        raise RequestError(f"--help {word}: there is no such {group}; {nearest(name, choices(group))}")
+    if group in KINDS:
+        return [f"{group}={name}: {_about(group, name)}", *_keys(KINDS[group](name), f"  {group}."), ""]
+    if group == "task":
+        return [f"task={name}: {_about(group, name)}", *_keys(function(name), "  "), ""]
+    return [f"{group}={name}: {_about(group, name)}", *_strategy_keys(name), ""]
+
+
+def _root() -> list[str]:
+    lines = ["Keys:"]
+    lines += [_line("  ", key, default, meaning) for key, (default, meaning) in COMMAND.items()]
+    for part in (Settings, GuardSettings):
+        lines += [line for line in _keys(part, "  ") if line.lstrip().partition("=")[0] not in KINDS]
+    lines += ["", "What any schedule can be combined with (lengths: 5ep, 300st, 10%, or a number of epochs):"]
+    return [*lines, *_keys(CurveSettings, "  "), ""]
+
+
+def _choices() -> list[str]:
+    lines = ["Choices, each with keys of its own (--help model=cnn):"]
+    for group in (group for group in GROUPS if group not in ("scheduler", "task")):
+        lines.append(f"  {group + '=':{WIDTH}s} {' | '.join(choices(group))}")
+    return [*lines, ""]
+
+
+def _tasks() -> list[str]:
+    lines = ["Tasks, each with its own keys:"]
+    for name in choices("task"):
+        lines += [f"  {'task=' + name:{WIDTH}s} {comment('task', name)}", *_keys(function(name), "    ")]
+    return [*lines, ""]
+
+
+def _strategies() -> list[str]:
+    lines = ["Strategies, each with its own keys (an epoch in a formula is the number of completed epochs):"]
+    for name in (*FOUNDING, *(name for name in choices("scheduler") if name not in FOUNDING)):
+        lines += [f"\n  scheduler={name:20s} {comment('scheduler', name)}", *_strategy_keys(name)]
+    return lines
+
+
+def _strategy_keys(name: str) -> list[str]:
+    own = formula(registered(Schedule).get(name) or registered(Feedback)[name])
+    return [line for line in _keys(own, "    ") if line.strip().partition("=")[0] in strategy_keys(name)]
+
+
+def _keys(kind: Callable[..., Any], prefix: str) -> list[str]:
+    """A line for each setting that a signature declares."""
+    said, limits = meanings(kind), rules(kind)
+    shown = {key: value for key, value in defaults(kind).items() if limits[key] or key == "scheduler"}
+    return [_line(prefix, key, value, _described(said.get(key, ""), limits[key])) for key, value in shown.items()]
+
+
+def _described(meaning: str, rule: Any) -> str:
+    """A meaning and what the rule admits, where that is not said already."""
+    said, limit = meaning.rstrip("."), str(rule or "")
+    known = isinstance(rule, Choice) and (rule.options == (True, False) or all(str(word) in said for word in rule.options))
+    return said if known else "; ".join(filter(None, (said, limit)))
+
+
+def _line(prefix: str, key: str, default: Any, meaning: str) -> str:
+    head = f"{prefix}{f'{key}={_shown(default)}':{WIDTH}s} "
+    beside = " " * (len(prefix) + WIDTH + 1)
+    columns = shutil.get_terminal_size((160, 24)).columns
+    return textwrap.fill(head + meaning, max(columns, 60), subsequent_indent=beside, break_on_hyphens=False).rstrip()
+
+
+def _about(group: str, name: str) -> str:
+    if group in KINDS:
+        return comment(group, name) or _first_line(KINDS[group](name))
+    return comment(group, name)
+
+
+def _first_line(kind: Callable[..., Any]) -> str:
+    return (kind.__doc__ or "").partition("\n")[0]
+
+
+def _shown(value: Any) -> str:
+    value = plain(value)
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_shown(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(_shown, value))}]"
+    return "" if isinstance(value, type) else str(value)

@@ -1,0 +1,140 @@
+"""What a command asks for: a task, and the job that it is to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+from lrtrain.cli.compose import Composer
+from lrtrain.cli.hints import explain_key, explain_setting, nearest
+from lrtrain.cli.stored import choose, merge, stored_of
+from lrtrain.cli.words import key_of, quoted, value_of
+from lrtrain.configs import choices
+from lrtrain.errors import RequestError
+from lrtrain.parameters.bound import Bound
+from lrtrain.parameters.signatures import SettingError, defaults
+from lrtrain.plan.changes import check_policy, compare, describe_devices, effects_of
+from lrtrain.plan.curve import plan_run
+from lrtrain.plan.history import Segment, read_history
+from lrtrain.plan.length import steps_per_epoch
+from lrtrain.plan.start import Start
+from lrtrain.run_folder.find import find_checkpoint, find_run
+from lrtrain.run_folder.folder import RunFolder
+from lrtrain.run_folder.summary import read_summary
+from lrtrain.settings import Settings, read_settings
+from lrtrain.tasks import Job, function, task
+
+MEASURING = ("evaluate", "predict")
+"""The tasks that load a checkpoint."""
+
+
+class Request(NamedTuple):
+    """What a command asks for.
+
+    Attributes:
+        task: With its own keys.
+        job: Of the task.
+        nothing_left: What there is to say where the job is done already; None where it is not.
+    """
+
+    task: Bound
+    job: Job
+    nothing_left: str | None = None
+
+
+def read_request(composer: Composer, words: Sequence[str], place: Path | None = None) -> Request:
+    """Compose the words of one job once, and check everything that can be known without data or hardware.
+
+    Args:
+        composer: That is open.
+        words: Of the job.
+        place: Its folder; None takes the one that the words say.
+
+    Raises:
+        RequestError: Something is wrong with them; one line says what to write.
+    """
+    name = value_of("task", words) or "train"
+    wanted = value_of("resume", words)
+    resumed = find_run(wanted) if wanted not in (None, "null") and name not in MEASURING else None
+    stored, start, measures = None, Start.fresh(), name in MEASURING
+    words = list(words)
+    if resumed:
+        policy = value_of("resume_plan", words)
+        start = Start.weights(resumed) if policy == "weights_only" else Start.resume(resumed, policy)
+        stored = stored_of(resumed)
+        if stored is None:
+            raise RequestError(f"{resumed.history} is missing; start over without resume")
+    elif measures:
+        checkpoint = find_checkpoint(value_of("checkpoint", words) or "best")
+        stored = stored_of(RunFolder(checkpoint.parent.parent))
+        words = [*(word for word in words if key_of(word) != "checkpoint"), f"checkpoint={quoted(checkpoint)}"]
+    composed = composer.compose(choose(stored, words, to_measure=measures) if stored else words)
+    values = merge(stored, composed.values, words, to_measure=measures) if stored else composed.values
+    try:
+        bound = _read_task(values)
+        settings = read_settings(values)
+    except SettingError as error:
+        if error.said == "is not a setting" or error.said.startswith("is not a setting;"):
+            raise RequestError(explain_key(error.path, composed.values)) from error
+        raise RequestError(explain_setting(error)) from error
+    goes_on = start.resumes and bound.name in ("train", "preview")
+    folder = resumed.path if resumed and start.resumes and bound.name == "train" else place or composed.run_dir
+    if not start.resumes and resumed and folder.resolve() == resumed.path:
+        raise RequestError("resume_plan=weights_only begins a new run: give it another hydra.run.dir")
+    job = Job(settings, folder, start, _asked(words, settings))
+    if goes_on and resumed:
+        return Request(bound, job, _check_going_on(resumed, settings, start.policy, bound.name))
+    if bound.name in ("train", "preview"):
+        length = bound.parameters.get("steps_per_epoch") or _checked_length(settings)
+        plan_run([Segment(settings, length)])
+    return Request(bound, job)
+
+
+def _read_task(values: dict[str, Any]) -> Bound:
+    """Take the words of the command out of a configuration: the task and its own keys, `resume` and its policy."""
+    name, resume, policy = values.pop("task"), values.pop("resume", None), values.pop("resume_plan", None)
+    if name not in choices("task"):
+        raise RequestError(f"task={name}: there is no such task; {nearest(str(name), choices('task'))}")
+    if resume and name not in ("train", "preview"):
+        raise RequestError(f"resume goes on with training; leave out task={name}")
+    if policy and not resume:
+        raise RequestError(f"resume_plan={policy} says how to go on with a run: give resume= too")
+    keys = {key: values.pop(key) for key in defaults(function(name)) if key in values}
+    return task(name, **keys)
+
+
+def _checked_length(settings: Settings) -> int:
+    try:
+        return steps_per_epoch(settings)
+    except ValueError as error:
+        raise RequestError(" ".join(str(error).split())) from error
+
+
+def _check_going_on(folder: RunFolder, settings: Settings, policy: str | None, task_name: str) -> str | None:
+    """Check that a run can go on as it is asked to; returns what to say where nothing is left to do."""
+    old = read_history(folder.history)[-1].settings
+    changed = compare(old, settings)
+    effect = describe_devices(old, settings, old.trainer.device_count, settings.trainer.device_count)
+    check_policy(changed, effects_of(old) | effects_of(settings), policy, effect)
+    if changed or task_name != "train" or not _has_finished(folder):
+        return None
+    return f"{folder.path} is already finished; extend it with epochs=N resume_plan=..."
+
+
+def _has_finished(folder: RunFolder) -> bool:
+    """Whether the run came to its end; a summary that cannot be read says that it did not."""
+    try:
+        return read_summary(folder.summary).status == "finished"
+    except (FileNotFoundError, RequestError):
+        return False
+
+
+def _asked(words: Sequence[str], settings: Settings) -> dict[str, str]:
+    """The files that keep what was asked for."""
+    return {
+        "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(list(words))),
+        "config.yaml": OmegaConf.to_yaml(OmegaConf.create(settings.plain())),
+    }

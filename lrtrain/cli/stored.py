@@ -1,0 +1,124 @@
+"""What a run was asked for, under what a command asks now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from lrtrain.cli.words import key_of, says, value_of
+from lrtrain.configs import choices, config_dir
+from lrtrain.errors import RequestError
+from lrtrain.parameters.bound import flat
+from lrtrain.parameters.places import named_code
+from lrtrain.plan.history import read_stored
+from lrtrain.run_folder.folder import RunFolder
+from lrtrain.settings import HARDWARE, strategy_keys
+
+Values = dict[str, Any]
+
+KINDS = ("model", "dataset", "optimizer")
+MEASURED = ("model", "dataset", "trainer", "batch_size", "drop_last", "workers", "seed", "compile", "channels_last")
+"""What decides the outputs of a checkpoint; what decides rates and records does not."""
+
+
+def stored_of(folder: RunFolder) -> Values | None:
+    """The configuration that a run has, as plain values; None where the folder is not one of a run.
+
+    Raises:
+        RequestError: It cannot be read.
+    """
+    return dict(read_stored(folder.history)[-1]["settings"]) if folder.history.exists() else None
+
+
+def choose(stored: Values, words: Sequence[str], *, to_measure: bool = False) -> list[str]:
+    """The words of a command, after those that choose what the run had and the command says nothing of."""
+    set_now = _set_by_choices(words)
+    chosen = {f"{kind}.name": stored.get(kind, {}).get("name") for kind in KINDS if isinstance(stored.get(kind), dict)}
+    wanted = {kind: chosen.get(f"{kind}.name") for kind in (KINDS[:2] if to_measure else KINDS)}
+    if not to_measure:
+        scheduler = stored.get("scheduler")
+        wanted |= {"scheduler": scheduler, "logger": _mapping(stored, "logger").get("name")}
+        if stored.get("feedback") != scheduler and value_of("scheduler", words) not in choices("feedback"):
+            wanted["feedback"] = stored.get("feedback")
+    first = []
+    for group, name in wanted.items():
+        if name is None or says(group, words) or group in set_now:
+            continue
+        if name not in choices(group):
+            raise RequestError(f"the run had {group}={name!r}, which this version does not have")
+        first.append(f"{group}={name}")
+    return [*first, *words]
+
+
+def merge(stored: Values, composed: Values, words: Sequence[str], *, to_measure: bool = False) -> Values:
+    """The configuration of a run that goes on: its own, but for what a command says, and what its choices bring.
+
+    Args:
+        stored: Of the run.
+        composed: Of the words of the command, after `choose`.
+        words: Of the command.
+        to_measure: A checkpoint of the run is measured, on the hardware of this command and without its limits.
+
+    Raises:
+        RequestError: Code that only the run's folder names would be run.
+    """
+    said = [*map(key_of, words), *_set_by_choices(words), *_replaced(stored, composed, words)]
+    if to_measure:
+        said += [*(key for key in composed if key not in MEASURED), "trainer.limit_test_batches"]
+        said += [f"trainer.{name}" for name in HARDWARE]
+    merged = _over(stored, composed, [f"{key}=" for key in said], "")
+    if foreign := named_code(merged) - named_code(composed):
+        raise RequestError(f"the run was started with {', '.join(sorted(foreign))}, code to run: repeat this option to confirm")
+    return merged
+
+
+def _over(stored: Mapping[str, Any], composed: Values, said: Sequence[str], prefix: str) -> Values:
+    merged = {}
+    for key, value in composed.items():
+        path = f"{prefix}{key}"
+        if key not in stored or says(path, said):
+            merged[key] = value
+        elif not prefix and isinstance(value, dict) and isinstance(stored[key], Mapping) and value:
+            merged[key] = _over(stored[key], value, said, f"{path}.")
+        else:
+            merged[key] = stored[key]
+    if prefix == "trainer.":  # further arguments of Lightning's
+        merged |= {key: value for key, value in stored.items() if key not in merged and not says(f"trainer.{key}", said)}
+    return merged
+
+
+def _replaced(stored: Values, composed: Values, words: Sequence[str]) -> list[str]:
+    """The keys that belong to a choice that is another now."""
+    found = [kind for kind in (*KINDS, "logger") if _mapping(stored, kind).get("name") != composed[kind]["name"]]
+    if says("trainer", words):
+        found += [f"trainer.{name}" for name in HARDWARE]
+    if stored.get("scheduler") != composed["scheduler"]:
+        found += ["scheduler", *strategy_keys(str(composed["scheduler"]))]
+    if stored.get("feedback") != composed["feedback"]:
+        found += ["feedback", *(strategy_keys(composed["feedback"]) if composed["feedback"] else ())]
+    own_rate = _loaded("optimizer", str(_mapping(stored, "optimizer").get("name"))).get("lr", 0.1)
+    if "optimizer" in found and stored.get("lr") == own_rate:
+        found.append("lr")
+    return found
+
+
+def _set_by_choices(words: Sequence[str]) -> list[str]:
+    """The keys and groups that an experiment sets."""
+    name = value_of("experiment", words)
+    values = _loaded("experiment", name) if name else {}
+    groups = [str(key).removeprefix("override /") for item in values.pop("defaults", []) for key in item]
+    return [*groups, *flat(values)]
+
+
+def _loaded(group: str, name: str) -> Values:
+    path: Path = config_dir() / group / f"{name}.yaml"
+    values = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
+    return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
+
+
+def _mapping(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = values.get(key)
+    return value if isinstance(value, Mapping) else {}

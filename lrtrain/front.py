@@ -1,0 +1,143 @@
+"""The command line's words in Python: train, load, list and preview runs, without its signals and exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrtrain.cli.compose import Composer
+from lrtrain.cli.request import Request, read_request
+from lrtrain.cli.words import prepare
+from lrtrain.errors import RequestError
+from lrtrain.parameters.bound import flat
+from lrtrain.run_folder.find import find_checkpoint, find_runs, state_of
+from lrtrain.run_folder.folder import OUTPUTS
+from lrtrain.run_folder.summary import Summary, read_summary
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lrtrain.report.curves import Picture
+    from lrtrain.training.loaded import Loaded
+
+
+def train(words: Sequence[str] = (), /, *, folder: str | Path | None = None, quiet: bool = False, **settings: Any) -> Summary:
+    """Train as ``python -m lrtrain`` does, with the same defaults.
+
+    Example:
+        >>> train(["scheduler=cosine", "lr=0.1"])
+        >>> train(scheduler="cosine", lr=0.1, model={"hidden": [64]})
+
+    Args:
+        words: As on the command line.
+        folder: Of the run; None takes a new one under ``outputs``.
+        quiet: Print nothing.
+        settings: The same by name; a mapping names what is under a key, and ``name`` in it is the choice.
+
+    Returns:
+        What came of it, however it ended; a run that diverged has ``status="diverged"``.
+
+    Raises:
+        RequestError: The request is wrong; nothing was written.
+        KeyboardInterrupt: The run was interrupted; it is saved and can be resumed.
+    """
+    from lrtrain.training.run import run_in
+
+    request = _read([*words, *_as_words(settings)], folder)
+    if request.task.name != "train":
+        raise RequestError(f"train() takes no task={request.task.name}")
+    if request.nothing_left:
+        return read_summary(Path(request.job.folder) / "summary.json")
+    job, say = request.job, (lambda _: None) if quiet else print
+    summary = run_in(job.settings, job.folder, start=job.start, asked=job.asked, say=say)
+    if summary.ended_by == "SIGINT":
+        raise KeyboardInterrupt(summary.error)
+    return summary
+
+
+def preview(words: Sequence[str] = (), /, **settings: Any) -> Picture:
+    """The learning rate of a run as a figure, which a notebook shows; trains and writes nothing.
+
+    Args:
+        words: As on the command line, of ``task=preview``.
+        settings: The same by name.
+
+    Raises:
+        RequestError: The request is wrong.
+    """
+    from lrtrain.tasks.preview import preview as previewed
+
+    request = _read([*words, *_as_words(settings), "task=preview"], None)
+    return previewed(request.job.settings, request.job.start, **request.task.parameters).picture
+
+
+def load(run: str | Path, weights: str = "best", *, model: nn.Module | None = None) -> Loaded:
+    """The model of a run with its weights, in eval mode, with its classes and what it is given.
+
+    Args:
+        run: Its folder, a .ckpt file in one, or ``best`` or ``last`` of the newest run.
+        weights: best or last.
+        model: Of your own code, to be given the weights; None builds the run's own, if it is a built-in one.
+
+    Raises:
+        RequestError: There is no such checkpoint, or its model is not a built-in one.
+    """
+    from lrtrain.training.loaded import load_run
+
+    path = find_checkpoint(str(run))
+    return load_run(path.with_name(f"{weights}.ckpt") if Path(run).is_dir() else path, model)
+
+
+def runs(below: str | Path = OUTPUTS) -> list[dict[str, Any]]:
+    """What is known of every run below a folder: rows for a table, such as ``pandas.DataFrame(runs())``.
+
+    Each has the folder, how the run stands, its settings by their dotted keys, and its metrics as ``best_*`` and
+    ``final_*``.
+    """
+    rows = []
+    for folder in find_runs(Path(below)):
+        row: dict[str, Any] = {"folder": str(folder.path), "status": state_of(folder)}
+        try:
+            summary = read_summary(folder.summary)
+        except (FileNotFoundError, RequestError):
+            rows.append(row)
+            continue
+        own = ("task", "ended_by", "strategy", "seed", "steps", "epochs", "wall_s", "started", "ended", "monitor")
+        row |= {name: getattr(summary, name) for name in own}
+        row |= {f"best_{name}": value for name, value in summary.best.items()}
+        row |= {f"final_{name}": value for name, value in summary.final.items()}
+        rows.append(row | {key: value for key, value in flat(summary.config).items() if key not in row})
+    return rows
+
+
+def _read(words: Sequence[str], folder: str | Path | None) -> Request:
+    with Composer() as composer:
+        return read_request(composer, prepare(words), Path(folder) if folder else None)
+
+
+def _as_words(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Settings by name as the command line has them."""
+    words = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and not prefix and key in ("model", "dataset", "optimizer", "trainer", "augment"):
+            own = {str(name): item for name, item in value.items()}
+            words += [f"{key}={name}" for name in [own.pop("name", None)] if name]
+            words += _as_words(own, f"{key}.")
+        else:
+            words.append(f"{prefix}{key}={_text(value)}")
+    return words
+
+
+def _text(value: Any) -> str:
+    """A value as Hydra's grammar has it."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{_text(str(key))}:{_text(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_text, value))}]"
+    if isinstance(value, int | float):
+        return repr(value)
+    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return str(value) if str(value).replace("_", "").isalnum() else f"'{escaped}'"

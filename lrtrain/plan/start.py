@@ -1,0 +1,36 @@
+"""Where a run starts from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from lrtrain.run_folder.folder import RunFolder
+
+
+class Start(NamedTuple):
+    """At its first update, or from a checkpoint.
+
+    Attributes:
+        folder: The run whose checkpoint it starts from; None for none.
+        policy: What a changed plan means; None where it must be the same.
+        resumes: It goes on with that run, in its folder and with all its state; else with the weights only.
+    """
+
+    folder: RunFolder | None = None
+    policy: str | None = None
+    resumes: bool = False
+
+    @classmethod
+    def fresh(cls) -> Start:
+        """At the first update, with new weights."""
+        return cls()
+
+    @classmethod
+    def resume(cls, folder: RunFolder, policy: str | None = None) -> Start:
+        """Go on with a run in its own folder."""
+        return cls(folder, policy, resumes=True)
+
+    @classmethod
+    def weights(cls, folder: RunFolder) -> Start:
+        """At the first update, with the last weights of another run."""
+        return cls(folder)

@@ -1,0 +1,1 @@
+"""This process: its signals, its rank among those of a run, what it imports."""

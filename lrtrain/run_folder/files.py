@@ -1,0 +1,101 @@
+"""Files that a crash leaves whole: replaced in one step, or grown by whole rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's text in one step."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file in one step: a reader, or a crash, sees the old version or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with scratch.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            scratch.unlink()
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file by plain JSON, in which a number that is not finite is null."""
+    write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
+
+
+class Table:
+    """A CSV file that grows by whole rows; numbers keep full precision, and what is missing stays empty.
+
+    Args:
+        path: Of the file.
+        columns: Their names.
+        keep: Which rows of a file that is there already stay; None begins anew.
+
+    """
+
+    def __init__(
+        self, path: Path, columns: Iterable[str], keep: Callable[[dict[str, str]], bool] | None = None
+    ) -> None:
+        self.columns = list(columns)
+        kept = [row for row in read_table(path) if keep(row)] if keep and path.exists() else []
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(kept)
+        write_text(path, text.getvalue())
+        self._file = path.open("a", newline="")
+        self._writer = csv.DictWriter(self._file, self.columns, restval="")
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a row; raises ValueError for a value whose column the table does not have."""
+        self._writer.writerow(row)
+        self._file.flush()
+
+    def extend(self, rows: Iterable[Iterable[Any]]) -> None:
+        """Append rows of values in the order of the columns."""
+        self._writer.writer.writerows(rows)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Release the file."""
+        self._file.close()
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file, as text; a last row that was not written to its end is left out.
+
+    What follows a row that cannot be read is left out too.
+    """
+    whole, _, _ = path.read_text(errors="replace").rpartition("\n")
+    rows: list[dict[str, str]] = []
+    with suppress(csv.Error):
+        for row in csv.DictReader(io.StringIO(whole, newline="")):
+            row.pop(None, None)  # more values than columns
+            rows.append(row)
+    return rows
+
+
+def _finite(value: Any) -> Any:
+    """Plain JSON: a float that is not finite is null, a path its text."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    return value if value is None or isinstance(value, str | int) else str(value)

@@ -1,0 +1,90 @@
+"""Finds runs and their checkpoints, and says how they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lrtrain.errors import RequestError
+from lrtrain.run_folder.claim import began_without_end, is_live
+from lrtrain.run_folder.folder import OUTPUTS, RunFolder
+from lrtrain.run_folder.summary import read_summary
+
+SWEEP = "sweep.json"
+"""What a sweep keeps in its folder, whose jobs are below it."""
+
+
+def find_run(wanted: str, below: Path = OUTPUTS) -> RunFolder:
+    """The folder that `resume=` names: a path, or ``last`` for the newest run that has a checkpoint and is not live.
+
+    Raises:
+        RequestError: There is none, or it has no checkpoint.
+    """
+    if wanted == "last":
+        return _newest(below, "resume=last", "resume=FOLDER", ended=True)
+    try:
+        folder = RunFolder(Path(wanted).resolve())
+        found = folder.has_checkpoint
+    except (OSError, ValueError):
+        raise RequestError("resume= is not the path of a folder") from None
+    if not found:
+        raise RequestError(f"resume={wanted}: there is no {folder.last_checkpoint.name} in it; give a run's folder")
+    return folder
+
+
+def find_checkpoint(wanted: str, below: Path = OUTPUTS) -> Path:
+    """The file that `checkpoint=` names: itself, the best of a run's folder, or ``best`` or ``last`` of the newest run.
+
+    Raises:
+        RequestError: There is no such file.
+    """
+    try:
+        if wanted in ("best", "last"):
+            folder = _newest(below, f"checkpoint={wanted}", "checkpoint=FOLDER or checkpoint=FILE.ckpt")
+            path = folder.best_checkpoint if wanted == "best" else folder.last_checkpoint
+        else:
+            path = Path(wanted).resolve()
+            path = RunFolder(path).best_checkpoint if path.is_dir() else path
+        found = path.is_file()
+    except RequestError:
+        raise
+    except (OSError, ValueError):
+        raise RequestError("checkpoint= is not the path of a run's folder or of a .ckpt file") from None
+    if not found:
+        raise RequestError(f"checkpoint={wanted}: there is no file {path}; give a run's folder or a .ckpt file")
+    return path
+
+
+def find_runs(below: Path = OUTPUTS) -> Iterator[RunFolder]:
+    """Every folder of a run or another task, the jobs of sweeps included."""
+    found = {path.parent for name in ("summary.json", ".lock") for path in below.glob(f"**/{name}")}
+    return (RunFolder(path) for path in sorted(found) if not (path / SWEEP).exists())
+
+
+def state_of(folder: RunFolder) -> str:
+    """How a run stands: ``running``, ``waiting`` for its first update, or the status that it ended with."""
+    if is_live(folder.path):
+        return "running"
+    try:
+        status = read_summary(folder.summary).status
+    except FileNotFoundError:
+        status = "interrupted" if folder.has_checkpoint or folder.metrics.exists() else "waiting"
+    killed = began_without_end(folder.path) and status != "waiting"
+    return "interrupted" if killed else status
+
+
+def _newest(below: Path, asked: str, instead: str, ended: bool = False) -> RunFolder:
+    found = [path for name in ("last", "previous") for path in below.glob(f"**/checkpoints/{name}.ckpt")]
+    newest = dict.fromkeys(path.parent.parent for path in sorted(found, key=lambda path: -path.stat().st_mtime))
+    live = []
+    for path in newest:
+        if ended and (path.parent / SWEEP).exists():
+            continue
+        if ended and is_live(path):
+            live.append(str(path))
+            continue
+        if live:
+            print(f"passing over {', '.join(live)}: still running")
+        return RunFolder(path.resolve())
+    still = f" ({', '.join(live)}: still running)" if live else ""
+    raise RequestError(f"{asked}: no run below {below} has a checkpoint{still}; give {instead}")

@@ -1,0 +1,113 @@
+"""The names of all that a run keeps in its folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from lrtrain.errors import RequestError
+from lrtrain.run_folder.files import write_bytes, write_text
+
+OUTPUTS = Path("outputs")
+"""Where runs go."""
+
+
+class RunFolder:
+    """Where a run keeps what it leaves behind.
+
+    Args:
+        path: The folder; made when the first file is written.
+
+    Attributes:
+        begun: This process has begun to train: what is in the folder is kept.
+        summary: What was asked for and what came of it.
+        metrics: The log points, one per row.
+        history: The plans that the run has followed, the first first.
+        log: Traces of what failed.
+        last_checkpoint: The newest weights and everything needed to go on from them.
+        previous_checkpoint: The one before the newest, for when that is damaged.
+        best_checkpoint: The weights with the best monitored metric.
+        best_as_of_last_checkpoint: The best weights as of the newest checkpoint, where there are better ones by now.
+        schedule_table: The previewed rate of every update.
+        schedule_picture: The previewed curve.
+        per_class: What was measured for each class.
+        confusion_table: How often which class was taken for which.
+        confusion_picture: The same, drawn.
+        predictions: What a model says of each sample.
+    """
+
+    PROFILE = "profile"
+    """What Lightning puts between the stage and the ending in the names of the profiles: fit-profile.txt."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.begun = False
+        self._former_history: bytes | None = None
+        self._request: Path | None = None
+        self.move_to(path)
+
+    def move_to(self, path: str | Path) -> None:
+        """Let the names be those of another folder."""
+        self.path = path = Path(path)
+        self.summary = path / "summary.json"
+        self.metrics = path / "metrics.csv"
+        self.history = path / "plan.json"
+        self.log = path / "lrtrain.log"
+        self.checkpoints = path / "checkpoints"
+        self.last_checkpoint = self.checkpoints / "last.ckpt"
+        self.previous_checkpoint = self.checkpoints / "previous.ckpt"
+        self.best_checkpoint = self.checkpoints / "best.ckpt"
+        self.best_as_of_last_checkpoint = self.checkpoints / "best_of_last.ckpt"
+        self.schedule_table = path / "schedule.csv"
+        self.schedule_picture = path / "schedule.png"
+        self.per_class = path / "per_class.csv"
+        self.confusion_table = path / "confusion.csv"
+        self.confusion_picture = path / "confusion.png"
+        self.predictions = path / "predictions.csv"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a run to go on with."""
+        return self.last_checkpoint.is_file() or self.previous_checkpoint.is_file()
+
+    @property
+    def events(self) -> list[Path]:
+        """TensorBoard's files."""
+        return sorted(self.path.glob("events.out.tfevents.*"))
+
+    def check_unused(self) -> None:
+        """Refuse to begin a run where there is one to go on with; raises RequestError."""
+        if self.has_checkpoint:
+            raise RequestError(
+                f"{self.path} already contains a run: go on with it by resume=FOLDER, or give another hydra.run.dir"
+            )
+
+    def clear(self) -> None:
+        """Remove what a run has left that came to no checkpoint, before another begins here."""
+        for path in (self.metrics, self.summary, self.best_checkpoint, *self.events):
+            if path.is_file():
+                path.unlink()
+
+    def write_request(self, files: Mapping[str, str]) -> None:
+        """Keep what was asked for, by name of file: in `.hydra`, or of a run that goes on in a folder below it."""
+        place = self.path / ".hydra"
+        if self.history.exists():
+            self._former_history = self.history.read_bytes()
+            numbers = [path.name.removeprefix("resumed_") for path in place.glob("resumed_*")]
+            place /= f"resumed_{max((int(number) for number in numbers if number.isdecimal()), default=0) + 1}"
+        self._request = place
+        for name, text in files.items():
+            write_text(place / name, text)
+
+    def withdraw(self) -> None:
+        """Undo what was written of a run that did not begin to train; what others put there stays."""
+        if self.begun or self._request is None:
+            return
+        shutil.rmtree(self._request, ignore_errors=True)
+        with suppress(OSError):
+            if self._former_history is not None:
+                write_bytes(self.history, self._former_history)
+                return
+            for path in (self.history, *self.events):
+                path.unlink(missing_ok=True)

@@ -1,0 +1,35 @@
+"""The log of a run: what went wrong in it, with the traces."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class RunLog(logging.FileHandler):
+    """Makes its file with the first line; where that cannot be made or written, the run goes on without."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append a line."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+
+@contextmanager
+def logging_to(file: Path) -> Iterator[None]:
+    """Log to a file in here; where it cannot be written, go on without a word about that."""
+    handler = RunLog(file, delay=True)
+    handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s"))
+    root = logging.getLogger()
+    raises, logging.raiseExceptions = logging.raiseExceptions, False
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+        logging.raiseExceptions = raises

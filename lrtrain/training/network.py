@@ -1,0 +1,101 @@
+"""The model of a run, and the module that trains it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import nn
+
+from lrtrain.datasets import Inputs
+from lrtrain.optimizers import optimizer, split_groups
+from lrtrain.plan.plan import Plan
+from lrtrain.scheduler import Scheduler
+from lrtrain.settings import Settings
+from lrtrain.training.configure_optimizers import Scheduled
+from lrtrain.training.custom import lightning_module
+from lrtrain.training.groups import parameter_groups
+from lrtrain.training.module import Classifier
+from lrtrain.training.threads import use_threads
+
+TRUE_TYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
+"""The precisions whose weights are not of torch's own type, with theirs."""
+
+FUSES = ("32-true", "64-true", "bf16-mixed")
+"""The precisions in which updating all weights by one kernel is only faster.
+
+With 16-mixed it scales gradients back too late to clip or to measure them; on weights of 16 bits, torch 2.13's kernels
+for the CPU are wrong.
+"""
+
+
+def build_module(settings: Settings, plan: Plan, inputs: Inputs | None, classes: int | None) -> Scheduled:
+    """The LightningModule with its model, optimizer and scheduler.
+
+    Raises:
+        ValueError: It cannot take such inputs, or the optimizer such groups.
+    """
+    model, chosen = build_network(settings, inputs, classes), settings.optimizer
+    if settings.trainer.precision not in FUSES and chosen.parameters.get("fused", False) is None:
+        chosen = optimizer(chosen.name, **{**chosen.parameters, "fused": False})
+    groups = parameter_groups(
+        model,
+        plan.lr,
+        {pattern: group.lr_mult for pattern, group in plan.groups.items()},
+        no_decay=settings.no_decay,
+        layer_decay=settings.layer_decay,
+    )
+    groups = split_groups(chosen, model, groups, plan.lr)
+    curves = {
+        group["name"]: plan.groups[group["pattern"]].schedule if group["pattern"] else plan.schedule
+        for group in groups
+    }
+    kind: Callable[..., Scheduled] = lightning_module
+    if settings.is_built_in:
+        assert classes is not None, "the settings were checked for it"
+        kind = partial(Classifier, classes=classes)
+    return kind(
+        model,
+        make_optimizer=lambda: chosen.make(groups, plan.lr),
+        make_scheduler=lambda optimizer: Scheduler(
+            optimizer,
+            curves if plan.groups else plan.schedule,
+            total_steps=plan.horizon.total_steps,
+            steps_per_epoch=plan.horizon.steps_per_epoch,
+            feedback=plan.feedback,
+            min_factor=settings.least_share,
+            hyperparameters=plan.hyperparameters,
+        ),
+        monitor=settings.monitor,
+    )
+
+
+def build_network(settings: Settings, inputs: Inputs | None, classes: int | None) -> nn.Module:
+    """The model, with weights drawn at random, and as many CPU threads as suit it.
+
+    Raises:
+        ValueError: It cannot take such inputs, or there is no compiler.
+    """
+    made: nn.Module = settings.model.make(inputs, classes)
+    use_threads(settings.threads, made, inputs if settings.is_built_in else None, settings.batch_size)
+    if settings.trainer.precision in TRUE_TYPES:
+        # Lightning does so only when training begins: by then, a checkpoint's weights would have lost digits.
+        made.to(TRUE_TYPES[settings.trainer.precision])
+    if settings.channels_last:
+        if inputs is None or len(inputs.shape) != 3:
+            raise ValueError(f"channels_last=true is for pictures; {settings.dataset.name} has none")
+        made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if settings.compile:
+        _check_compiler()
+        # So the names in a checkpoint stay as they are; made.compile() does nothing for an nn.Sequential.
+        made.forward = torch.compile(made.forward)
+    return made
+
+
+def _check_compiler() -> None:
+    names = filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++", "cl"))
+    if not any(map(shutil.which, names)):
+        raise ValueError("compile=true needs a C++ compiler such as g++ on the PATH; install one, or leave it out")

@@ -1,0 +1,95 @@
+"""All private names of Lightning and torch that lrtrain uses.
+
+tests/test_private.py says for which versions they hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any, TypeAlias
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from torch import Tensor
+
+Fetcher: TypeAlias = _DataFetcher
+"""What hands the batches of an epoch to Lightning's loop."""
+
+
+class TrainingLoop(_TrainingEpochLoop):
+    """Lightning's loop over the batches of an epoch; `trainer.fit_loop.epoch_loop` may be replaced by a subclass."""
+
+    def count_update(self) -> None:
+        """Count the batch just taken for the step of what is logged, if it completed an update."""
+        self._batches_that_stepped += not self._should_accumulate()
+
+
+def fetches_plainly(fetcher: Fetcher) -> bool:
+    """Whether batches come one by one from loaders of known length."""
+    return type(fetcher) is _PrefetchDataFetcher and fetcher.length is not None
+
+
+def count_batches(trainer: pl.Trainer) -> int:
+    """The training batches that were begun in this epoch."""
+    return trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+
+@contextmanager
+def mark_unfinished(trainer: pl.Trainer) -> Iterator[None]:
+    """Let a checkpoint that is saved in here continue the epoch, if the run stopped in the middle of it.
+
+    At an epoch's end Lightning counts it as done, however many of its batches are left.
+    """
+    progress: Any = trainer.fit_loop.epoch_progress
+    counted = progress.current.processed == progress.current.ready
+    stopped = counted and trainer.should_stop and count_batches(trainer) < trainer.num_training_batches
+    for counts in (progress.total, progress.current):
+        counts.processed -= stopped
+    try:
+        yield
+    finally:
+        for counts in (progress.total, progress.current):
+            counts.processed += stopped
+
+
+def cluster_of(trainer: pl.Trainer) -> ClusterEnvironment:
+    """What started the processes of a trainer; on one device, its strategy does not know."""
+    known: ClusterEnvironment | None = getattr(trainer.strategy, "cluster_environment", None)
+    return known or (TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment())
+
+
+def leave_signals_alone(trainer: pl.Trainer) -> None:
+    """Keep a trainer from handling signals; call it in a callback's `setup`."""
+    connector: Any = trainer._signal_connector
+    connector.register_signal_handlers = lambda: None
+
+
+def names_in_sanity_check(trainer: pl.Trainer) -> list[str]:
+    """The metrics that the sanity check has logged.
+
+    Lightning drops values of one of several loaders there, such as ``val_loss/dataloader_idx_0``, but not their names.
+    """
+    results = trainer._results
+    assert results is not None, "its loop has run"
+    of_loaders = (results._forked_name(metric, False) for metric in results.values() if metric.meta.on_epoch)
+    return list(dict.fromkeys([*trainer.callback_metrics, *chain.from_iterable(of_loaders)]))
+
+
+def flag_non_finite(tensors: list[Tensor], found: Tensor, one: Tensor) -> None:
+    """Set `found` to 1 if a number in the tensors is not finite.
+
+    This is how a `GradScaler` finds overflows, scaling by 1: one call for all tensors of a device and type.
+
+    Args:
+        tensors: Not changed, as they are multiplied by `one`.
+        found: Of shape (1,) on their device.
+        one: The number 1, likewise.
+    """
+    torch._amp_foreach_non_finite_check_and_unscale_(tensors, found, one)

@@ -1,0 +1,398 @@
+"""A training that can be held: built, fitted, paused, tested, and summed up."""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line
+from lrtrain.plan.changes import check_devices, go_on
+from lrtrain.plan.curve import plan_run, warn_of
+from lrtrain.plan.history import Segment, as_of, read_history, write_history
+from lrtrain.plan.length import steps_per_epoch
+from lrtrain.plan.plan import Plan
+from lrtrain.plan.start import Start
+from lrtrain.process import ranks, signals
+from lrtrain.run_folder.folder import RunFolder
+from lrtrain.run_folder.summary import Summary
+from lrtrain.schedules import Span, SpanLike, updates
+from lrtrain.settings import Settings
+from lrtrain.training.averaging import build_averaging
+from lrtrain.training.checkpoints import Cadence, Checkpoint, LastAndBest, PausedRunError, sound_checkpoint
+from lrtrain.training.configure_optimizers import Scheduled, scheduler_of
+from lrtrain.training.data import Data, build_data, check_measuring, describe_data
+from lrtrain.training.early_stop import EarlyStop
+from lrtrain.training.end_of_run import EndOfRun
+from lrtrain.training.faults import explained
+from lrtrain.training.guard import DivergenceGuard, Rescale
+from lrtrain.training.interruption import Interruption
+from lrtrain.training.loggers import EventFile, drop_events_from
+from lrtrain.training.network import build_module
+from lrtrain.training.progress_bar import RunBar
+from lrtrain.training.ranks import RandomNumbers, SharedFolder
+from lrtrain.training.record import TEST, Record
+from lrtrain.training.trainer import build_trainer, check_fused, count_devices, set_length, starts_processes
+from lrtrain.training.validation_feedback import ValidationFeedback
+
+Say = Callable[[str], Any]
+
+OF_CONTENT = ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError
+"""What building something runs into where the settings or a checkpoint hold what they should not."""
+
+VERSIONS = ("lrtrain", "torch", "lightning", "hydra-core")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a call of `Session.fit` ended.
+
+    Attributes:
+        status: As in a summary, or ``paused``.
+        by: What ended it: ``end``, ``early_stop``, a signal's name, ...
+        error: What went wrong.
+    """
+
+    status: str
+    by: str | None = None
+    error: BaseException | None = None
+
+
+class Session:
+    """One run, from its first object to its summary.
+
+    It is made by `open`, which writes nothing; what `fit` leaves in the folder is complete whenever it returns.
+
+    Attributes:
+        settings: Of the run.
+        folder: Where it keeps what it leaves behind.
+        plan: What the learning rate will do.
+        data: On what it is trained.
+        module: What is trained.
+        trainer: By what.
+    """
+
+    def __init__(self, settings: Settings, folder: RunFolder, asked: Mapping[str, str], say: Say) -> None:
+        self.settings, self.folder, self.say = settings, folder, say
+        self._asked = asked
+        self._began, self._started = time.perf_counter(), datetime.now(UTC)
+        self._paused = False
+
+    @classmethod
+    def open(
+        cls,
+        settings: Settings,
+        folder: RunFolder,
+        start: Start | None = None,
+        *,
+        scale: float | None = None,
+        asked: Mapping[str, str] | None = None,
+        say: Say = print,
+    ) -> Session:
+        """Build all that a run is made of; writes nothing.
+
+        Args:
+            settings: Of the run.
+            folder: Its own.
+            start: Where it starts from; None at the first update.
+            scale: What the rates are multiplied by from here on, after a rollback.
+            asked: The words of the command that asked for it, by name of the file that keeps them.
+            say: Tells a person a line.
+
+        Raises:
+            RequestError: Something cannot be built from the settings, the hardware is not there, or the checkpoint is
+                not one of such a run.
+        """
+        session = cls(settings, folder, asked or {}, say)
+        session._build(start or Start.fresh(), scale)
+        return session
+
+    def _build(self, start: Start, scale: float | None = None) -> None:
+        settings, self._start = self.settings, start
+        pl.seed_everything(settings.seed, verbose=False)
+        try:
+            self._checkpoint = sound_checkpoint(start.folder) if start.folder else None
+            self._bar = RunBar(settings.log_every, settings.trainer.enable_progress_bar, self.say)
+            self.record = Record(self.folder, settings.log_every)
+            self.checkpoints = LastAndBest(self.folder, settings.metric, Cadence())
+            callbacks = self._callbacks(scale)
+            self.trainer = build_trainer(settings, self.folder, callbacks)
+            check_fused(settings, self.trainer)
+            devices = count_devices(self.trainer)
+            self._segments = self._follow(steps_per_epoch(settings, devices))
+            self.plan = plan_run(self._segments)
+            set_length(self.trainer, self.plan.horizon.epochs)
+            assert isinstance(settings.checkpoint_every, Span)
+            goes_back = settings.guard.on_nonfinite == "rollback"
+            self.checkpoints.cadence = Cadence.of(settings.checkpoint_every, self.plan.horizon, needed=goes_back)
+            for early_stop in (callback for callback in callbacks if isinstance(callback, EarlyStop)):
+                early_stop.anew = self._checkpoint is not None and self._segments[-1].step == self._checkpoint.step
+            self.data = build_data(settings)
+            check_measuring(settings, self.data, devices)
+            self._described = describe_data(settings, self.data)
+            self.module = build_module(settings, self.plan, *self._described)
+            self.module.make_scheduler(self.module.make_optimizer())
+            if self._checkpoint:
+                _load(self._checkpoint, self.module, callbacks if start.resumes else [])
+                if start.resumes:
+                    check_devices(settings, len(self._checkpoint.content["random"]), devices)
+        except (OSError, MemoryError) as error:
+            raise RequestError(str(error) or "out of memory") from error
+        except (*OF_CONTENT, MisconfigurationException) as error:
+            raise RequestError(first_line(error)) from error
+
+    def _callbacks(self, scale: float | None) -> list[pl.Callback]:
+        settings, metric = self.settings, self.settings.metric
+        found = [SharedFolder(self.folder), *build_averaging(settings.optimizer, settings.ema), EndOfRun()]
+        found += [DivergenceGuard(metric.name), ValidationFeedback(metric.name), self.record]
+        if settings.early_stop:
+            found.append(EarlyStop(metric.name, metric.mode, settings.early_stop))
+        found += [self._bar, RandomNumbers(), Interruption(), self.checkpoints]
+        return found if scale is None else [*found, Rescale(scale)]  # after the feedback, which may begin anew
+
+    def _follow(self, length: int) -> list[Segment]:
+        """The plans that the run has been given with the present one."""
+        if not (self._start.resumes and self._start.folder and self._checkpoint):
+            return [Segment(self.settings, length)]
+        step = self._checkpoint.step
+        before = as_of(read_history(self._start.folder.history), step)
+        return go_on(before, self.settings, self._start.policy, step, length)
+
+    def announce(self) -> list[str]:
+        """What is said at the start: from where, what the rate will do, and what is odd about it."""
+        settings, lines = self.settings, []
+        if self._checkpoint:
+            verb = "going on" if self._start.resumes else "beginning"
+            lines.append(f"{verb} from {self._checkpoint.path}, update {self._checkpoint.step:,}")
+        if isinstance(self.data, Data):
+            lines += [f"{settings.dataset.name}: {self.data.splits.sentence()}", *self.data.splits.remarks]
+        if not settings.is_built_in:
+            ours = f"optimizer={settings.optimizer.name} and scheduler={settings.scheduler}"
+            lines.append(f"{ours} replace configure_optimizers of {settings.model.parameters['function']}")
+        return [*lines, self.plan.sentence(), *(f"warning: {line}" for line in warn_of(settings, self.plan))]
+
+    def fit(self, until: SpanLike | None = None) -> Ended:
+        """Train to the end, or until a position in the run: then at the first update that it can go on from exactly.
+
+        A run that has paused goes on by another call, as if it had not stopped; its curve is the same in any case.
+
+        Raises:
+            RequestError: Lightning finds a setting wrong, or the folder cannot be written; nothing is left behind.
+        """
+        if self._paused:
+            self._build(Start.resume(self.folder))
+        self.checkpoints.until = None if until is None else updates(until, self.plan.horizon.at(0))
+        self._paused = False
+        self._begin()
+        try:
+            with self._others():
+                path = str(self._checkpoint.path) if self._checkpoint and self._start.resumes else None
+                self.trainer.fit(self.module, self.data, ckpt_path=path, weights_only=True)
+            return self._done()
+        except PausedRunError:
+            self._paused = True
+            return Ended("paused")
+        except RequestError:
+            self.folder.withdraw()
+            raise
+        except BaseException as error:
+            return self.explain(error)
+
+    def _others(self) -> AbstractContextManager[None]:
+        """What is around the training where other processes of it have to be started."""
+        if not starts_processes(self.trainer):
+            return nullcontext()
+        source = self._start.folder
+        return ranks.starting(self.folder.path, source and source.path, self._start.resumes)
+
+    def _begin(self) -> None:
+        """Write what was asked for, once all is known to fit."""
+        if not self.trainer.is_global_zero or self.folder.begun:
+            return
+        try:
+            if self._asked:
+                self.folder.write_request(self._asked)
+            write_history(self.folder.history, self._segments)
+            if self._checkpoint and self._start.resumes:
+                drop_events_from(self.folder, self._checkpoint.step)
+            else:
+                self.folder.clear()
+        except OSError as error:
+            self.folder.withdraw()
+            raise RequestError(f"cannot write to {self.folder.path} ({error.strerror}); nothing was begun") from error
+
+    def _done(self) -> Ended:
+        """Refuse to call a run finished that has not measured anything; say what ended it.
+
+        Raises:
+            RequestError: Nothing was left to do that would have measured anything.
+            RuntimeError: Something is wrong.
+        """
+        done, planned = scheduler_of(self.trainer).last_epoch, self.plan.horizon.total_steps
+        if not self.checkpoints.best:
+            if self._start.resumes and self._checkpoint and self._checkpoint.step == done:
+                raise RequestError(
+                    f"no update is left, so that no best weights by {self.settings.monitor} will be found: give more "
+                    "epochs, or start over without resume"
+                )
+            raise RuntimeError("the run ended before its first validation: nothing was measured")
+        if done >= planned:
+            return Ended("finished", "end")
+        stops = [callback for callback in self.trainer.callbacks if isinstance(callback, EarlyStop)]  # type: ignore[attr-defined]
+        if any(stop.wait_count >= stop.patience for stop in stops):
+            return Ended("finished", "early_stop")
+        if not self.trainer.should_stop:
+            raise RuntimeError(f"the run ended after {done:,} of its {planned:,} updates, and nothing had stopped it")
+        return Ended("stopped", "max_time" if "max_time" in self.settings.trainer.others else "trainer")
+
+    def explain(self, error: BaseException) -> Ended:
+        """How the run has ended by an error.
+
+        Raises:
+            RequestError: It had not begun, and Lightning or a checkpoint's content was the reason.
+        """
+        reason = explained(error, self.folder, self.trainer.world_size)
+        if not self.folder.begun:
+            if isinstance(reason, InterruptedRunError):
+                self.folder.withdraw()
+                raise reason
+            if reason is error:
+                self._refuse(error)
+        if reason is not error:
+            reason.__cause__ = error
+        if isinstance(reason, InterruptedRunError):
+            return Ended("interrupted", signals.name_of(reason.signum), reason)
+        return Ended("diverged" if isinstance(reason, DivergedError) else "failed", "error", reason)
+
+    def _refuse(self, error: BaseException) -> None:
+        """Raise RequestError for what Lightning finds wrong before it trains: a setting, or what a checkpoint holds."""
+        said = None
+        if isinstance(error, MisconfigurationException):
+            said = first_line(error)
+        elif self._checkpoint and self._start.resumes and isinstance(error, OF_CONTENT):
+            what = f"{type(error).__name__}: {first_line(error)}"
+            said = f"{self._checkpoint.path} is not a valid lrtrain checkpoint ({what}): start over"
+        if said:
+            self.folder.withdraw()
+            raise RequestError(said) from error
+
+    def test(self, checkpoint: Path) -> dict[str, float]:
+        """Test the weights of a checkpoint of this run; what a user's module or data has no test for is left out."""
+        if not is_overridden("test_step", self.module) or not is_overridden("test_dataloader", self.data):
+            return {}
+        self.trainer.test(self._restored(checkpoint), self.data, verbose=False)
+        return {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+
+    def _restored(self, checkpoint: Path) -> Scheduled:
+        """The module with a checkpoint's weights.
+
+        Not by Lightning's ckpt_path, which would set the callbacks back to when the weights were saved.
+        """
+        whole = isinstance(self.trainer.strategy, FSDPStrategy)  # it leaves a module in shards, not to be used again
+        module = build_module(self.settings, self.plan, *self._described) if whole else self.module
+        if whole or self.trainer.is_global_zero:  # the others are given the weights of the first rank
+            content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            module.load_state_dict(content["state_dict"])
+        return module
+
+    def conclude(self, ended: Ended) -> Summary:
+        """Test the final and the best weights of a run that has come to its end, and write the summary."""
+        final, best = dict(self.record.last_metrics), dict(self.checkpoints.best)
+        try:
+            if ended.status in ("finished", "stopped"):
+                final |= self.test(self.folder.last_checkpoint)
+                best |= self.test(self.folder.best_checkpoint)
+                signals.defer()  # only the writing down is left
+                if self.trainer.is_global_zero:
+                    self._log_result(final, best)
+                return self._write(self.summarise(ended, final, best))
+        except BaseException as error:
+            ended = self.explain(error)
+        try:
+            return self._write(self.summarise(ended, final, best))
+        except OSError:  # what went wrong before is to be said
+            return self.summarise(ended, final, best)
+        except RuntimeError as late:  # torch says that a worker was lost in whatever goes on when it hears of it
+            return self._write(self.summarise(self.explain(late), final, best))
+
+    def _log_result(self, final: Mapping[str, float], best: Mapping[str, float]) -> None:
+        self.record.add_test(self.trainer, {name: final[name] for name in TEST if name in final})
+        if isinstance(self.trainer.logger, EventFile):
+            shown = dict.fromkeys((self.settings.monitor, "val_loss", "val_acc", "test_acc"))
+            metrics = {f"best/{name}": best[name] for name in shown if name in best}
+            step = scheduler_of(self.trainer).last_epoch - 1
+            self.trainer.logger.log_result(self.settings.plain(), metrics, step)
+
+    def summarise(
+        self, ended: Ended, final: Mapping[str, float] | None = None, best: Mapping[str, float] | None = None
+    ) -> Summary:
+        """What has come of the run so far."""
+        configs = self.trainer.lr_scheduler_configs  # none yet where the run failed before it began
+        scheduler = scheduler_of(self.trainer) if configs else None
+        steps = scheduler.last_epoch if scheduler else 0
+        last = scheduler.used_lrs[0] if scheduler and scheduler.used_lrs else self.record.last_rate
+        horizon, now, files = self.plan.horizon, datetime.now(UTC), self.folder
+        kept = (files.last_checkpoint, files.best_checkpoint)
+        findings = warn_of(self.settings, self.plan)
+        if ended.status == "stopped":
+            findings.append(f"the schedule is unfinished: {ended.by} ended the run at update {steps:,} of {horizon.total_steps:,}")
+        return Summary(
+            status=ended.status,
+            ended_by=ended.by,
+            error=str(ended.error) or type(ended.error).__name__ if ended.error else None,
+            strategy=self.plan.strategy,
+            schedule=self.plan.sentence(),
+            seed=self.settings.seed,
+            steps=steps,
+            epochs=horizon.epochs if steps == horizon.total_steps else math.floor(steps / horizon.steps_per_epoch),
+            wall_s=round(time.perf_counter() - self._began, 3),
+            started=self._started.isoformat(timespec="seconds"),
+            ended=now.isoformat(timespec="seconds"),
+            host=socket.gethostname(),
+            parameters=sum(parameter.numel() for parameter in self.module.parameters()),
+            lr={"first": self.record.first_rate, "last": last},
+            monitor=self.settings.monitor,
+            best=dict(self.checkpoints.best if best is None else best),
+            final=dict(self.record.last_metrics if final is None else final),
+            checkpoints={file.stem: str(file.relative_to(files.path)) for file in kept if file.exists()},
+            versions={name: version(name) for name in VERSIONS},
+            data=self.data.splits.describe() if isinstance(self.data, Data) else {},
+            findings=tuple(findings),
+            config=self.settings.plain(),
+            exception=ended.error,
+        )
+
+    def _write(self, summary: Summary) -> Summary:
+        """Write it, where anything of the run is there."""
+        files = self.folder
+        begun = files.last_checkpoint.exists() or files.metrics.exists() or summary.status != "interrupted"
+        if self.trainer.is_global_zero and begun:
+            summary.write(files.summary)
+        return summary
+
+
+def _load(checkpoint: Checkpoint, module: Scheduled, callbacks: list[pl.Callback]) -> None:
+    """Load a checkpoint's weights and callbacks; Lightning loads all the rest, once it is known that these fit."""
+    module.load_state_dict(checkpoint.content["state_dict"])
+    try:
+        for callback in callbacks:
+            if callback.state_key in checkpoint.content["callbacks"]:
+                callback.load_state_dict(checkpoint.content["callbacks"][callback.state_key])
+    except KeyError as error:
+        raise RequestError(
+            f"{checkpoint.path} has no {error}, as another version of lrtrain wrote it: go on with that version, or "
+            "start over with resume_plan=weights_only"
+        ) from error

@@ -1,0 +1,74 @@
+"""The callback that gives validations to a schedule's feedback."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+
+from lrtrain.errors import RequestError
+from lrtrain.training.configure_optimizers import scheduler_of
+from lrtrain.training.private import names_in_sanity_check
+from lrtrain.training.progress_bar import tell
+
+
+class ValidationFeedback(pl.Callback):
+    """Gives every validation's metric to the feedback rule: one decision each, before any checkpoint of it is written.
+
+    Lightning averages a metric that is logged with ``sync_dist=True`` over the ranks, so all of them decide alike.
+
+    The feedback of a resumed run restarts if its metric, or whether less of it is better, is not what it was.
+
+    Args:
+        monitor: The metric that the feedback observes; the validation must log it.
+    """
+
+    def __init__(self, monitor: str = "val_loss") -> None:
+        self.monitor = monitor
+        self._logged: list[str] = []
+        self._mode: Any = None
+        self._saved: tuple[str, Any] | None = None
+
+    def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse, before the first update, a metric that the validation does not log."""
+        self._logged = sorted(names_in_sanity_check(trainer))
+        self._refuse_unless_in(self._logged)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget what was observed of another metric."""
+        scheduler = scheduler_of(trainer)
+        if scheduler.feedback is not None:
+            self._mode = scheduler.feedback.parameters.get("mode")
+            if self._saved not in (None, (self.monitor, self._mode)):
+                scheduler.forget()
+        self._saved = None
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Observe the metric, and print a change of the rate."""
+        scheduler = scheduler_of(trainer)
+        if trainer.sanity_checking or scheduler.feedback is None:
+            return
+        self._refuse_unless_in(sorted(trainer.callback_metrics))
+        metric = float(trainer.callback_metrics[self.monitor])
+        before = scheduler.get_last_lr()[0]
+        if scheduler.observe(metric) != 1:
+            tell(
+                trainer,
+                f"epoch {trainer.current_epoch + 1}, update {scheduler.last_epoch}: learning rate {before:.4g} -> "
+                f"{scheduler.get_last_lr()[0]:.4g} ({scheduler.feedback.name}, {self.monitor} {metric:.4g})",
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The observed metric, and all that are logged."""
+        return {"monitor": self.monitor, "mode": self._mode, "logged": self._logged}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Learn what a saved run observed; raises RequestError if it did not log the present metric."""
+        self._saved, self._logged = (state_dict["monitor"], state_dict["mode"]), state_dict["logged"]
+        if self._logged:
+            self._refuse_unless_in(self._logged)
+
+    def _refuse_unless_in(self, logged: list[str]) -> None:
+        if self.monitor not in logged:
+            known = ", ".join(logged) or "none"
+            raise RequestError(f"monitor={self.monitor} is not logged by the validation; there are {known}")

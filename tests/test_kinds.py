@@ -1,0 +1,157 @@
+"""What models, datasets and optimizers declare: each setting once, with a default, a rule and a meaning."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from lrtrain import datasets, models, optimizers
+from lrtrain.configs import config_dir
+from lrtrain.errors import RequestError
+from lrtrain.parameters.rules import Table
+from lrtrain.parameters.signatures import defaults, effects, meanings, rules, signature
+
+FUNCTIONS: dict[str, Callable[[str], Callable[..., Any]]] = {
+    "model": models.function,
+    "dataset": datasets.function,
+    "optimizer": optimizers.function,
+}
+BINDS: dict[str, Callable[..., Any]] = {
+    "model": models.model,
+    "dataset": datasets.dataset,
+    "optimizer": optimizers.optimizer,
+}
+FILES = [path for group in FUNCTIONS for path in sorted((config_dir() / group).glob("*.yaml"))]
+GIVEN = {"model": ["inputs", "classes"], "dataset": [], "optimizer": ["groups", "lr"]}
+"""What a run has for a function of ours, before its settings."""
+
+MUST_BE_GIVEN = {("model", "custom"), ("model", "lightning"), ("dataset", "custom"), ("optimizer", "custom")}
+"""Whose `function` has to be given."""
+
+each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}={path.stem}")
+
+
+def configured(path: Path) -> dict[str, Any]:
+    """A configuration's own keys with their defaults."""
+    values = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(values, dict)
+    own = values.get(path.parent.name, values)
+    assert own.pop("name") == path.stem
+    return {str(key): tuple(value) if isinstance(value, list) else value for key, value in own.items()}
+
+
+def function(path: Path) -> Callable[..., Any]:
+    return FUNCTIONS[path.parent.name](path.stem)
+
+
+@each_file
+def test_configuration_and_signature_say_the_same(path: Path) -> None:
+    assert configured(path) == defaults(function(path))
+    assert list(configured(path)) == list(defaults(function(path)))
+
+
+@each_file
+def test_settings_are_by_name_only(path: Path) -> None:
+    parameters = signature(function(path)).parameters.values()
+    assert {parameter.kind for parameter in parameters} <= {inspect.Parameter.KEYWORD_ONLY}
+
+
+@each_file
+def test_every_setting_has_a_rule_and_a_meaning(path: Path) -> None:
+    names = defaults(function(path)).keys()
+    assert [name for name in names if rules(function(path))[name] is None] == []
+    assert [name for name in names if not meanings(function(path)).get(name)] == []
+
+
+@each_file
+def test_every_meaning_is_that_of_a_setting(path: Path) -> None:
+    extra = meanings(function(path)).keys() - defaults(function(path)).keys()
+    assert extra <= {*GIVEN[path.parent.name], "given"}
+
+
+@each_file
+def test_defaults_are_as_they_are_parsed(path: Path) -> None:
+    must_be_given = {"function"} if (path.parent.name, path.stem) in MUST_BE_GIVEN else set()
+    for name, default in defaults(function(path)).items():
+        rule = rules(function(path))[name]
+        if name in must_be_given:
+            with pytest.raises(ValueError, match="must be a place such as my_module:MyClass, got None"):
+                rule.parse(default)
+        else:
+            parsed = rule.parse(default)
+            assert parsed == default
+            assert rule.parse(parsed) == parsed
+
+
+@each_file
+def test_configuration_says_nothing_twice(path: Path) -> None:
+    """What a key means, its function says."""
+    assert [line for line in path.read_text().splitlines() if "#" in line.lstrip()[1:]] == []
+
+
+def test_what_changes_nothing() -> None:
+    found = {(path.parent.name, name) for path in FILES for name in effects(function(path))}
+    assert found == {("dataset", "data_dir"), ("dataset", "in_memory")}
+
+
+@pytest.mark.parametrize("group", FUNCTIONS)
+@pytest.mark.parametrize("name", ["", "../x", "os", "__init__", "layers", "building", "Callable", "function", None, 7])
+def test_unknown_names(group: str, name: Any) -> None:
+    with pytest.raises(RequestError, match=rf"^{group}\.name must be the name of an? {group}, got ") as refused:
+        FUNCTIONS[group](name)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
+    ("model", "custom", {}, "model.function must be a place such as my_module:MyClass, got None"),
+    ("model", "cnn", {"kernels": [0]}, "model.kernels must be a whole number >= 1, got 0"),
+    ("model", "cnn", {"channels": []}, "model.channels must have 1 entries or more, got []"),
+    ("model", "mlp", {"dropout": 1}, "model.dropout must be a number in [0, 1), got 1"),
+    ("model", "mlp", {"batch_norm": 1}, "model.batch_norm must be true or false, got 1"),
+    ("model", "linear", {"width": 3}, "model.width is not a setting; there are none"),
+    ("model", "timm", {"parameters": 3}, "model.parameters must be a table such as {name:value}, got 3"),
+    ("dataset", "custom", {"function": "no_such:Data"}, "which cannot be imported: there is no module no_such here"),
+    ("dataset", "custom", {"function": "math:pi", "classes": 1}, "dataset.classes must be a whole number >= 2, got 1"),
+    ("dataset", "csv", {"file": ""}, "dataset.file must be a name or a path, got ''"),
+    ("dataset", "csv", {"drop": "size"}, "dataset.drop must be a list, each a name or a path, got 'size'"),
+    ("dataset", "mnist", {"data_dir": None}, "dataset.data_dir must be a name or a path, got None"),
+    ("dataset", "text", {"stride": 0}, "dataset.stride must be a whole number >= 1, got 0"),
+    ("optimizer", "sgd", {"momentum": 1}, "optimizer.momentum must be a number in [0, 1), got 1"),
+    ("optimizer", "sgd", {"fused": "yes"}, "optimizer.fused must be true or false, got 'yes'"),
+    ("optimizer", "adam", {"betas": [0.9]}, "optimizer.betas must have 2 entries or more, got [0.9]"),
+    ("optimizer", "adamw", {"eps": [1, 2]}, "optimizer.eps must be a number > 0, got [1, 2]"),
+    ("optimizer", "adafactor", {"eps": [1, 2, "x"]}, "optimizer.eps must be a number > 0, got 'x'"),
+    ("optimizer", "muon", {"adamw": ["("]}, "optimizer.adamw must be a regular expression, got '('"),
+    ("optimizer", "prodigy", {"growth_rate": 0.5}, "optimizer.growth_rate must be a number >= 1 or inf, got 0.5"),
+]
+
+
+@pytest.mark.parametrize(("group", "name", "settings", "said"), REFUSED)
+def test_refusals(group: str, name: str, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        BINDS[group](name, **settings)
+    assert said in str(refused.value)
+
+
+def test_tables_are_kept_as_they_are() -> None:
+    assert Table().parse({"width": 64}) == {"width": 64}
+    assert models.model("timm", parameters={"a": [1]}).parameters["parameters"] == {"a": [1]}
+
+
+def test_settings_are_read_without_torch() -> None:
+    code = (
+        "import sys; from lrtrain import datasets, models, optimizers; from lrtrain.configs import config_dir\n"
+        "from lrtrain.parameters.signatures import rules\n"
+        "for module, group in ((models, 'model'), (datasets, 'dataset'), (optimizers, 'optimizer')):\n"
+        "    for path in (config_dir() / group).glob('*.yaml'): rules(module.function(path.stem))\n"
+        "print(*sorted({'torch', 'numpy', 'sklearn'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("\n", "")
