@@ -50,7 +50,7 @@ def train(words: Sequence[str] = (), /, *, folder: str | Path | None = None, qui
     if request.nothing_left:
         return read_summary(Path(request.job.folder) / "summary.json")
     job, say = request.job, (lambda _: None) if quiet else print
-    summary = run_in(job.settings, job.folder, start=job.start, asked=job.asked, say=say)
+    summary = run_in(job.settings, job.folder, start=job.start, asked=job.asked, locks=job.locks, say=say)
     if summary.ended_by == "SIGINT":
         raise KeyboardInterrupt(summary.error)
     return summary

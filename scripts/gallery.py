@@ -16,19 +16,23 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from hydra import compose, initialize_config_dir
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from lrtrain import planning
-from lrtrain.configs import config_dir, strategies
+from lrtrain.cli.compose import Composer
+from lrtrain.cli.request import read_request
+from lrtrain.configs import choices, config_dir
+from lrtrain.parameters.bound import plain
+from lrtrain.parameters.signatures import meanings, rules
+from lrtrain.plan.curve import plan_run
+from lrtrain.plan.history import Segment
+from lrtrain.plan.plan import Plan
 from lrtrain.report.curves import COLOURS, Curve, line, scale
-from lrtrain.request import plain_config
-from lrtrain.schedules import Feedback, Observed, Plan, Schedule, formula, registered
-from lrtrain.schedules.parameters import meanings, rules
+from lrtrain.schedules import Feedback, Observed, Schedule, formula, registered
+from lrtrain.settings import strategy_keys
 
 FOUNDING = (
     "constant",
@@ -58,7 +62,7 @@ can be combined with `warmup=`, `min_lr=`, `hold=`, `final_cooldown=` and `stret
 strategy itself, with `feedback=plateau`.
 
 Feedback strategies depend on what training does. Their pictures follow a made-up validation loss (orange, right axis),
-one value an epoch: {metric}.
+one value per epoch: {metric}.
 
 ![The nine founding strategies](pictures/strategies.png)
 
@@ -89,21 +93,22 @@ class Entry(NamedTuple):
 
 def entries() -> list[Entry]:
     """Every strategy, the founding ones first."""
-    names = [*FOUNDING, *(name for name in strategies() if name not in FOUNDING)]
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return [_entry(name) for name in names]
+    names = [*FOUNDING, *(name for name in choices("scheduler") if name not in FOUNDING)]
+    with Composer() as composer:
+        return [_entry(composer, name) for name in names]
 
 
-def _entry(name: str) -> Entry:
-    if None in strategies()[name].values() and name == "custom":
+def _entry(composer: Composer, name: str) -> Entry:
+    if inspect.Parameter.empty in strategy_keys(name).values():
         return Entry(name, None, None, ())
-    plan, warmed = _plan(name), _plan(name, f"warmup={WARMUP}")
+    plan, warmed = _plan(composer, name), _plan(composer, name, f"warmup={WARMUP}")
     return Entry(name, _curve(plan), _curve(warmed), METRIC if plan.feedback else ())
 
 
-def _plan(name: str, *overrides: str) -> Plan:
+def _plan(composer: Composer, name: str, *words: str) -> Plan:
     run = ["task=preview", f"steps_per_epoch={STEPS_PER_EPOCH}", f"epochs={EPOCHS}", "lr=0.1"]
-    return planning.plan(plain_config(compose("config", [f"scheduler={name}", *run, *overrides])))
+    asked = read_request(composer, [f"scheduler={name}", *run, *words])
+    return plan_run([Segment(asked.job.settings, STEPS_PER_EPOCH)])
 
 
 def _curve(plan: Plan) -> Curve:
@@ -124,7 +129,7 @@ def page(shown: Sequence[Entry]) -> str:
 
 
 def _section(entry: Entry) -> Iterator[str]:
-    name, keys = entry.name, strategies()[entry.name]
+    name, keys = entry.name, strategy_keys(entry.name)
     function = formula({**registered(Schedule), **registered(Feedback)}[name])
     yield f"## {name}\n"
     if entry.curve:
@@ -135,7 +140,8 @@ def _section(entry: Entry) -> Iterator[str]:
         yield "| key | default | meaning |\n|---|---|---|"
         for key, default in keys.items():
             about = "; ".join(filter(None, (said.get(key, "").rstrip("."), str(limits.get(key) or ""))))
-            yield f"| `{key}` | `{_shown(default)}` | {_markdown(about)} |"
+            shown = "must be given" if default is inspect.Parameter.empty else f"`{_shown(default)}`"
+            yield f"| `{key}` | {shown} | {_markdown(about)} |"
         yield ""
     example = "function=my_module:my_schedule" if name == "custom" else _example(keys)
     command = f"python -m lrtrain scheduler={name} {example}".rstrip()
@@ -156,6 +162,7 @@ def _markdown(text: str) -> str:
 
 
 def _shown(value: object) -> str:
+    value = plain(value)
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{_shown(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):

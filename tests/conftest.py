@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from lrtrain.configs import config_dir
-from lrtrain.request import plain_config
+from lrtrain.cli.compose import Composer
+from lrtrain.cli.request import Request, read_request
+from lrtrain.cli.words import prepare
 
 if TYPE_CHECKING:
     from lrtrain.datasets import Source, Splits
+    from lrtrain.settings import Settings
 
 
 class Result(NamedTuple):
@@ -49,10 +50,15 @@ class Run(NamedTuple):
         return {int(row["step"]): float(row[column]) for row in self.rows if row[column]}
 
 
-def composed(*overrides: str) -> dict[str, Any]:
-    """A configuration, as plain values."""
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return plain_config(compose("config", list(overrides)))
+def requested(*words: str) -> Request:
+    """What a command asks for."""
+    with Composer() as composer:
+        return read_request(composer, prepare(words))
+
+
+def settings_of(*words: str) -> Settings:
+    """The settings that a command asks for."""
+    return requested(*words).job.settings
 
 
 CommandLine = Callable[..., Result]
@@ -92,7 +98,7 @@ def python(*arguments: str, cwd: Path, interpreter: str = sys.executable) -> Res
 @pytest.fixture
 def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
     """Run `python -m lrtrain ...` in this process, in an empty folder."""
-    from lrtrain.command_line import main
+    from lrtrain.cli.main import main
 
     monkeypatch.chdir(tmp_path)
 

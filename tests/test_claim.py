@@ -229,16 +229,42 @@ def test_a_refused_claim_leaves_the_holder_alone(folder: Path) -> None:
     assert not folder.exists()
 
 
-def test_who_waits_for_an_abandoned_file_gets_a_new_one(folder: Path) -> None:
-    first = Claim.take(folder)
-    taken: list[Claim] = []
-    thread = threading.Thread(target=lambda: taken.append(Claim.take(folder, patience=60)))
-    thread.start()
-    first.abandon()
-    thread.join()
-    refuse(folder)  # two that hold two files of one name would both be let in
-    assert record(folder)["attempt"] == taken[0].attempt == 1
-    taken[0].ended()
+def before_locking(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Do something once, between the opening of the next lock file and its locking."""
+    flock, acts = fcntl.flock, [act]
+
+    def act_and_lock(file: Any, how: int) -> None:
+        if acts:
+            acts.pop()()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", act_and_lock)
+
+
+def test_who_locks_an_abandoned_file_takes_the_new_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before_locking(monkeypatch, Claim.take(folder).abandon)
+    with Claim.take(folder) as claim:
+        refuse(folder)  # two that hold two files of one name would both be let in
+        assert claim.attempt == record(folder)["attempt"] == 1
+
+
+def test_who_is_overtaken_does_not_remove_what_the_other_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before_locking(monkeypatch, lambda: Claim.take(folder).ended())
+    Claim.take(folder).abandon()
+    assert record(folder)["ended"]
+
+
+def test_a_folder_that_is_removed_meanwhile_is_made_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mkdir, lost = Path.mkdir, [folder]
+
+    def make_and_lose(path: Path, **options: Any) -> None:
+        mkdir(path, **options)
+        if lost:
+            lost.pop().rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", make_and_lose)
+    with Claim.take(folder):
+        assert is_live(folder)
 
 
 def test_a_link_is_refused_and_its_file_untouched(folder: Path, tmp_path: Path) -> None:
@@ -283,7 +309,7 @@ GARBAGE = {
     "time": (LINE % "9999-12-31T23:59:59-23:59").encode(),
     "number": (LINE % "2026-01-01").replace(" 1,", " 1e400,").encode(),
     "lines": (LINE % "2026-01-01").replace('"h"', r'"h\nh"').encode(),
-    "10 MB": b"\0" * 10_000_000,
+    "10 MB": b" " * 10_000_000,
 }
 
 
@@ -300,6 +326,14 @@ def test_garbage_is_no_record(folder: Path, content: bytes) -> None:
     with Claim.take(folder) as claim:
         assert claim.attempt == record(folder)["attempt"] == 1
     assert (folder / ".lock").stat().st_size < 4096
+
+
+def test_no_more_is_read_than_a_record_may_have(folder: Path) -> None:
+    folder.mkdir()
+    with (folder / ".lock").open("wb") as file:
+        file.truncate(2**42)  # takes no room on the disk, and finds none in memory
+    assert not is_live(folder)
+    Claim.take(folder).ended()
 
 
 def test_a_record_that_was_not_cut_is_read(folder: Path) -> None:
@@ -325,6 +359,20 @@ def test_readers_make_nothing_and_need_nothing(folder: Path) -> None:
     assert holder(folder) is None
     assert not began_without_end(folder)
     assert not list(folder.iterdir())
+
+
+def test_readers_are_no_holders(folder: Path) -> None:
+    die_holding(folder)
+    with (folder / ".lock").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert began_without_end(folder)
+
+
+def test_an_end_is_one_before_the_lock_is_given_back(folder: Path) -> None:
+    Claim.take(folder).ended()
+    with (folder / ".lock").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert not is_live(folder)
 
 
 def test_readers_are_in_nobodys_way(folder: Path) -> None:
@@ -410,10 +458,14 @@ def test_without_locks_it_takes_the_word_of_the_user(
     assert not is_live(folder)
 
 
-def test_a_claim_that_locks_nothing_is_seen_by_one_that_does(folder: Path) -> None:
+@pytest.mark.skipif(not module._boot(), reason="this machine does not tell its boots apart")
+def test_a_claim_that_locks_nothing_is_seen_by_one_that_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Claim.take(folder, off=True):
         assert is_live(folder)
         assert f"process {os.getpid()}" in refuse(folder)
+        with monkeypatch.context() as patch:  # unless the machine was started anew since
+            patch.setattr(module, "_boot", lambda: "another")
+            assert began_without_end(folder)
     Claim.take(folder).ended()
 
 

@@ -181,7 +181,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_run_folder(finished: Run) -> None:
     names = {path.name for path in finished.folder.iterdir() if "tfevents" not in path.name}
     contract = {".hydra", "checkpoints", "metrics.csv", "summary.json"}
-    assert contract <= names <= contract | {"plan.json", "lrtrain.log"}
+    assert contract <= names <= contract | {"plan.json", ".lock"}
     weights = {path.name for path in (finished.folder / "checkpoints").iterdir()}
     assert {"last.ckpt", "best.ckpt"} <= weights <= {"last.ckpt", "best.ckpt", "previous.ckpt"}
     assert (finished.folder / ".hydra" / "config.yaml").exists()
@@ -305,12 +305,13 @@ def test_summary_is_json_that_others_read(finished: Run) -> None:
         (("--experimental-rerun", "job.pickle"), "unpickles"),
         (("--resolve",), "--cfg"),
         (("hydra.mode=MULTIRUN", "seed=0,1"), "-m"),
-        (("-m", "lr=glob(*)", "epochs=1"), "no job"),
+        (("-m", "lr=glob(*)", "epochs=1"), "the sweep is empty"),
+        (("-m", "lr=interval(0,1)", "epochs=1"), "is for a search"),
+        (("-m", "seed=0,1", "hydra/launcher=joblib"), "run by lrtrain itself"),
         (("hydra.run.dir=${nope}", "epochs=1"), "nope"),
-        (("hydra.callbacks=${now:%Y}", "epochs=1"), "Hydra cannot take its own settings so"),
-        (("hydra.verbose=0.5", "epochs=1"), "Hydra cannot take its own settings so"),
-        (("epochs=1e2",), "epochs must be a whole number >= 1, got 100.0: write 100"),
-        (("hydra.job.name=${oc.decode:1}", "epochs=1"), "oc.decode"),
+        (("hydra.callbacks=${now:%Y}", "epochs=1"), "hydra.callbacks has no effect here"),
+        (("batch_size=1e2",), "batch_size must be a whole number >= 1, got 100.0: write 100"),
+        (("hydra.run.dir=${oc.decode:1}", "epochs=1"), "oc.decode"),
     ],
 )
 def test_flags_and_settings_of_hydra(

@@ -16,20 +16,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, CommandLine, Result, Run, Train, read_csv
+from conftest import SMALL, CommandLine, Result, Run, Train, read_csv, requested, settings_of
 from lightning.pytorch import Trainer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 from torch import nn
 
-from lrtrain.configs import config_dir, tasks
+from lrtrain.configs import choices
 from lrtrain.datasets import Inputs, Splits, digits, fashion_mnist
 from lrtrain.datasets.sources import InMemory
 from lrtrain.models import linear, mlp
+from lrtrain.parameters.signatures import defaults
+from lrtrain.plan.history import Segment, write_history
 from lrtrain.report import confusion
 from lrtrain.report.confusion import confusion_picture, confusions
-from lrtrain.resume import overrides_of
+from lrtrain.tasks import function
 from lrtrain.training.evaluation import Evaluation
 
 REFUSED = 2
@@ -161,16 +163,16 @@ def test_all_samples_whatever_the_run_was_tested_on(
 def test_what_is_taken_over_from_a_run(tmp_path: Path) -> None:
     """The model, the data and the precision; neither the hardware nor what only training needs."""
     kept = ["dataset=digits", "model=mlp", "model.hidden=[8]", "batch_size=16", "trainer.precision=bf16-mixed"]
-    left = ["trainer=ddp", "trainer.devices=64", "+trainer.num_nodes=2", "trainer.strategy=ddp", "optimizer.lr=1"]
+    left = ["trainer=ddp", "trainer.devices=64", "+trainer.num_nodes=2", "trainer.strategy=ddp", "optimizer.eps=0.1"]
     left += ["task=train", "scheduler=step", "gamma=0.5", "lr=1", "groups={.*:2}", "optimizer=adam", "logger=none"]
-    path = tmp_path / ".hydra" / "overrides.yaml"
-    path.parent.mkdir()
-    path.write_text("".join(f"- {word}\n" for word in [*left, *kept]))
-    now = ["task=evaluate", "trainer=cpu"]
+    write_history(tmp_path / "plan.json", [Segment(settings_of(*left, *kept), 10)])
     checkpoint = tmp_path / "checkpoints" / "best.ckpt"
-    assert overrides_of(checkpoint, now) == [*kept, *now]
-    now.append("model=cnn")
-    assert overrides_of(checkpoint, now) == ["dataset=digits", "batch_size=16", "trainer.precision=bf16-mixed", *now]
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    now = ["task=evaluate", "trainer=cpu", f"checkpoint={checkpoint}"]
+    assert requested(*now).job.settings == settings_of("trainer=cpu", *kept)
+    only_data = ["dataset=digits", "batch_size=16", "trainer.precision=bf16-mixed"]
+    assert requested(*now, "model=cnn").job.settings == settings_of("trainer=cpu", "model=cnn", *only_data)
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
@@ -265,11 +267,12 @@ def test_the_schedule_is_not_needed(train: Train, evaluate: Task, poison: Path) 
 
 
 def test_code_of_the_model_must_be_said_again(train: Train, command_line: CommandLine, poison: Path) -> None:
-    path = train(*SMALL, "epochs=1").folder / ".hydra" / "overrides.yaml"
-    path.write_text(path.read_text() + "- +model.function=poison:half\n")
-    one_line(
-        command_line("task=evaluate", f"checkpoint={path.parents[1]}"), "model.function=poison:half", "say it again"
-    )
+    path = train(*SMALL, "epochs=1").folder / "plan.json"
+    plan = json.loads(path.read_text())
+    plan["segments"][-1]["settings"]["model"] = {"name": "custom", "function": "poison:half", "parameters": None}
+    path.write_text(json.dumps(plan))
+    refused = command_line("task=evaluate", f"checkpoint={path.parent}")
+    one_line(refused, "model.function=poison:half", "repeat this option to confirm")
     assert not poison.exists()
 
 
@@ -320,7 +323,7 @@ def tokens() -> Splits:
 
 def test_a_label_for_each_token(train: Train, evaluate: Task, predict: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digits, "load", tokens)
-    monkeypatch.setattr(linear, "linear", lambda inputs, classes: nn.Embedding(inputs.tokens, classes))
+    monkeypatch.setattr(linear, "linear", lambda inputs, classes, /: nn.Embedding(inputs.tokens, classes))
     done = train(*SMALL, "epochs=2", "lr=10")
     run = evaluate(f"checkpoint={done.folder}")
     assert run.summary["final"]["test_loss"] == done.summary["best"]["test_loss"]
@@ -392,9 +395,10 @@ def test_wrong_values(argument: str, part: str, train: Train, command_line: Comm
 
 def test_help_has_every_key_of_every_task(command_line: CommandLine) -> None:
     out = command_line("--help").out
-    assert set(tasks()) == {path.stem for path in (config_dir() / "task").glob("*.yaml")}
-    assert set(tasks()["evaluate"]) == {"checkpoint", "split"}
-    for name, keys in tasks().items():
+    tasks = {name: list(defaults(function(name))) for name in choices("task")}
+    assert set(tasks) == {"train", "preview", "evaluate", "predict"}
+    assert set(tasks["evaluate"]) == {"checkpoint", "split"}
+    for name, keys in tasks.items():
         section = out.partition(f"\n  task={name} ")[2].partition("\n  task=")[0]
         assert section, name
         assert all(f"\n    {key}=" in section for key in keys), name

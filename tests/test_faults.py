@@ -20,8 +20,8 @@ from test_resume import SHORT, Stop, assert_equal, checkpoint, stop, stopped
 
 from lrtrain import build, signals
 from lrtrain.errors import FaultError, InterruptedRunError
-from lrtrain.logs import RunLog
-from lrtrain.runs import RunFolder
+from lrtrain.run_folder.log import RunLog
+from lrtrain.run_folder.folder import RunFolder
 from lrtrain.training.checkpoints import FileInPlace
 from lrtrain.training.faults import explained
 from lrtrain.training.module import Classifier
@@ -33,7 +33,7 @@ ASKED = (*SMALL, "epochs=3", "checkpoint_every=3st", "trainer.enable_progress_ba
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from lrtrain.command_line import main
+from lrtrain.cli.main import main
 from lrtrain.training.module import Classifier
 
 folder, pattern, room = Path(sys.argv.pop(1)), sys.argv.pop(1), int(sys.argv.pop(1))

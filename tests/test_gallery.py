@@ -9,10 +9,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from hydra import compose, initialize_config_dir
+from conftest import settings_of
 from PIL import Image
 
-from lrtrain.configs import config_dir, strategies
+from lrtrain.cli.compose import Composer
+from lrtrain.configs import choices, config_dir
+from lrtrain.settings import strategy_keys
 
 ROOT = Path(__file__).parent.parent
 FOLDER = config_dir() / "scheduler"
@@ -42,9 +44,9 @@ def test_the_page_and_its_pictures_are_those_of_today(gallery: ModuleType) -> No
 def test_every_strategy_has_a_section_with_its_keys_and_two_commands() -> None:
     sections = re.split(r"^## ", (FOLDER / "README.md").read_text(), flags=re.MULTILINE)[1:]
     found = {text.split("\n", 1)[0]: text for text in sections}
-    assert set(found) == set(strategies())
+    assert set(found) == set(choices("scheduler"))
     for name, text in found.items():
-        assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(strategies()[name])
+        assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(strategy_keys(name))
         assert f"python -m lrtrain scheduler={name}" in text
         assert f"python -m lrtrain task=preview scheduler={name}" in text
 
@@ -66,7 +68,7 @@ def test_pictures_are_small() -> None:
 def test_hydra_sees_no_more_than_the_configurations() -> None:
     from hydra.core.global_hydra import GlobalHydra
 
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+    with Composer():
         loader = GlobalHydra.instance().config_loader()
-        assert set(loader.get_group_options("scheduler")) == set(strategies())
-        assert compose("config", ["scheduler=cosine"]).scheduler == "cosine"
+        assert set(loader.get_group_options("scheduler")) == set(choices("scheduler"))
+    assert settings_of("scheduler=cosine").scheduler == "cosine"

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lrtrain import Scheduler
-from lrtrain.command_line import main
+from lrtrain.cli.main import main
 from lrtrain.errors import RequestError
 from lrtrain.schedules import between, cosine, frozen, linear
 from lrtrain.training.groups import parameter_groups

@@ -10,13 +10,10 @@ from typing import Any
 import pytest
 import torch
 import user_code
-from conftest import CommandLine, Run, Train
-from hydra import compose, initialize_config_dir
+from conftest import CommandLine, Run, Train, settings_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lrtrain import planning
-from lrtrain.configs import config_dir
-from lrtrain.request import plain_config
+from lrtrain.plan.length import steps_per_epoch
 
 REFUSED = 2
 SHORT = (
@@ -36,11 +33,6 @@ F1 = ("monitor=val_f1", "monitor_mode=max")
 
 def checkpoint(run: Run, name: str = "last") -> dict[str, Any]:
     return dict(torch.load(run.folder / "checkpoints" / f"{name}.ckpt", weights_only=True))
-
-
-def composed(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return plain_config(compose("config", list(overrides)))
 
 
 def test_module_is_told_what_it_asks_for(train: Train) -> None:
@@ -66,7 +58,10 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "wrong argument": ((*NET[:2], "model.parameters={depth:3}"), "fails: TypeError"),
     "its own mistake": (("model=custom", "model.function=user_code:broken"), "ZeroDivisionError: somebody's mistake"),
     "no table": ((*NET[:2], "model.parameters=3"), "model.parameters must be a table such as {name:value}, got 3"),
-    "no nn.Module": (("model=custom", "model.function=collections:OrderedDict"), "is no torch.nn.Module"),
+    "no nn.Module": (
+        ("model=custom", "model.function=collections:OrderedDict"),
+        "makes a OrderedDict, which is not a torch.nn.Module",
+    ),
     "no LightningModule": (("model=lightning", *NET[1:]), "use model=custom"),
     "manual": (("model=lightning", "model.function=user_code:Manual"), "automatic_optimization=False"),
     "no validation": (("model=lightning", "model.function=user_code:Unmeasured"), "has no validation_step"),
@@ -75,8 +70,12 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         "val_f2 is not logged...there are val_f1, val_loss",
     ),
     "unknown metric, plateau": ((*LIT, "scheduler=plateau", "monitor=val_acc"), "there are val_f1, val_loss"),
-    "no mode": ((*LIT, "monitor=val_f1"), "monitor=val_f1: say by monitor_mode=min or max"),
-    "monitor that is no name": ((*LIT, "monitor=3"), "monitor must be the name of a metric"),
+    "no mode": ((*LIT, "monitor=val_f1"), "monitor=val_f1: set monitor_mode=min or max"),
+    "monitor that is no name": ((*LIT, "monitor=true", "monitor_mode=max"), "monitor must be a name"),
+    "monitor that is a number": (
+        (*LIT, "monitor=3", "monitor_mode=max"),
+        "monitor=3 is not logged...there are val_f1, val_loss",
+    ),
     "metric of another's": (("model=mlp", *F1), "monitor must be val_loss or val_acc"),
     "order of several devices": (("shuffle=false", "trainer.devices=2"), "shuffle=false is for one device"),
     "data, no classes": (("model=mlp", *DATA), "dataset.classes"),
@@ -88,9 +87,9 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "data, no length": ((*LIT, *ENDLESS), "has no length; give trainer.limit_train_batches=N"),
     "data, no pairs": (
         ("model=mlp", *ENDLESS, "dataset.classes=3", "trainer.limit_train_batches=2"),
-        "no pairs (inputs, labels); use model=lightning",
+        "not pairs (inputs, labels); use model=lightning",
     ),
-    "data, augmented": ((*LIT, *DATA, "augment.flip=true"), "augment is for pictures of ours"),
+    "data, augmented": ((*LIT, *DATA, "augment.flip=true"), "augment is for built-in image datasets"),
     "data, labels beyond the classes": (
         ("model=mlp", *DATA, "dataset.classes=2"),
         "dataset.classes=2: labels are then from 0 to 1, but those of its first training batch are from 0 to 2",
@@ -110,7 +109,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "data, interval": ((*LIT, *DATA, "trainer.val_check_interval=3"), "more than the 2 batches of an epoch"),
     "data, two validations": (
         ("model=mlp", "dataset=custom", "dataset.function=user_code:TwiceMeasured", "dataset.classes=3"),
-        "there are 2 validation loaders, and a model of ours is measured on one; use model=lightning",
+        "there are 2 validation loaders, and built-in models take one loader; use model=lightning",
     ),
     "data, tokens or numbers": (
         ("model=mlp", "dataset=custom", "dataset.function=user_code:WholeNumbers", "dataset.classes=3"),
@@ -137,7 +136,9 @@ def lit(train: Train) -> Run:
 
 def test_lightning_module_under_our_schedule(lit: Run) -> None:
     assert list(lit.series("lr").values()) == pytest.approx([0.01 / (1 + step / 4) for step in range(8)], rel=1e-15)
-    assert "optimizer=adam and scheduler=inverse_time take the place of configure_optimizers" in lit.result.out
+    assert (
+        "optimizer=adam and scheduler=inverse_time replace configure_optimizers of user_code:LitNet" in lit.result.out
+    )
     assert checkpoint(lit)["optimizer_states"][0]["param_groups"][0]["betas"] == (0.9, 0.999)
 
 
@@ -207,12 +208,12 @@ def test_feedback_knows_which_way_is_better() -> None:
     for arguments, mode in (
         (("monitor=val_acc",), "max"),
         (("monitor=val_loss",), "min"),
-        (("monitor=top5_accuracy",), "max"),
-        (("monitor=val_error",), "min"),
-        (F1, "max"),
+        ((*LIT, "monitor=top5_accuracy"), "max"),
+        ((*LIT, "monitor=val_error"), "min"),
+        ((*LIT, *F1), "max"),
         (("monitor=val_acc", "monitor_mode=min"), "min"),
     ):
-        rule = planning.feedback(composed("scheduler=plateau", *arguments))
+        rule = settings_of("scheduler=plateau", *arguments).feedback
         assert rule is not None
         assert rule.parameters["mode"] == mode
 
@@ -243,7 +244,7 @@ def test_sweep_is_ranked_by_any_metric(command_line: CommandLine, tmp_path: Path
 )
 def test_plan_asks_the_data_for_its_length(arguments: tuple[str, ...], updates: int) -> None:
     state = torch.get_rng_state()
-    assert planning.horizon(composed(*LIT, *DATA, *arguments)).steps_per_epoch == updates
+    assert steps_per_epoch(settings_of(*LIT, *DATA, *arguments)) == updates
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import CommandLine, Run, Train
-from hydra import compose, initialize_config_dir
+from conftest import CommandLine, Run, Train, settings_of
 
-from lrtrain import build, planning
-from lrtrain.configs import config_dir
-from lrtrain.request import plain_config
+from lrtrain.plan.curve import plan_run
+from lrtrain.plan.history import Segment
+from lrtrain.plan.length import steps_per_epoch
+from lrtrain.plan.plan import Plan
+from lrtrain.settings import Settings
+from lrtrain.training.data import build_data, describe_data
+from lrtrain.training.network import build_module
 
 
-def composed(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return plain_config(compose("config", list(overrides)))
+def planned(settings: Settings) -> Plan:
+    return plan_run([Segment(settings, steps_per_epoch(settings))])
 
 
 @pytest.mark.parametrize(("name", "size"), [("linear", 410), ("mlp", 15_210), ("cnn", 5_210)])
 def test_networks_of_the_authors_of_mnist1d(name: str, size: int) -> None:
     """6,000 updates of Adam at 0.01, and as many parameters as they report."""
-    config = composed(f"experiment=mnist1d_{name}")
-    plan = planning.plan(config)
+    settings = settings_of(f"experiment=mnist1d_{name}")
+    plan = planned(settings)
     assert plan.horizon.total_steps == 6000
     assert {plan.rate(step) for step in (0, 3000, 5999)} == {0.01}
-    data = build.data(config)
-    module = build.module(config, plan, *build.inputs_and_classes(config, data))
+    data = build_data(settings)
+    module = build_module(settings, plan, *describe_data(settings, data))
     assert sum(weight.numel() for weight in module.parameters()) == size
     batches = data.train_dataloader()
     first, again = ([labels.tolist() for _, labels in batches] for _ in range(2))
@@ -44,12 +45,12 @@ def text(tmp_path: Path) -> Path:
 
 
 def test_nanogpt_on_a_cpu(text: Path) -> None:
-    config = composed("experiment=shakespeare", f"dataset.file={text}")
-    plan = planning.plan(config)
+    settings = settings_of("experiment=shakespeare", f"dataset.file={text}")
+    plan = planned(settings)
     assert plan.horizon.total_steps == 2000
     for step, expected in ((0, 1e-5), (99, 1e-3), (100, 1e-3), (1050, 5.5e-4), (2000, 1e-4)):
         assert plan.rate(step) == pytest.approx(expected, rel=1e-9)
-    module = build.module(config, plan, *build.inputs_and_classes(config, build.data(config)))
+    module = build_module(settings, plan, *describe_data(settings, build_data(settings)))
     groups = {group["name"]: group for group in module.make_optimizer().param_groups}
     assert groups["rest"]["weight_decay"] == 0.1
     assert groups["no_decay"]["weight_decay"] == 0

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 import torch
-from conftest import SMALL, CommandLine, Train, composed
+from conftest import SMALL, CommandLine, Train, settings_of
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -19,11 +19,12 @@ from lrtrain.configs import config_dir
 from lrtrain.optimizers import averages_weights, optimizer, split_groups
 from lrtrain.optimizers.building import LEFT_OUT as LEFT_OUT_OF_ALL
 from lrtrain.optimizers.building import optimizer_class
-from lrtrain.runs import RunFolder
+from lrtrain.plan.start import Start
+from lrtrain.run_folder.folder import RunFolder
 from lrtrain.schedules import constant, cosine, inverse_time, warmup
-from lrtrain.tasks.train import run as run_training
 from lrtrain.training.loader import Batch
 from lrtrain.training.module import Classifier
+from lrtrain.training.run import run_in
 
 NAMES = sorted(path.stem for path in (config_dir() / "optimizer").glob("*.yaml") if path.stem != "custom")
 TECHNICAL = {"params", "foreach", "maximize", "capturable", "differentiable", "fsdp_in_use"}
@@ -80,7 +81,10 @@ def test_all_of_torch_is_there() -> None:
     [
         ("optimizer=prodigy", None),
         ("optimizer=prodigy lr=0.1", "warning: optimizer=prodigy finds its rate itself, and lr=0.1 multiplies that"),
-        ("optimizer=rprop", "warning: optimizer=rprop takes the schedule's first rate and then its own"),
+        (
+            "optimizer=rprop",
+            "warning: optimizer=rprop ignores the schedule after the first update: it adapts its rates itself",
+        ),
     ],
 )
 def test_warnings(arguments: str, said: str | None, command_line: CommandLine) -> None:
@@ -89,9 +93,9 @@ def test_warnings(arguments: str, said: str | None, command_line: CommandLine) -
 
 
 def test_an_optimizer_brings_its_own_rate() -> None:
-    assert composed("optimizer=adamw")["lr"] == 0.001
-    assert composed("optimizer=adamw", "lr=0.5")["lr"] == 0.5
-    assert composed()["lr"] == 0.1
+    assert settings_of("optimizer=adamw").lr == 0.001
+    assert settings_of("optimizer=adamw", "lr=0.5").lr == 0.5
+    assert settings_of().lr == 0.1
 
 
 def network() -> nn.Sequential:
@@ -314,9 +318,10 @@ AVERAGED = [*(f"optimizer={name}" for name in NAMES), "ema=0.8", "ema=0.8 model=
 
 @pytest.mark.parametrize("choice", AVERAGED)
 def test_goes_on_exactly(choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = composed(*(word for word in RUN if not word.startswith("model") or "cnn" not in choice), *choice.split())
+    words = (word for word in RUN if not word.startswith("model") or "cnn" not in choice)
+    asked = settings_of(*words, *choice.split())
     whole, stopped = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "stopped")
-    run_training(config, whole)
+    assert run_in(asked, whole.path).status == "finished"
     original = Classifier.training_step
     with monkeypatch.context() as patched:
         batches = iter(range(100))
@@ -327,10 +332,12 @@ def test_goes_on_exactly(choice: str, tmp_path: Path, monkeypatch: pytest.Monkey
             return original(module, batch, batch_idx)
 
         patched.setattr(Classifier, "training_step", training_step)
-        with pytest.raises(RuntimeError, match="on fire"):
-            run_training(config, stopped)
+        failed = run_in(asked, stopped.path)
+    assert failed.status == "failed"
+    assert isinstance(failed.exception, RuntimeError)
+    assert str(failed.exception) == failed.error == "the machine is on fire"
     assert loaded(stopped)["lr_schedulers"][0]["step"] == 6
-    run_training({**config, "resume": str(stopped.path)}, stopped)
+    assert run_in(asked, stopped.path, start=Start.resume(stopped)).status == "finished"
     ours, theirs = loaded(stopped), loaded(whole)
     for part in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers"):
         assert_same(ours.get(part), theirs.get(part))

@@ -11,16 +11,25 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from conftest import CommandLine, Train, composed, read_csv
+from conftest import CommandLine, Train, read_csv, settings_of
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
 
-from lrtrain import build, planning
 from lrtrain.datasets import Inputs
-from lrtrain.runs import RunFolder
-from lrtrain.tasks import train as training
+from lrtrain.plan.curve import plan_run
+from lrtrain.plan.history import Segment
+from lrtrain.plan.length import steps_per_epoch
+from lrtrain.run_folder.folder import RunFolder
+from lrtrain.run_folder.summary import read_summary
+from lrtrain.settings import Settings
 from lrtrain.training.checkpoints import LastAndBest
+from lrtrain.training.configure_optimizers import Scheduled
+from lrtrain.training.data import build_data
 from lrtrain.training.module import Classifier
+from lrtrain.training.network import build_module
+from lrtrain.training.run import run_in
+from lrtrain.training.session import Session
+from lrtrain.training.trainer import build_trainer
 
 QUIET = ("trainer=cpu", "logger=none", "trainer.enable_progress_bar=false", "log_every=1")
 PLAN = ("scheduler=cosine", "warmup=2st", "epochs=2", "batch_size=126")
@@ -68,15 +77,20 @@ def test_rates_are_the_previewed_ones(option: str, command_line: CommandLine, tm
 
 
 class Watch(pl.Callback):
-    """The training weights after each update, and what the model holds in each validation and at the end."""
+    """The training weights after each update, and what the model holds in each validation and at the end.
+
+    Also whether torch was told to be deterministic while it trained.
+    """
 
     def __init__(self) -> None:
         self.trained: list[Tensor] = []
+        self.deterministic: set[bool] = set()
         self.validated: list[Tensor] = []
         self.final = torch.zeros(0)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         self.trained.append(flat(pl_module))
+        self.deterministic.add(torch.are_deterministic_algorithms_enabled())
 
     def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         self.validated.append(flat(pl_module))
@@ -99,9 +113,10 @@ def fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fit:
     def run(*overrides: str) -> tuple[Watch, RunFolder]:
         watch, folder = Watch(), RunFolder(tmp_path / f"run{len(list(tmp_path.iterdir()))}")
         with monkeypatch.context() as patched:
-            callbacks = training._callbacks
-            patched.setattr(training, "_callbacks", lambda *given: [*callbacks(*given), watch])
-            training.run(composed(*overrides, *QUIET), folder)
+            callbacks = Session._callbacks
+            patched.setattr(Session, "_callbacks", lambda *given: [*callbacks(*given), watch])
+            summary = run_in(settings_of(*overrides, *QUIET), folder.path)
+        assert summary.status == "finished", summary.error
         return watch, folder
 
     return run
@@ -123,7 +138,7 @@ SMALL = ("model=linear", "trainer.limit_train_batches=4", "epochs=3", "lr=0.5")
 def test_learns_in_every_precision(precision: str, fit: Fit) -> None:
     """As it comes, with momentum: ten classes are told apart after three epochs."""
     _, folder = fit(f"trainer.precision={precision}", "epochs=3")
-    assert folder.read_summary()["final"]["val_acc"] > 0.85
+    assert read_summary(folder.summary).final["val_acc"] > 0.85
     types = {weight.dtype for name, weight in saved(folder)["state_dict"].items() if "weight" in name}
     assert types == {{"bf16-true": torch.bfloat16, "64-true": torch.float64}.get(precision, torch.float32)}
 
@@ -143,7 +158,7 @@ def test_moving_average_is_what_a_run_is_judged_by(fit: Fit) -> None:
     assert watch.final.numpy() == pytest.approx(expected[-1], rel=1e-5, abs=1e-7)
     assert torch.equal(weights(saved(folder)["state_dict"]), watch.final)
     assert torch.equal(weights(saved(folder)["current_model_state"]), watch.trained[-1])
-    best = folder.read_summary()["best"]["step"]
+    best = read_summary(folder.summary).best["step"]
     assert torch.equal(weights(saved(folder, "best")["state_dict"]), watch.validated[best // 4 - 1])
     assert best == min((4, 8, 12), key=lambda step: float(folder_row(folder, step - 1)["val_loss"]))
 
@@ -178,7 +193,7 @@ def test_schedulefree_is_judged_by_its_average(name: str, fit: Fit) -> None:
     assert torch.equal(weights(last["state_dict"]), watch.final)
     assert torch.equal(weights(last["current_model_state"]), watch.trained[-1])
     assert not torch.equal(watch.final, watch.trained[-1])
-    best = folder.read_summary()["best"]["step"]
+    best = read_summary(folder.summary).best["step"]
     assert torch.equal(weights(saved(folder, "best")["state_dict"]), watch.validated[best // 4 - 1])
 
 
@@ -279,12 +294,16 @@ def test_no_compiler(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "compile=true needs a C++ compiler" in train("compile=true", "trainer=cpu", code=2).result.err
 
 
+def built(settings: Settings, inputs: Inputs) -> Scheduled:
+    return build_module(settings, plan_run([Segment(settings, steps_per_epoch(settings))]), inputs, 10)
+
+
 def test_channels_last_changes_the_layout_only() -> None:
-    config = composed("model=cnn", "seed=0")
+    settings = settings_of("model=cnn", "seed=0")
     outputs = []
     for last in (False, True):
         torch.manual_seed(0)
-        module = build.module({**config, "channels_last": last}, planning.plan(config), Inputs((3, 8, 8)), 10)
+        module = built(settings.replaced(channels_last=last), Inputs((3, 8, 8)))
         weight = next(parameter for parameter in module.parameters() if parameter.ndim == 4)
         assert weight.is_contiguous(memory_format=torch.channels_last) == last
         outputs.append(module.eval()(torch.linspace(0, 1, 4 * 3 * 64).view(4, 3, 8, 8)))
@@ -292,22 +311,20 @@ def test_channels_last_changes_the_layout_only() -> None:
 
 
 def test_channels_last_is_for_pictures() -> None:
-    config = composed("channels_last=true")
     with pytest.raises(ValueError, match="channels_last=true is for pictures; digits has none"):
-        build.module(config, planning.plan(config), Inputs((64,)), 10)
+        built(settings_of("channels_last=true"), Inputs((64,)))
 
 
 def test_deterministic(fit: Fit) -> None:
-    try:
-        fit("trainer.deterministic=true", *SMALL, "epochs=1")
-        assert torch.are_deterministic_algorithms_enabled()
-    finally:
-        torch.use_deterministic_algorithms(False)
+    for asked in (True, False):
+        watch, _ = fit(f"trainer.deterministic={str(asked).lower()}", *SMALL, "epochs=1")
+        assert watch.deterministic == {asked}
+        assert not torch.are_deterministic_algorithms_enabled(), "it is put back"
 
 
 REFUSED = {
     "+trainer.fast_dev_run=true": "write experiment=fast_dev_run",
-    "+trainer.max_steps=100": "write epochs=, or trainer.limit_train_batches=",
+    "+trainer.max_steps=100": "trainer.max_steps is not used here: write epochs=300st",
     "+trainer.max_epochs=3": "write epochs=",
     "+trainer.limit_val_batches=1": "there is a trainer.limit_val_batches already: write it without +",
     "trainer.limit_train_batches=0": "trainer.limit_train_batches must be a whole number of batches >= 1, or a share",
@@ -330,8 +347,8 @@ REFUSED = {
     "optimizer=muon model=cnn channels_last=true": "leave out channels_last",
     "optimizer.fused=true trainer.precision=bf16-true": "wrong for weights of 16 bits (trainer.precision=bf16-true)",
     "optimizer=adamw optimizer.fused=true trainer.precision=16-true": "(trainer.precision=16-true); leave it out",
-    "ema=0.9 trainer.precision=bf16-true": "too coarse for ema to average; write trainer.precision=bf16-mixed",
-    "ema=0.9 trainer.precision=16-true": "too coarse for ema",
+    "ema=0.9 trainer.precision=bf16-true": "bf16-true: EMA needs 32-bit weights; write trainer.precision=bf16-mixed",
+    "ema=0.9 trainer.precision=16-true": "trainer.precision=16-true: EMA needs 32-bit weights",
     "trainer=fsdp": "torch finds no GPU here; write trainer=auto",
     "trainer=fsdp trainer.gradient_clip_val=1": "clips by value only",
     "trainer=fsdp ema=0.9": "ema needs them whole",
@@ -357,8 +374,7 @@ def test_sharded_training_is_set_up_as_our_checkpoints_need_it(monkeypatch: pyte
     monkeypatch.setattr(CUDAAccelerator, "is_available", staticmethod(lambda: True))
     monkeypatch.setattr(CUDAAccelerator, "auto_device_count", staticmethod(lambda: 2))
     monkeypatch.setattr("lightning.fabric.utilities.device_parser._get_all_available_gpus", lambda **_: [0, 1])
-    config = composed("trainer=fsdp", "logger=none")
-    trainer = build.trainer(config, RunFolder(tmp_path), [])
+    trainer = build_trainer(settings_of("trainer=fsdp", "logger=none"), RunFolder(tmp_path), [])
     strategy = trainer.strategy
     assert isinstance(strategy, FSDPStrategy)
     assert strategy._state_dict_type == "full"
@@ -371,7 +387,7 @@ def test_data_goes_on_where_its_loader_is_there_before_its_position() -> None:
     position = {"train": {"epoch": 1, "batch": 2}}
     first = []
     for early in (True, False):
-        data = build.data(composed("seed=5"))
+        data = build_data(settings_of("seed=5"))
         if early:
             data.load_state_dict(position)
         loader = data.train_dataloader()
@@ -379,4 +395,4 @@ def test_data_goes_on_where_its_loader_is_there_before_its_position() -> None:
             data.load_state_dict(position)
         first.append(next(iter(loader))[0])
     assert torch.equal(*first)
-    assert not torch.equal(first[0], next(iter(build.data(composed("seed=5")).train_dataloader()))[0])
+    assert not torch.equal(first[0], next(iter(build_data(settings_of("seed=5")).train_dataloader()))[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -12,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CommandLine, Result, Run, Train, python, read_csv
-from hydra import compose, initialize_config_dir
+from conftest import CommandLine, Result, Run, Train, python, read_csv, requested
 
-from lrtrain import planning
-from lrtrain.configs import config_dir, strategies
+from lrtrain.configs import choices
+from lrtrain.plan.curve import plan_run
+from lrtrain.plan.history import Segment
+from lrtrain.plan.length import steps_per_epoch
+from lrtrain.plan.plan import Plan
 from lrtrain.report.text_plot import text_plot, wants_log
-from lrtrain.request import plain_config
 from lrtrain.schedules import (
     Horizon,
-    Plan,
     Progress,
     cosine,
     cosine_restarts,
@@ -53,8 +52,9 @@ def table(run: Run) -> list[tuple[int, int, float]]:
 
 
 def plan_of(*overrides: str) -> Plan:
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return planning.plan(plain_config(compose("config", ["task=preview", *overrides])))
+    asked = requested("task=preview", *overrides)
+    settings = asked.job.settings
+    return plan_run([Segment(settings, asked.task.parameters["steps_per_epoch"] or steps_per_epoch(settings))])
 
 
 def test_inverse_time_is_its_formula_at_every_update(preview: Preview) -> None:
@@ -77,7 +77,7 @@ def test_default_length_is_that_of_the_dataset(preview: Preview) -> None:
     assert len(table(run)) == 2 * 3 + 1
 
 
-@pytest.mark.parametrize("name", strategies())
+@pytest.mark.parametrize("name", choices("scheduler"))
 @pytest.mark.parametrize("combined", [(), ("warmup=25%", "min_lr=0.003")], ids=["plain", "combined"])
 def test_previews_are_the_rates_that_an_optimizer_gets(name: str, combined: tuple[str, ...]) -> None:
     import torch
@@ -93,13 +93,6 @@ def test_previews_are_the_rates_that_an_optimizer_gets(name: str, combined: tupl
         optimizer.step()
     assert list(plan.rates()) == used
     assert [plan.rate(step) for step in range(29)] == used
-
-
-def test_a_part_of_the_rates_is_that_part() -> None:
-    plan = plan_of("scheduler=cosine", "warmup=3ep", "steps_per_epoch=7", "epochs=5")
-    whole = list(plan.rates())
-    for start, stop in ((0, 36), (0, 10), (10, 21), (20, 30), (25, 36)):
-        assert list(plan.rates(start, stop)) == whole[start:stop]
 
 
 def test_a_run_uses_what_its_preview_showed(preview: Preview, train: Train) -> None:
@@ -120,7 +113,7 @@ def test_compares_with_a_finished_run(preview: Preview, train: Train) -> None:
 def test_needs_no_torch_and_no_time(tmp_path: Path) -> None:
     code = (
         "import sys; sys.argv = ['lrtrain', 'task=preview', 'scheduler=inverse_time', 'decay=0.01'];"
-        "from lrtrain.command_line import main; code = main();"
+        "from lrtrain.cli.main import main; code = main();"
         "print([name for name in ('torch', 'lightning', 'torchmetrics', 'sklearn', 'tensorboard',"
         " 'matplotlib.pyplot') if name in sys.modules], code)"
     )
@@ -151,7 +144,7 @@ def test_theory_line_has_the_published_ratio(preview: Preview) -> None:
 
 def test_overlay_ranks_strategies_by_the_bound(preview: Preview) -> None:
     out = preview("scheduler=constant", "overlay=[step,cosine,linear]").result.out
-    table = [line.split() for line in out.splitlines() if line.split() and line.split()[-1] in strategies()]
+    table = [line.split() for line in out.splitlines() if line.split() and line.split()[-1] in choices("scheduler")]
     names = [words[-1] for words in table if len(words) == 7]
     assert names == ["linear", "cosine", "step", "constant"]
     assert "0.40 on digits softmax regression" in out
@@ -183,14 +176,15 @@ def test_several_jobs_give_one_overlay(tmp_path: Path) -> None:
     result = python("-m", "lrtrain", "-m", "task=preview", "scheduler=step,cosine,wsd", "lr=1", cwd=tmp_path)
     assert result.code == 0, result.err
     [sweep] = tmp_path.glob("outputs/*/*_sweep")
-    assert all((sweep / str(job) / "schedule.csv").exists() for job in range(3))
+    jobs = ["0_scheduler=step", "1_scheduler=cosine", "2_scheduler=wsd"]
+    assert all((sweep / job / "schedule.csv").exists() for job in jobs)
     assert [row["strategy"] for row in read_csv(sweep / "summary.csv")] == ["cosine", "wsd", "step"]
     assert (sweep / "schedule.png").exists()
     assert "bound vs linear" in result.out
 
 
 def long(schedule: Any, epochs: int = 20, lr: float = 0.1) -> Plan:
-    return Plan("x", lr, schedule, None, Horizon(10, epochs))
+    return Plan("x", lr, schedule, None, Horizon.of(10, epochs))
 
 
 @pytest.mark.parametrize(
@@ -226,7 +220,7 @@ def test_warns_of_what_the_run_never_reaches(plan: Plan, said: list[str]) -> Non
     assert all(line.startswith(start) for line, start in zip(found, said, strict=True))
 
 
-@pytest.mark.parametrize("name", sorted(set(strategies()) - {"custom"}))
+@pytest.mark.parametrize("name", sorted(set(choices("scheduler")) - {"custom"}))
 def test_no_strategy_warns_at_its_defaults(name: str) -> None:
     assert plan_of(f"scheduler={name}").warnings() == []
     assert plan_of(f"scheduler={name}", "warmup=10%", "min_lr=0.001").warnings() == []
@@ -304,44 +298,26 @@ def test_jumps_are_those_of_the_milestones() -> None:
     assert jumps(Curve(list(long(warmup(cosine(), "5st")).rates()), 10, 5)) == []
 
 
-def test_a_long_table_shared_by_two_processes_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lrtrain.tasks import preview
-
-    plan = plan_of("scheduler=cosine", "warmup=10%", "steps_per_epoch=50", "epochs=7")
-    with preview._table(plan) as finish:
-        alone = finish()
-    monkeypatch.setattr(preview, "LONG", 10)
-    with preview._table(plan) as finish:
-        assert finish() == alone
-    assert alone[0].tolist() == list(plan.rates())
-
-
-SHARED = """
-import os, sys, time
+WAITING = """
+import sys
 from lrtrain import __main__ as program
 from lrtrain.tasks import preview
 
-first = os.getpid()
+def wait(*_):
+    print("waiting", flush=True)
+    sys.stdin.readline()
 
-def rows(plan, start, stop):
-    if os.getpid() == first:
-        sys.stdin.readline()
-    print(os.getpid(), flush=True)
-    while os.getppid() == first:
-        time.sleep(0.01)
-    return [0.0] * 100_000, ""  # more than a pipe holds
-
-preview.LONG, preview._rows = 10, rows
+preview.{function} = wait
 sys.exit(program.main())
 """
-"""A preview that waits for a line, while a second process computes for as long as the first one lives."""
+"""A preview that waits for a line where it would compute the rates, or write them out."""
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="is computed by one process")
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGKILL", -9)])
-def test_a_preview_that_ends_early_leaves_no_process(name: str, code: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("function", ["_curve", "_rows"])
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_preview_that_ends_early_leaves_nothing(function: str, name: str, code: int, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", SHARED, "task=preview", "scheduler=cosine"],
+        [sys.executable, "-c", WAITING.format(function=function), "task=preview", "scheduler=cosine"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -349,14 +325,9 @@ def test_a_preview_that_ends_early_leaves_no_process(name: str, code: int, tmp_p
         cwd=tmp_path,
     )
     assert process.stdout
-    helper = int(process.stdout.readline())
+    assert process.stdout.readline() == "waiting\n"
     process.send_signal(getattr(signal, name))
-    try:
-        _, err = process.communicate(timeout=60)  # the pipes are closed when the last process has ended
-    except subprocess.TimeoutExpired:
-        process.kill()
-        os.kill(helper, signal.SIGKILL)
-        pytest.fail("some process had not ended")
+    _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
-    assert len(err.splitlines()) == (0 if name == "SIGKILL" else 1), err
-    assert name == "SIGKILL" or list(tmp_path.iterdir()) == []
+    assert len(err.splitlines()) == 1, err
+    assert list(tmp_path.iterdir()) == []

@@ -13,10 +13,8 @@ from typing import Any
 
 import pytest
 from conftest import SMALL, CommandLine, Result, Run, Train, read_csv
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from lrtrain.report import curves
 from lrtrain.report.curves import Curve, replanned
 from lrtrain.report.text_plot import text_plot
 from lrtrain.training.module import Classifier
@@ -194,14 +192,19 @@ def test_refuses_what_has_no_meaning(
     assert not (tmp_path / "outputs").exists()
 
 
+GARBAGE = ("null", "[]", "[{}]", '[{"config": {}, "policy": null, "step": 0}]', '[{"config": {}, "step": 99}]')
+"""As before plan.json said its format."""
+
+
 @pytest.mark.parametrize(
-    "plan", ["null", "[]", "[{}]", '[{"config": {}, "policy": null, "step": 0}]', '[{"config": {}, "step": 99}]']
+    "plan", [*GARBAGE, *(f'{{"format": 2, "segments": {each.replace("config", "settings")}}}' for each in GARBAGE)]
 )
 def test_plan_of_garbage(plan: str, stopped: Stopped, command_line: CommandLine, tmp_path: Path) -> None:
     folder = stopped()
     (folder / "plan.json").write_text(plan)
     one_line(command_line("task=preview", f"resume={folder}", "epochs=5", "resume_plan=keep"))
-    (folder / "plan.json").write_text(json.dumps([{"config": {"scheduler": "linear"}, "steps_per_epoch": 4}]))
+    segment = {"settings": {"scheduler": "linear"}, "steps_per_epoch": 4}
+    (folder / "plan.json").write_text(json.dumps({"format": 2, "segments": [segment]}))
     one_line(command_line("task=preview", f"resume={folder}", "resume_plan=switch"))
     assert not (tmp_path / "outputs").exists()
 
@@ -221,12 +224,9 @@ def test_is_said_in_text(stopped: Stopped, preview: Preview) -> None:
         assert part in out, part
 
 
-def test_picture_has_both_plans_and_the_join(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Figure] = []
-    monkeypatch.setattr(curves, "png", drawn.append)
+def test_picture_has_both_plans_and_the_join() -> None:
     old, new = Curve([4.0, 3.0, 2.0, 1.0, 0.5], 2), Curve([4.0, 3.0, 6.0, 5.0, 4.0, 3.0, 2.5], 2)
-    replanned(old, new, 2, "update 2", "title")
-    [axes] = drawn[0].axes
+    [axes] = replanned(old, new, 2, "update 2", "title").axes
     lines = {str(line.get_label()): line.get_xydata().tolist() for line in axes.get_lines()}  # type: ignore[union-attr]
     assert lines["until now"] == [[0, 4], [0.5, 3], [1, 3]]
     assert lines["from now on"] == [[1, 6], [1.5, 5], [2, 4], [2.5, 3], [3, 3]]

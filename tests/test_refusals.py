@@ -12,7 +12,7 @@ REFUSED = 2
 
 WATCHED = """
 import json, sys
-from lrtrain.command_line import main
+from lrtrain.cli.main import main
 code = main()
 print(json.dumps(sorted({"torch", "lightning", "torchmetrics", "sklearn", "matplotlib"} & set(sys.modules))))
 sys.exit(code)
@@ -30,8 +30,8 @@ WRONG = {
     "patience below 0": ("scheduler=plateau patience=-1", "patience must be a whole number >= 0, got -1"),
     "clock": ("scheduler=inverse_time per=minute", "per must be epoch or step, got 'minute'"),
     "milestones falling": ("scheduler=multistep milestones=[4ep,2ep]", "rising order"),
-    "epochs 0": ("epochs=0", "epochs must be a whole number >= 1, got 0"),
-    "epochs a fraction": ("epochs=1.5", "epochs must be a whole number >= 1, got 1.5"),
+    "epochs 0": ("epochs=0", "epochs must be a whole number of epochs >= 1 such as 20, or of updates such as 300st, got 0"),
+    "epochs a fraction": ("epochs=1.5", "epochs must be a whole number of epochs >= 1 such as 20...got 1.5"),
     "lr text": ("lr=abc", "lr must be a number > 0, got 'abc'"),
     "lr not a number": ("lr=nan", "lr must be a number > 0, got nan"),
     "lr infinite": ("lr=inf", "lr must be a number > 0, got inf"),
@@ -49,7 +49,7 @@ WRONG = {
     "a part that is no schedule": ("scheduler=join parts=[{scheduler:[1]}]", "is a word"),
     "ramp": ("warmup_shape=bogus", "warmup_shape must be linear or cosine"),
     "cooldown shape": ("final_cooldown_shape=bogus", "final_cooldown_shape must be linear or cosine"),
-    "no validation": ("trainer.check_val_every_n_epoch=5 epochs=2", "nothing would be measured"),
+    "no validation": ("trainer.check_val_every_n_epoch=5 epochs=2", "no validation would run"),
     "phases that overlap": ("scheduler=wsd warmup=50% decay_length=60%", "warmup=50% and decay_length=60%"),
     "three phases": ("scheduler=one_cycle three_phase=true pct_start=0.6", "pct_start in (0, 0.5]"),
     "policy without a run": ("resume_plan=keep", "give resume= too"),
@@ -58,17 +58,20 @@ WRONG = {
     "model in a module that is not there": ("model=custom model.function=nowhere:Net", "there is no module nowhere"),
     "kernels": ("model=cnn model.kernels=[0]", "model.kernels must be a whole number >= 1, got 0"),
     "preview of no updates": ("task=preview steps_per_epoch=abc", "steps_per_epoch must be a whole number"),
-    "overlay of no list": ("task=preview overlay=cosine", "overlay must be a list, each the name of a strategy"),
+    "overlay of no list": ("task=preview overlay=cosine", "overlay must be a list"),
     "group name": ("modle=linear", "did you mean model?"),
     "near match": ("decy=0.01", "did you mean decay"),
     "near match in a group": ("optimizer.momentu=0.5", "did you mean optimizer.momentum?"),
     "momentum 1": ("optimizer.momentum=1", "optimizer.momentum must be a number in [0, 1)"),
-    "type in a group": ("optimizer.nesterov=7", "optimizer.nesterov must be like False, got 7"),
+    "type in a group": ("optimizer.nesterov=7", "optimizer.nesterov must be true or false, got 7"),
     "name of a strategy": ("scheduler=cosin", "did you mean cosine?"),
     "name of a model": ("model=mpl", "did you mean mlp?"),
     "another tool's name": ("max_epochs=3", "write epochs="),
     "another tool's place": ("scheduler.gamma=0.5", "write gamma="),
     "new key": ("+foo=1", "there is no key foo"),
+    "new key of a model": ("+model.foo=1", "there is no key model.foo"),
+    "share as the length of the run": ("epochs=10%", "epochs must be a whole number of epochs"),
+    "length in another tool's name": ("max_steps=100", "write epochs=300st"),
     "key taken away": ("~lr", "lr is missing"),
     "several values without -m": ("scheduler=step,cosine", "add -m"),
     "no key": ("=3", "key"),

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import read_csv
 
-from lrtrain.runs import RunFolder, Table, read_table, write_bytes, write_text
+from lrtrain.run_folder.files import Table, read_table, write_bytes, write_text
+from lrtrain.run_folder.folder import RunFolder
+from lrtrain.run_folder.summary import Summary, read_summary
 
 
 def test_text_is_replaced(tmp_path: Path) -> None:
@@ -50,20 +52,23 @@ def test_interrupted_write_keeps_the_old_version(tmp_path: Path, monkeypatch: py
 
 
 def test_summary_is_strict_json(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
-    folder.write_summary({"a": math.nan, "b": [1, math.inf, (2.5, -math.inf)], "c": {"d": Path("x"), "e": True}})
+    path = RunFolder(tmp_path).summary
+    values = {"a": math.nan, "b": [1, math.inf, (2.5, -math.inf)], "c": {"d": Path("x"), "e": True}}
+    Summary(status="finished", final=values, extra={"own": values}).write(path)
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
     plain = {"a": None, "b": [1, None, [2.5, None]], "c": {"d": "x", "e": True}}
-    assert json.loads(folder.summary.read_text(), parse_constant=refuse) == plain
-    assert folder.read_summary() == plain
+    written = json.loads(path.read_text(), parse_constant=refuse)
+    assert written["final"] == written["own"] == plain
+    found = read_summary(path)
+    assert (found.final, found.extra) == (plain, {"own": plain})
 
 
 def test_no_summary(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        RunFolder(tmp_path).read_summary()
+        read_summary(RunFolder(tmp_path).summary)
 
 
 def test_table_grows_by_whole_rows_of_full_precision(tmp_path: Path) -> None:

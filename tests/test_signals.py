@@ -16,9 +16,9 @@ import torch
 from conftest import SMALL, CommandLine, Result, Train
 from test_resume import Stop, assert_equal, stop, terminate
 
-from lrtrain import signals
+from lrtrain.process import signals
 from lrtrain.errors import InterruptedRunError
-from lrtrain.imports import import_large
+from lrtrain.process.imports import import_large
 from lrtrain.report.table import print_result
 from lrtrain.tasks.preview import overlay_jobs
 from lrtrain.training.module import Classifier

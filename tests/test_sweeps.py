@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import SMALL, CommandLine, Result, python, read_csv
+from conftest import SMALL, Result, python, read_csv
 from omegaconf import OmegaConf
+
+from lrtrain.sweeps.jobs import name_job
 
 
 class Sweep(NamedTuple):
@@ -19,8 +21,12 @@ class Sweep(NamedTuple):
     def table(self) -> list[dict[str, str]]:
         return read_csv(self.folder / "summary.csv")
 
-    def status(self, job: int) -> str:
-        return str(json.loads((self.folder / str(job) / "summary.json").read_text())["status"])
+    def job(self, number: int) -> Path:
+        [folder] = self.folder.glob(f"{number}_*")
+        return folder
+
+    def status(self, number: int) -> str:
+        return str(json.loads((self.job(number) / "summary.json").read_text())["status"])
 
 
 def sweep(folder: Path, *arguments: str) -> Sweep:
@@ -42,11 +48,12 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 def test_every_combination_is_a_job(good: Sweep) -> None:
     assert good.result.code == 0, good.result.err
-    overrides = [OmegaConf.load(good.folder / str(job) / ".hydra" / "overrides.yaml") for job in range(4)]
+    overrides = [OmegaConf.load(good.job(job) / ".hydra" / "overrides.yaml") for job in range(4)]
     asked = [list(map(str, job))[:2] for job in overrides]
     schedulers, seeds = ("scheduler=step", "scheduler=cosine"), ("seed=0", "seed=1")
     assert asked == [[scheduler, seed] for scheduler in schedulers for seed in seeds]
-    assert sorted(path.name for path in good.folder.iterdir() if path.is_dir()) == ["0", "1", "2", "3"]
+    names = [f"{number}_{','.join(job)}" for number, job in enumerate(asked)]
+    assert sorted(path.name for path in good.folder.iterdir() if path.is_dir()) == names
     assert [good.status(job) for job in range(4)] == ["finished"] * 4
 
 
@@ -61,7 +68,8 @@ def test_table_is_ranked(good: Sweep) -> None:
 
 def test_table_has_what_the_jobs_measured(good: Sweep) -> None:
     for row in good.table:
-        summary = json.loads((good.folder / row["job"] / "summary.json").read_text())
+        summary = json.loads((good.folder / row["name"] / "summary.json").read_text())
+        assert row["scheduler"] == summary["config"]["scheduler"]
         assert float(row["best_val_loss"]) == summary["best"]["val_loss"]
         assert float(row["final_test_acc"]) == summary["final"]["test_acc"]
         assert row["seed"] == str(summary["config"]["seed"])
@@ -95,7 +103,7 @@ def test_failing_jobs_are_named_when_they_fail(bad: Sweep) -> None:
 
 @pytest.mark.parametrize("job", [1, 2])
 def test_log_of_a_failing_job_has_its_traceback(job: int, bad: Sweep) -> None:
-    assert "Traceback" in (bad.folder / str(job) / "lrtrain.log").read_text()
+    assert "Traceback" in (bad.job(job) / "lrtrain.log").read_text()
 
 
 def test_refused_sweep_writes_nothing(tmp_path: Path) -> None:
@@ -104,17 +112,35 @@ def test_refused_sweep_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_jobs_in_folders_of_other_names(command_line: CommandLine, tmp_path: Path) -> None:
-    names = "hydra.sweep.subdir=by/${hydra.job.override_dirname}"
-    result = command_line("-m", *SMALL, "epochs=1", "seed=0,1", "hydra.sweep.dir=sweep", names)
-    assert result.code == 0, result.err
-    rows = read_csv(tmp_path / "sweep" / "summary.csv")
-    assert len(rows) == 2
-    assert all((tmp_path / "sweep" / row["job"] / "summary.json").is_file() for row in rows)
-    assert {row["seed"] for row in rows} == {"0", "1"}
+def test_view_of_the_jobs(bad: Sweep) -> None:
+    view = json.loads((bad.folder / "sweep.json").read_text())
+    assert [(job["number"], job["state"], job["attempts"]) for job in view["jobs"]] == [
+        (0, "finished", 1), (1, "failed", 1), (2, "diverged", 1), (3, "finished", 1)
+    ]  # fmt: skip
+    assert [job["overrides"][0] for job in view["jobs"]] == ["lr=0.1", "lr=-1", "lr=1000000.0", "lr=0.01"]
+    assert all((bad.folder / job["name"]).is_dir() for job in view["jobs"])
 
 
-def test_jobs_without_their_overrides(command_line: CommandLine, tmp_path: Path) -> None:
-    result = command_line("-m", *SMALL, "epochs=1", "seed=0,1", "hydra.sweep.dir=sweep", "hydra.output_subdir=null")
-    assert result.code == 0, result.err
-    assert [row["status"] for row in read_csv(tmp_path / "sweep" / "summary.csv")] == ["finished", "finished"]
+def test_columns_of_the_table(good: Sweep) -> None:
+    columns = list(good.table[0])
+    assert columns[:6] == ["job", "name", "status", "strategy", "scheduler", "seed"]
+    assert columns[6:9] == ["steps", "wall_s", "monitor"]
+
+
+@pytest.mark.parametrize(
+    ("number", "count", "varied", "name"),
+    [
+        (3, 4, ["scheduler=cosine", "seed=0"], "3_scheduler=cosine,seed=0"),
+        (3, 11, ["lr=0.1"], "03_lr=0.1"),
+        (0, 1, [], "0"),
+        (0, 1, ["groups={a/b:1}"], "0_groups=_a_b_1"),
+    ],
+)
+def test_name_of_a_job(number: int, count: int, varied: list[str], name: str) -> None:
+    assert name_job(number, count, varied) == name
+
+
+def test_long_names_are_cut_and_told_apart() -> None:
+    one, other = (name_job(0, 1, [f"model.hidden=[{'8,' * 200}{last}]"]) for last in (1, 2))
+    assert one != other
+    assert len(one.encode()) <= 130

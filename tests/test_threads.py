@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import Train
-from torch import nn
+from torch import Tensor, nn
 
 from lrtrain.datasets import Inputs
 from lrtrain.models import model
 from lrtrain.training import threads
+from lrtrain.training.loader import Batch
+from lrtrain.training.module import Classifier
 from lrtrain.training.threads import operations, use_threads
 
 
@@ -21,7 +23,7 @@ def own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_operations_by_hand() -> None:
     # Two for each weight at each place: 64 x 10 weights at one place; 9 x 8 weights at 28 x 28 places, and so on.
-    assert operations(model("linear", Inputs((1, 8, 8)), 10), Inputs((1, 8, 8))) == 2 * 64 * 10
+    assert operations(model("linear").make(Inputs((1, 8, 8)), 10), Inputs((1, 8, 8))) == 2 * 64 * 10
     network = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 14 * 14, 5))
     assert operations(network, Inputs((1, 28, 28))) == 2 * (9 * 8 * 28 * 28 + 8 * 14 * 14 * 5)
 
@@ -54,12 +56,21 @@ def test_number(
         torch.set_num_threads(before)
 
 
-def test_a_run_takes_them(train: Train) -> None:
-    before = torch.get_num_threads()
+def test_a_run_takes_them(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In all its updates, and gives them back."""
+    taken, step, before = set(), Classifier.training_step, torch.get_num_threads()
+
+    def training_step(module: Classifier, batch: Batch, batch_idx: int) -> Tensor:
+        taken.add(torch.get_num_threads())
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", training_step)
     try:
-        train("trainer=cpu", "model=linear", "epochs=1", "threads=2")
-        assert torch.get_num_threads() == 2
-        train("trainer=cpu", "model=linear", "epochs=1")
-        assert torch.get_num_threads() == 1
+        for own, asked, expected in ((1, ("threads=2",), 2), (2, (), 1)):
+            torch.set_num_threads(own)
+            train("trainer=cpu", "model=linear", "epochs=1", *asked)
+            assert taken == {expected}
+            assert torch.get_num_threads() == own
+            taken.clear()
     finally:
         torch.set_num_threads(before)

@@ -8,13 +8,17 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, Train, composed
+from conftest import SMALL, Train, settings_of
 from torch.optim import Optimizer
 
-from lrtrain import build, planning
 from lrtrain.datasets import Inputs, dataset
-from lrtrain.runs import RunFolder
+from lrtrain.plan.curve import plan_run
+from lrtrain.plan.history import Segment
+from lrtrain.plan.length import steps_per_epoch
+from lrtrain.run_folder.folder import RunFolder
+from lrtrain.training.data import build_data
 from lrtrain.training.guard import Gradients
+from lrtrain.training.network import build_module
 from lrtrain.training.record import Record
 
 
@@ -206,10 +210,10 @@ class Norms(pl.Callback):
 
 
 def test_update_ratio_is_rate_times_gradient_over_weights(tmp_path: Path) -> None:
-    config = composed("scheduler=inverse_time", "decay=0.5", "optimizer.momentum=0", "epochs=2", *SMALL)
-    plan, norms = planning.plan(config), Norms()
+    settings = settings_of("scheduler=inverse_time", "decay=0.5", "optimizer.momentum=0", "epochs=2", *SMALL)
+    plan, norms = plan_run([Segment(settings, steps_per_epoch(settings))]), Norms()
     record = Record(RunFolder(tmp_path), every=1)
-    module = build.module(config, plan, Inputs((1, 8, 8)), 10)
+    module = build_module(settings, plan, Inputs((1, 8, 8)), 10)
     trainer = pl.Trainer(
         max_epochs=2,
         limit_train_batches=4,
@@ -220,7 +224,7 @@ def test_update_ratio_is_rate_times_gradient_over_weights(tmp_path: Path) -> Non
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(module, build.data(config))
+    trainer.fit(module, build_data(settings))
     record.close()
     rows = np.genfromtxt(tmp_path / "metrics.csv", delimiter=",", names=True)
     rates = [0.1] * 4 + [0.1 / 1.5] * 4
@@ -230,10 +234,10 @@ def test_update_ratio_is_rate_times_gradient_over_weights(tmp_path: Path) -> Non
 
 
 def test_order_of_the_samples() -> None:
-    source = dataset("digits").load().train
+    source = dataset("digits").make().train
     inputs, _ = source.gather(torch.arange(len(source)))
     for shuffle in ("true", "false"):
-        batches = build.data(composed(f"shuffle={shuffle}", "batch_size=100")).train_dataloader()
+        batches = build_data(settings_of(f"shuffle={shuffle}", "batch_size=100")).train_dataloader()
         seen = [torch.cat([batch[0] for batch in batches]) for _ in range(2)]
         assert torch.equal(seen[0], seen[1]) == (shuffle == "false")
         assert torch.equal(seen[0], inputs) == (shuffle == "false")

@@ -36,6 +36,7 @@ COMMAND = {
     "task": ("train", f"{' | '.join(choices('task'))}"),
     "resume": (None, "go on with a run: its folder, or last for the newest"),
     "resume_plan": (None, "what a changed plan means: keep, stretch, append, switch or weights_only"),
+    "claim": (True, "lock the run's folder; false is your word that nobody else writes there, where there are no locks"),
 }
 """Words of the command itself, with their defaults and meanings."""
 
@@ -76,7 +77,7 @@ def _root() -> list[str]:
     lines = ["Keys:"]
     lines += [_line("  ", key, default, meaning) for key, (default, meaning) in COMMAND.items()]
     for part in (Settings, GuardSettings):
-        lines += [line for line in _keys(part, "  ") if line.lstrip().partition("=")[0] not in KINDS]
+        lines += [line for line in _keys(part, "  ") if line.lstrip().partition("=")[0] not in GROUPS]
     lines += ["", "What any schedule can be combined with (lengths: 5ep, 300st, 10%, or a number of epochs):"]
     return [*lines, *_keys(CurveSettings, "  "), ""]
 
@@ -110,7 +111,7 @@ def _strategy_keys(name: str) -> list[str]:
 def _keys(kind: Callable[..., Any], prefix: str) -> list[str]:
     """A line for each setting that a signature declares."""
     said, limits = meanings(kind), rules(kind)
-    shown = {key: value for key, value in defaults(kind).items() if limits[key] or key == "scheduler"}
+    shown = {key: value for key, value in defaults(kind).items() if limits[key]}
     return [_line(prefix, key, value, _described(said.get(key, ""), limits[key])) for key, value in shown.items()]
 
 

@@ -74,7 +74,7 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     composed = composer.compose(choose(stored, words, to_measure=measures) if stored else words)
     values = merge(stored, composed.values, words, to_measure=measures) if stored else composed.values
     try:
-        bound = _read_task(values)
+        locks, bound = values.pop("claim", True) is not False, _read_task(values)
         settings = read_settings(values)
     except SettingError as error:
         if error.said == "is not a setting" or error.said.startswith("is not a setting;"):
@@ -84,7 +84,7 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     folder = resumed.path if resumed and start.resumes and bound.name == "train" else place or composed.run_dir
     if not start.resumes and resumed and folder.resolve() == resumed.path:
         raise RequestError("resume_plan=weights_only begins a new run: give it another hydra.run.dir")
-    job = Job(settings, folder, start, _asked(words, settings))
+    job = Job(settings, folder, start, _asked(words, settings), locks)
     if goes_on and resumed:
         return Request(bound, job, _check_going_on(resumed, settings, start.policy, bound.name))
     if bound.name in ("train", "preview"):

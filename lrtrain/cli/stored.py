@@ -71,7 +71,8 @@ def merge(stored: Values, composed: Values, words: Sequence[str], *, to_measure:
         said += [f"trainer.{name}" for name in HARDWARE]
     merged = _over(stored, composed, [f"{key}=" for key in said], "")
     if foreign := named_code(merged) - named_code(composed):
-        raise RequestError(f"the run was started with {', '.join(sorted(foreign))}, code to run: repeat this option to confirm")
+        named = [f"{key}={value}" for key, value in flat(merged).items() if str(value) in foreign] or sorted(foreign)
+        raise RequestError(f"the run was started with {', '.join(named)}, code to run: repeat this option to confirm")
     return merged
 
 

@@ -69,7 +69,7 @@ def effects(function: Callable[..., Any]) -> dict[str, Affects]:
 
 def _rule(hint: Any) -> Any:
     if get_origin(hint) is Annotated:
-        own = [part for part in get_args(hint)[1:] if not isinstance(part, Affects)]
+        own = [part for part in get_args(hint)[1:] if not isinstance(part, Affects | str)]
         return own[0] if own else _rule(get_args(hint)[0])
     if get_origin(hint) is Literal:
         return Choice(get_args(hint))
@@ -82,10 +82,12 @@ def defaults(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def meanings(function: Callable[..., Any]) -> dict[str, str]:
-    """What the docstring's Args section says of each parameter."""
+    """What each parameter means: a text in its annotation, or else what the docstring's Args section says."""
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(function) or "", re.DOTALL | re.MULTILINE)
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section[1] if section else "", re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
+    said = {name: [part for part in get_args(hint)[1:] if isinstance(part, str)] for name, hint in _hints(function).items()}
+    own = {name: parts[-1] for name, parts in said.items() if parts and get_origin(_hints(function)[name]) is Annotated}
+    return {name: " ".join(text.split()) for name, text in entries} | own
 
 
 def bind(

@@ -111,7 +111,7 @@ def go_on(
     present = Segment(settings, steps_per_epoch, policy, step)
     if present.total_steps < step:
         raise RequestError(
-            f"the run has done {step:,} updates, and epochs={settings.epochs} are {present.total_steps:,} only: "
+            f"the run has done {step:,} updates, and epochs={settings.plain()['epochs']} are {present.total_steps:,} only: "
             f"give epochs={math.ceil(step / steps_per_epoch)} or more, or resume_plan=weights_only"
         )
     return [*segments, *([present] if compare(last.settings, settings) else [])]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lrtrain.errors import RequestError
-from lrtrain.run_folder.files import write_json
+from lrtrain.run_folder.files import write_text
 from lrtrain.schedules import Horizon
 from lrtrain.settings import Settings, read_settings
 
@@ -46,7 +46,8 @@ class Segment(NamedTuple):
 def write_history(path: Path, segments: Iterable[Segment]) -> None:
     """Replace the plans that a run has followed."""
     stored = [{**segment._asdict(), "settings": segment.settings.plain()} for segment in segments]
-    write_json(path, {"format": FORMAT, "segments": stored})
+    # A number that is not finite is kept, as json reads it back: some optimizer has one among its settings.
+    write_text(path, json.dumps({"format": FORMAT, "segments": stored}, indent=2, default=str) + "\n")
 
 
 def read_stored(path: Path) -> list[dict[str, Any]]:

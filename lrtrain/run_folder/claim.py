@@ -1,7 +1,7 @@
 """The claim on a run folder: one writer at a time, by a lock that no crash, kill -9 or reboot leaves behind.
 
 The lock decides; the record in its file is words for people. Only where a holder's lock may not be seen (from another
-machine, on a network file system with local locks; or by `claim=off`) does the age of the record tell, which its holder
+machine, on a network file system with local locks; or by `claim=false`) does the age of the record tell, which its holder
 keeps young.
 """
 
@@ -84,7 +84,7 @@ class Claim:
             claim.abandon()
             if not isinstance(error, OSError):
                 raise
-            way = "no locks there: claim=off if nobody else writes to it, or " if error.errno in _NO_LOCKS else ""
+            way = "no locks there: claim=false if nobody else writes to it, or " if error.errno in _NO_LOCKS else ""
             said = f"cannot write to {error.filename or path} ({error.strerror})"
             raise RequestError(f"{said}; {way}give another hydra.run.dir=FOLDER") from None
         return claim

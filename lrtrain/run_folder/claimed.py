@@ -14,13 +14,17 @@ held: list[ClaimedFolder] = []
 class ClaimedFolder(RunFolder):
     """The folder of a run from its claim to its end; where nothing came of the run, it is as it was before.
 
+    Args:
+        path: The folder.
+        locks: False is the user's word that nobody else writes there.
+
     Raises:
         RequestError: Somebody else writes into it, or it cannot be written.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, locks: bool = True) -> None:
         super().__init__(path)
-        self._claim = Claim.take(self.path)
+        self._claim = Claim.take(self.path, off=not locks)
         held.append(self)
 
     def leave(self) -> None:
@@ -29,7 +33,7 @@ class ClaimedFolder(RunFolder):
             return
         held.remove(self)
         self.withdraw()
-        if self.begun or self.summary.exists() or self.has_checkpoint:
+        if self.begun:
             self._claim.ended()
         else:
             self._claim.abandon()

@@ -105,6 +105,7 @@ class RunFolder:
         if self.begun or self._request is None:
             return
         shutil.rmtree(self._request, ignore_errors=True)
+        self._request = None
         with suppress(OSError):
             if self._former_history is not None:
                 write_bytes(self.history, self._former_history)

@@ -11,7 +11,7 @@ from lrtrain.schedules.registry import schedule
 
 
 @schedule
-def custom(progress: Progress, /, function: Annotated[Any, Function()] = None, parameters: OptionalTable = None) -> float:
+def custom(progress: Progress, /, function: Annotated[Any, Function()], parameters: OptionalTable = None) -> float:
     """Your own schedule: ``function(progress, **parameters)``.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lrtrain.errors import InterruptedRunError
+from lrtrain.errors import InterruptedRunError, RequestError
 from lrtrain.process import signals
 from lrtrain.run_folder.claimed import ClaimedFolder
 from lrtrain.run_folder.files import write_json, write_text
@@ -41,6 +42,8 @@ def run_sweep(jobs: Sequence[SweepJob], place: Path, varied: Sequence[str], comm
         RequestError: Another sweep runs in the folder.
     """
     with ClaimedFolder(place) as folder:
+        if (place / SWEEP).exists():
+            raise RequestError(f"{place} already contains a sweep: give another hydra.sweep.dir")
         folder.begun = True
         states: list[dict[str, Any]] = [
             {"number": job.number, "name": job.name, "overrides": job.words, "state": "waiting", "attempts": 0, "seconds": 0}
@@ -73,9 +76,8 @@ def _run(job: SweepJob, place: Path) -> Summary:
     except InterruptedRunError as error:
         return Summary(status="interrupted", ended_by=signals.name_of(error.signum), error=str(error), exception=error)
     except Exception as error:
-        folder = RunFolder(place)
-        write_text(place / ".hydra" / "overrides.yaml", "".join(f"- {word}\n" for word in job.words))
-        with logging_to(folder.log):
+        write_text(place / ".hydra" / "overrides.yaml", json.dumps(job.words))  # JSON is YAML
+        with logging_to(RunFolder(place).log):
             log.exception("%s", error)
         outcome = Summary(status="failed", ended_by="error", error=str(error), exception=error)
     if outcome.status not in ("finished", "stopped", "interrupted"):

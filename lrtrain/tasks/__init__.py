@@ -25,12 +25,14 @@ class Job(NamedTuple):
         folder: Where it keeps what it leaves behind.
         start: Where a training starts from.
         asked: The words of the command that asked for it, by name of the file that keeps them.
+        locks: The folder; False is the user's word that nobody else writes there.
     """
 
     settings: Settings
     folder: Path
     start: Start = Start()
     asked: Mapping[str, str] = {}
+    locks: bool = True
 
 
 def function(name: str) -> Callable[..., Summary]:

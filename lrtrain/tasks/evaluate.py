@@ -52,7 +52,7 @@ def run(
         if not trained.trainer.is_global_zero:
             return summary
         labels = trained.data.splits.names or [str(index) for index in range(len(counts))]
-        with ClaimedFolder(job.folder) as folder:
+        with ClaimedFolder(job.folder, locks=job.locks) as folder:
             folder.write_request(job.asked)
             _write(folder, counts, by_class, labels, f"{trained.what}, accuracy {accuracy:.2%}")
             summary.write(folder.summary)

@@ -45,7 +45,7 @@ def run(
     with loading.measuring(job.settings, job.folder, checkpoint, split) as trained:
         if trained.trainer.world_size > 1:
             raise RequestError("task=predict writes in the order of the data, on one device: trainer.devices=1")
-        with ClaimedFolder(job.folder) as folder:
+        with ClaimedFolder(job.folder, locks=job.locks) as folder:
             rows = _Rows(folder, trained.data.splits.classes, top)
             trained.trainer.test(Prediction(trained.network, rows.add), trained.data, verbose=False)
             rows.close()

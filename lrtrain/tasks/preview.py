@@ -61,7 +61,7 @@ def run(
     shown = preview(settings, job.start, steps_per_epoch=steps_per_epoch, overlay=overlay, run=run)
     from lrtrain.report.curves import png
 
-    with ClaimedFolder(job.folder) as folder:
+    with ClaimedFolder(job.folder, locks=job.locks) as folder:
         folder.write_request(job.asked)
         write_text(folder.schedule_table, "step,epoch,lr\n" + _rows(shown.curve))
         write_bytes(folder.schedule_picture, png(shown.picture))
@@ -86,6 +86,8 @@ def preview(
         from lrtrain.report.curves import overlay as overlaid
         from lrtrain.report.curves import picture, replanned
 
+    if start and start.resumes and steps_per_epoch:
+        raise RequestError("steps_per_epoch= is for a run that has not begun; leave it out with resume")
     change = _change(settings, start, overlay) if start and start.resumes else None
     segment = Segment(settings, steps_per_epoch or _length(settings))
     plan = change.new if change else plan_run([segment])

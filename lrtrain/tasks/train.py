@@ -16,7 +16,7 @@ def run(job: Job, /) -> Summary:
         RequestError: The run cannot begin; nothing was written.
     """
     training = import_large("lrtrain.training.run")
-    summary: Summary = training.run_in(job.settings, job.folder, start=job.start, asked=job.asked)
+    summary: Summary = training.run_in(job.settings, job.folder, start=job.start, asked=job.asked, locks=job.locks)
     if summary.status in ("finished", "stopped") and ranks.is_first(job.settings.trainer):
         print_result(summary, job.folder)
     return summary

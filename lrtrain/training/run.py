@@ -26,6 +26,7 @@ def run_in(
     *,
     start: Start | None = None,
     asked: Mapping[str, str] | None = None,
+    locks: bool = True,
     say: Say = print,
 ) -> Summary:
     """Train, test the final and the best weights, and write the summary.
@@ -38,6 +39,7 @@ def run_in(
         place: Its folder.
         start: Where it starts from; None at the first update.
         asked: The words of the command that asked for it, by name of the file that keeps them.
+        locks: The folder; False is the user's word that nobody else writes there.
         say: Tells a person a line.
 
     Returns:
@@ -48,7 +50,7 @@ def run_in(
         InterruptedRunError: A signal came before it had begun; nothing was written.
     """
     start = start or Start.fresh()
-    with signals.interrupt_taken_over(), kept_as_it_is(), signals.undisguised(), _claimed(settings, place) as folder:
+    with signals.interrupt_taken_over(), kept_as_it_is(), signals.undisguised(), _claimed(settings, place, locks) as folder:
         ranks.introduce()
         if not start.resumes:
             folder.check_unused()
@@ -59,9 +61,9 @@ def run_in(
         return summary
 
 
-def _claimed(settings: Settings, place: str | Path) -> AbstractContextManager[RunFolder]:
+def _claimed(settings: Settings, place: str | Path, locks: bool) -> AbstractContextManager[RunFolder]:
     """The folder of a run while it is ours; only the first process of a run claims it."""
-    return ClaimedFolder(place) if ranks.is_first(settings.trainer) else nullcontext(RunFolder(place))
+    return ClaimedFolder(place, locks=locks) if ranks.is_first(settings.trainer) else nullcontext(RunFolder(place))
 
 
 def _train(

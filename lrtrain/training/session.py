@@ -381,6 +381,7 @@ class Session:
         begun = files.last_checkpoint.exists() or files.metrics.exists() or summary.status != "interrupted"
         if self.trainer.is_global_zero and begun:
             summary.write(files.summary)
+            files.begun = True
         return summary
 
 

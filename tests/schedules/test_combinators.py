@@ -12,7 +12,7 @@ import pytest
 
 from lrtrain import schedules as s
 from lrtrain.schedules import Progress, formula, registered
-from lrtrain.schedules.parameters import defaults
+from lrtrain.parameters.signatures import defaults
 
 FAMILIES = [
     name for name, factory in registered().items() if inspect.Parameter.empty not in defaults(formula(factory)).values()

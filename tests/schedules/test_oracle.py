@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from lrtrain.schedules import Progress, by_name, formula, registered
-from lrtrain.schedules.parameters import defaults
+from lrtrain.parameters.signatures import defaults
 
 Array = npt.NDArray[np.float64]
 TOLERANCE = 1e-12

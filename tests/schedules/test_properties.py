@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import lrtrain.schedules
 from lrtrain.schedules import Observed, Progress, Schedule, formula, greedy, registered
-from lrtrain.schedules.parameters import Choice, Length, Number, Sequence, defaults, rules
+from lrtrain.parameters.rules import Choice, Length, ListOf, Number
+from lrtrain.parameters.signatures import defaults, rules
 from lrtrain.schedules.piecewise import Curve
 
 # The families with an end, and the value they end at.
@@ -57,7 +58,7 @@ def values_of(rule: Any, name: str) -> st.SearchStrategy[Any]:
     if isinstance(rule, Curve):
         times = st.lists(SPANS, min_size=1, max_size=5)
         return times.map(lambda spans: [[span, n % 3] for n, span in enumerate(spans)]).filter(_admitted)
-    if isinstance(rule, Sequence):
+    if isinstance(rule, ListOf):
         return st.sets(st.integers(1, 200), min_size=1, max_size=5).map(sorted)
     raise AssertionError(f"no values are known for {rule}")
 

@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lrtrain.schedules import Feedback, Progress, by_name, formula, registered
-from lrtrain.schedules.parameters import defaults
+from lrtrain.parameters.signatures import defaults
 
 CONF = Path(__file__).parents[2] / "conf"
 Row = tuple[str, dict[str, Any], tuple[int | None, int | None, int], dict[int, float]]
