@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from lrtrain.training.loaded import Loaded
 
 
-def train(words: Sequence[str] = (), /, *, folder: str | Path | None = None, quiet: bool = False, **settings: Any) -> Summary:
+def train(
+    words: Sequence[str] = (), /, *, folder: str | Path | None = None, quiet: bool = False, **settings: Any
+) -> Summary:
     """Train as ``python -m lrtrain`` does, with the same defaults.
 
     Example:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -18,7 +17,6 @@ from lrtrain.parameters.rules import (
     Either,
     Every,
     Factor,
-    Fraction,
     Length,
     ListOf,
     Number,
@@ -145,9 +143,9 @@ class TrainerSettings(Checked):
 
     PATH: ClassVar[str] = "trainer."
 
-    accelerator: Annotated[str, Text(), Affects.NOTHING] = "auto"
+    accelerator: Annotated[str, Text("a name"), Affects.NOTHING] = "auto"
     devices: Annotated[int | str | Sequence[int], _DEVICES, Affects.RUN] = 1
-    strategy: Annotated[str, Text(), Affects.RUN] = "auto"
+    strategy: Annotated[str, Text("a name"), Affects.RUN] = "auto"
     precision: Annotated[
         Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"], Affects.RUN
     ] = "32-true"
@@ -174,9 +172,9 @@ class TrainerSettings(Checked):
     @property
     def device_count(self) -> int | None:
         """How many devices train together, all nodes taken together; None where that is left to Lightning."""
-        here = len(self.devices) if isinstance(self.devices, tuple) else self.devices
-        nodes = self.others.get("num_nodes", 1)
-        return int(here) * int(nodes) if str(here).isdecimal() and str(nodes).isdecimal() else None
+        here = str(self.devices if isinstance(self.devices, int | str) else len(self.devices))
+        nodes = str(self.others.get("num_nodes", 1))
+        return int(here) * int(nodes) if here.isdecimal() and nodes.isdecimal() else None
 
     @property
     def is_alone(self) -> bool:
@@ -255,7 +253,7 @@ class Settings(Checked):
     checkpoint_every: Annotated[SpanLike, Every(), Affects.NOTHING] = "auto"
     early_stop: Annotated[OptionalCount, Affects.NOTHING] = None
     seed: Annotated[int, Number(low=0, high=2**32 - 1, integer=True), Affects.RUN] = 0
-    monitor: Annotated[str, Text(), Affects.CURVE] = "val_loss"
+    monitor: Annotated[str, Text("the name of a metric"), Affects.CURVE] = "val_loss"
     monitor_mode: Annotated[Literal["auto", "min", "max"], Affects.CURVE] = "auto"
     log_every: Annotated[PositiveCount, Affects.NOTHING] = 10
     ema: Annotated[Probability, Affects.RUN] = 0.0
@@ -363,7 +361,8 @@ def _check_augment(settings: Settings) -> str | None:
 
 def _check_ema(settings: Settings) -> str | None:
     if settings.ema and settings.trainer.precision in ("bf16-true", "16-true"):
-        return f"trainer.precision={settings.trainer.precision}: EMA needs 32-bit weights; write trainer.precision=bf16-mixed"
+        asked = f"trainer.precision={settings.trainer.precision}"
+        return f"{asked}: EMA needs 32-bit weights; write trainer.precision=bf16-mixed"
     return None
 
 

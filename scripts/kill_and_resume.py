@@ -3,7 +3,7 @@
 Run: python scripts/kill_and_resume.py --kills 50 --terms 20
 Every strategy takes its turn, each with its own mix of warm-up, accumulation, loader workers, optimizer and checkpoint
 cadence. A fault comes at a random moment after the first checkpoint, and often a second one hits the resumed run; one
-in eight comes at any moment from the start of the process, and a run without a checkpoint is then begun anew.
+in eight comes at any moment from the start of the process, and a run without a checkpoint then starts over.
 Compared are metrics.csv, every scalar of the event files, the final weights and the status; every checkpoint that a
 fault leaves is read. Exits with 1 where anything differs.
 """
@@ -28,10 +28,11 @@ import torch
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.util import tensor_util
 
-from lrtrain.configs import config_dir
-from lrtrain.runs import RunFolder
+from lrtrain.configs import choices
+from lrtrain.run_folder.folder import RunFolder
+from lrtrain.run_folder.summary import read_summary
 
-STRATEGIES = sorted(path.stem for path in (config_dir() / "scheduler").glob("*.yaml") if path.stem != "custom")
+STRATEGIES = [name for name in choices("scheduler") if name != "custom"]
 COMMON = (
     *("epochs=3", "log_every=1", "trainer=cpu", "trainer.enable_progress_bar=false", "logger=tensorboard"),
     "checkpoint_every=1ep",
@@ -113,14 +114,14 @@ def reference(arguments: list[str], at: Path) -> Reference:
 def leaves(folder: RunFolder) -> Leaves:
     """Read what a run left; event files in the order in which they were begun, without any correction."""
     scalars: dict[str, list[tuple[int, float]]] = {}
-    for path in sorted(folder.path.glob("events.out.tfevents.*")):
+    for path in folder.events:
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
                 if not value.tag.startswith("_hparams_"):
                     number = float(tensor_util.make_ndarray(value.tensor).item())
                     scalars.setdefault(value.tag, []).append((event.step, number))
     checkpoint = load(folder.last_checkpoint)
-    status = str(folder.read_summary()["status"]) if folder.summary.exists() else "none"
+    status = read_summary(folder.summary).status if folder.summary.exists() else "none"
     return Leaves(folder.metrics.read_text(), scalars, checkpoint["state_dict"], status)
 
 

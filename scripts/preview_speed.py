@@ -13,7 +13,8 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from lrtrain.schedules import Horizon, Plan, cosine, floor, inverse_time, step, warmup
+from lrtrain.plan.plan import Plan
+from lrtrain.schedules import Horizon, cosine, floor, inverse_time, step, warmup
 from lrtrain.schedules.theory import last_iterate_bound
 
 ROUNDS = 5
@@ -60,11 +61,11 @@ def main() -> None:
         print(f"{name:42s} {taken:6.2f}  {taken / base:5.2f}")
     print(f"\n{'rates of 1,000,000 updates':42s} {'s':>6s}  ratio to calling the plan for each")
     for name, schedule in SCHEDULES.items():
-        plan = Plan(name, 0.1, schedule, None, Horizon(10_000, 100), 50_000 if "warm-up" in name else 0)
+        plan = Plan(name, 0.1, schedule, None, Horizon.of(10_000, "100ep"), 50_000 if "warm-up" in name else 0)
         fast = seconds(lambda plan=plan: list(plan.rates()))  # type: ignore[misc]
         slow = seconds(lambda plan=plan: [plan.rate(step) for step in range(1_000_001)])  # type: ignore[misc]
         print(f"{name:42s} {fast:6.2f}  {fast / slow:5.2f}")
-    rates = list(Plan("cosine", 0.1, cosine(), None, Horizon(10_000, 100)).rates())[:-1]
+    rates = list(Plan("cosine", 0.1, cosine(), None, Horizon.of(10_000, "100ep")).rates())[:-1]
     print(f"{'their convex bound':42s} {seconds(lambda: last_iterate_bound(rates)):6.2f}")
 
 

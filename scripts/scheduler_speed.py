@@ -19,8 +19,8 @@ from torch.optim import lr_scheduler as theirs
 
 from lrtrain import Scheduler
 from lrtrain import schedules as ours
+from lrtrain.parameters.signatures import defaults
 from lrtrain.schedules import Progress
-from lrtrain.schedules.parameters import defaults
 
 TOTAL, STEPS_PER_EPOCH, CALLS, ROUNDS = 1_000_000, 1000, 20_000, 7
 
@@ -70,7 +70,7 @@ COMBINED = ours.warmup(ours.floor(ours.cosine(), 0.01), "1%")
 
 
 def medians(entries: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Microseconds a call of each entry; the entries take turns, so that noise falls on all alike."""
+    """Microseconds per call of each entry; the entries take turns, so that noise falls on all alike."""
     times: dict[str, list[float]] = {name: [] for name in entries}
     for _ in range(ROUNDS):
         for name, function in entries.items():

@@ -33,7 +33,6 @@ from unittest.mock import patch
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -43,16 +42,16 @@ from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
-from lrtrain.configs import config_dir
+from lrtrain.cli.compose import Composer
+from lrtrain.cli.request import read_request
 from lrtrain.datasets import Inputs, dataset, mnist
 from lrtrain.models import model
-from lrtrain.request import plain_config
-from lrtrain.runs import RunFolder
-from lrtrain.tasks import run, train
 from lrtrain.training.checkpoints import LastAndBest
 from lrtrain.training.guard import DivergenceGuard
 from lrtrain.training.interruption import Interruption
 from lrtrain.training.ranks import RandomNumbers
+from lrtrain.training.run import run_in
+from lrtrain.training.session import Session
 
 Batches = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 
@@ -69,7 +68,7 @@ class Work(NamedTuple):
 SMALL = Work("mlp", {"hidden": [128], "dropout": 0.0}, 32, 20)
 LARGE = Work("cnn", {"channels": [64, 128, 128], "dropout": 0.0}, 64, 3)
 
-splits = dataset("digits").load()
+splits = dataset("digits").make()
 (inputs, labels), (val_inputs, val_labels) = (
     part.gather(torch.arange(len(part))) for part in (splits.train, splits.validation)
 )
@@ -78,7 +77,8 @@ splits = dataset("digits").load()
 def network(work: Work) -> nn.Module:
     """The model."""
     torch.manual_seed(0)
-    return model(work.model, Inputs((1, 8, 8)), 10, **work.parameters)
+    made: nn.Module = model(work.model, **work.parameters).make(Inputs((1, 8, 8)), 10)
+    return made
 
 
 def optimizer_of(net: nn.Module) -> tuple[Optimizer, StepLR]:
@@ -172,24 +172,30 @@ def lightning(work: Work, everything: bool) -> None:
 
 def ours(work: Work) -> None:
     """The default run of `python -m lrtrain`: curves, metrics.csv, gradient norms, checkpoints, guard, signals."""
-    settings = [f"model={work.model}", f"batch_size={work.batch_size}", f"epochs={work.epochs}", "threads=1"]
-    settings += [f"model.{key}={value}" for key, value in work.parameters.items()]
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        config = plain_config(compose("config", ["trainer=cpu", *settings]))
+    words = [
+        "trainer=cpu",
+        f"model={work.model}",
+        f"batch_size={work.batch_size}",
+        f"epochs={work.epochs}",
+        "threads=1",
+    ]
+    words += [f"model.{key}={value}" for key, value in work.parameters.items()]
+    with Composer() as composer:
+        settings = read_request(composer, words).job.settings
     with tempfile.TemporaryDirectory() as folder:
-        run(config, RunFolder(Path(folder)))
+        run_in(settings, folder)
 
 
 def unsafe(work: Work) -> None:
     """The same without what a run without faults does not need: only the best and the final weights are saved."""
     safety = (DivergenceGuard, RandomNumbers, Interruption)
 
-    def callbacks(*arguments: Any) -> list[pl.Callback]:
-        return [callback for callback in all_callbacks(*arguments) if not isinstance(callback, safety)]
+    def callbacks(session: Session, scale: float | None) -> list[pl.Callback]:
+        return [callback for callback in all_callbacks(session, scale) if not isinstance(callback, safety)]
 
-    all_callbacks = train._callbacks
+    all_callbacks = Session._callbacks
     with (
-        patch.object(train, "_callbacks", callbacks),
+        patch.object(Session, "_callbacks", callbacks),
         patch.object(LastAndBest, "_asked", lambda *_: (False, 0)),
         patch("os.fsync", lambda _: None),
     ):
@@ -281,7 +287,8 @@ def template() -> None:
             default_root_dir=folder,
             logger=TensorBoardLogger(folder),
         )
-        net = model("mlp", Inputs((1, 28, 28)), 10, hidden=[64, 128, 64], dropout=0.0, batch_norm=True)
+        chosen = model("mlp", hidden=[64, 128, 64], dropout=0.0, batch_norm=True)
+        net = chosen.make(Inputs((1, 28, 28)), 10)
         trainer.fit(Template(net), DataLoader(train, batch_size=128, shuffle=True), DataLoader(val, batch_size=128))
 
 
@@ -338,7 +345,7 @@ def processes(rounds: int, folder: str) -> None:
         add("template's job: an epoch by idiomatic Lightning, s", seconds(template))
         add("peak memory of import lightning.pytorch, MiB", peak("import lightning.pytorch"))
         arguments = [next(folders), "threads=1"]
-        command = f"import sys; sys.argv[1:] = {arguments}; from lrtrain.command_line import main; main()"
+        command = f"import sys; sys.argv[1:] = {arguments}; from lrtrain.cli.main import main; main()"
         add("peak memory of the default run, MiB", peak(command))
     print()
     for name, values in figures.items():

@@ -99,7 +99,7 @@ def test_a_hook_of_the_module_is_called(train: Train, monkeypatch: pytest.Monkey
         def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
             ended.append(batch_idx)
 
-    monkeypatch.setattr("lrtrain.training.module.Classifier", Own)
+    monkeypatch.setattr("lrtrain.training.network.Classifier", Own)
     train("trainer=cpu", "model=linear", "epochs=2")
     assert ended == [*range(40), *range(40)]
 

@@ -20,8 +20,8 @@ from test_resume import SHORT, Stop, assert_equal, checkpoint, stop, stopped
 
 from lrtrain import build, signals
 from lrtrain.errors import FaultError, InterruptedRunError
-from lrtrain.run_folder.log import RunLog
 from lrtrain.run_folder.folder import RunFolder
+from lrtrain.run_folder.log import RunLog
 from lrtrain.training.checkpoints import FileInPlace
 from lrtrain.training.faults import explained
 from lrtrain.training.module import Classifier

@@ -10,8 +10,12 @@ from fuzzing import fuzzing, unless_refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrtrain.configs import config_dir, strategies
-from lrtrain.request import Request, check_request
+from lrtrain.cli.compose import Composer
+from lrtrain.cli.request import read_request
+from lrtrain.cli.words import prepare
+from lrtrain.configs import choices
+from lrtrain.errors import RequestError
+from lrtrain.settings import strategy_keys
 
 ROOT = [
     *[
@@ -83,9 +87,9 @@ NESTED = [
         "lr.x",
     ],
 ]
-OWN = sorted({key for keys in strategies().values() for key in keys})
+OWN = sorted({key for strategy in choices("scheduler") for key in strategy_keys(strategy)})
 CHOICES = {
-    group: sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+    group: list(choices(group))
     for group in ("scheduler", "feedback", "model", "optimizer", "dataset", "trainer", "logger", "task")
 }
 
@@ -201,7 +205,7 @@ overrides = st.one_of(
 
 def fits_strategy(strategy: str) -> st.SearchStrategy[list[str]]:
     """A strategy with its own keys, so that the values get as far as the schedule."""
-    own = st.sampled_from(list(strategies()[strategy]) or ["lr"])
+    own = st.sampled_from(list(strategy_keys(strategy)) or ["lr"])
     return st.lists(st.builds(lambda key, value: f"{key}={value}", own, values), min_size=1, max_size=3).map(
         lambda settings: [f"scheduler={strategy}", *settings]
     )
@@ -216,12 +220,26 @@ def nobody_elses_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
+def check(words: list[str], multirun: bool) -> None:
+    """Read the request, or that of every job, as the command line does before it runs anything."""
+    with Composer() as composer:
+        asked = prepare(words, multirun=multirun)
+        refusals, jobs = [], composer.expand(asked) if multirun else [asked]
+        for job in jobs:
+            try:
+                read_request(composer, job)
+            except RequestError as error:
+                refusals.append(error)
+        if refusals and len(refusals) == len(jobs):
+            raise refusals[0]
+
+
 @fuzzing
 @given(st.one_of(overrides, own_keys), st.booleans())
 def test_checked_or_refused(asked: list[str], multirun: bool) -> None:
     here = Path.cwd()
     before = sorted(here.iterdir())
-    unless_refused(lambda: check_request(Request(asked, multirun)))
+    unless_refused(lambda: check(asked, multirun))
     assert sorted(here.iterdir()) == before
 
 

@@ -30,7 +30,10 @@ WRONG = {
     "patience below 0": ("scheduler=plateau patience=-1", "patience must be a whole number >= 0, got -1"),
     "clock": ("scheduler=inverse_time per=minute", "per must be epoch or step, got 'minute'"),
     "milestones falling": ("scheduler=multistep milestones=[4ep,2ep]", "rising order"),
-    "epochs 0": ("epochs=0", "epochs must be a whole number of epochs >= 1 such as 20, or of updates such as 300st, got 0"),
+    "epochs 0": (
+        "epochs=0",
+        "epochs must be a whole number of epochs >= 1 such as 20, or of updates such as 300st, got 0",
+    ),
     "epochs a fraction": ("epochs=1.5", "epochs must be a whole number of epochs >= 1 such as 20...got 1.5"),
     "lr text": ("lr=abc", "lr must be a number > 0, got 'abc'"),
     "lr not a number": ("lr=nan", "lr must be a number > 0, got nan"),

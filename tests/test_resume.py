@@ -74,7 +74,10 @@ def assert_equal(run: Path, expected: Path) -> None:
     assert ours.weights.keys() == theirs.weights.keys()
     assert all(torch.equal(ours.weights[name], theirs.weights[name]) for name in theirs.weights)
     results = [json.loads((folder / "summary.json").read_text()) for folder in (run, expected)]
-    compared = [{key: value for key, value in result.items() if key not in ("wall_s", "config", "started", "ended")} for result in results]
+    compared = [
+        {key: value for key, value in result.items() if key not in ("wall_s", "config", "started", "ended")}
+        for result in results
+    ]
     assert compared[0] == compared[1]
     assert compared[0]["status"] == "finished"
 

@@ -16,8 +16,8 @@ import torch
 from conftest import SMALL, CommandLine, Result, Train
 from test_resume import Stop, assert_equal, stop, terminate
 
-from lrtrain.process import signals
 from lrtrain.errors import InterruptedRunError
+from lrtrain.process import signals
 from lrtrain.process.imports import import_large
 from lrtrain.report.table import print_result
 from lrtrain.tasks.preview import overlay_jobs
@@ -119,7 +119,7 @@ def test_handlers_are_ours_in_between_and_given_back(train: Train, stop: Stop) -
     during: list[list[Any]] = []
     stop(2, look)
     train(*ASKED)
-    assert [handler.__module__ for handler in during[0]] == ["lrtrain.signals"] * 3
+    assert [handler.__module__ for handler in during[0]] == ["lrtrain.process.signals"] * 3
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
 
 
@@ -169,7 +169,7 @@ from lrtrain.__main__ import main
 import_module = importlib.import_module
 
 def signalled(name, package=None):
-    if name == "lrtrain.tasks.train":
+    if name == "lrtrain.training.run":
         os.kill(os.getpid(), signal.SIGTERM)
     return import_module(name, package)
 
@@ -197,7 +197,7 @@ def test_an_import_is_not_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert sys.modules.pop("cut_short").whole
 
 
-@pytest.mark.parametrize("moment", ["lrtrain.tasks.run", "lrtrain.build.data"])
+@pytest.mark.parametrize("moment", ["lrtrain.training.run._train", "lrtrain.training.session.build_data"])
 def test_signal_that_becomes_another_error(
     moment: str, command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,7 +255,13 @@ def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", CODES)
 @pytest.mark.parametrize(
-    "moment", ["lrtrain.command_line.check_request", "lrtrain.tasks.run", "lrtrain.build.data", "configure_optimizers"]
+    "moment",
+    [
+        "lrtrain.cli.request.read_settings",
+        "lrtrain.training.run._train",
+        "lrtrain.training.session.build_data",
+        "configure_optimizers",
+    ],
 )
 def test_signal_before_training(
     moment: str, name: str, command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -277,8 +283,10 @@ def test_signal_ends_a_sweep(command_line: CommandLine, stop: Stop, tmp_path: Pa
     stop(5, terminate)
     result = command_line("-m", "seed=0,1,2", *ASKED, "hydra.sweep.dir=sweep")
     assert result.code == 143
-    assert sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == ["0"]
-    assert json.loads((tmp_path / "sweep" / "0" / "summary.json").read_text())["status"] == "interrupted"
+    assert sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == ["0_seed=0"]
+    assert json.loads((tmp_path / "sweep" / "0_seed=0" / "summary.json").read_text())["status"] == "interrupted"
+    view = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    assert [job["state"] for job in view["jobs"]] == ["interrupted", "waiting", "waiting"]
     assert (tmp_path / "sweep" / "summary.csv").exists()
 
 
@@ -295,16 +303,16 @@ def test_signal_while_a_job_is_written_down(
     result = command_line("-m", "seed=0,1", *ASKED, "hydra.sweep.dir=sweep")
     assert result.code == 143
     assert len(result.err.splitlines()) == 1, result.err
-    assert json.loads((tmp_path / "sweep" / "0" / "summary.json").read_text())["status"] == "finished"
-    assert not (tmp_path / "sweep" / "1" / "summary.json").exists()
+    assert json.loads((tmp_path / "sweep" / "0_seed=0" / "summary.json").read_text())["status"] == "finished"
+    assert not (tmp_path / "sweep" / "1_seed=1" / "summary.json").exists()
 
 
 def test_signal_while_a_sweep_is_summarised(
     command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def signalled(sweep: Path) -> None:
+    def signalled(*arguments: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        overlay_jobs(sweep)
+        overlay_jobs(*arguments)
 
     monkeypatch.setattr("lrtrain.tasks.preview.overlay_jobs", signalled)
     result = command_line("-m", "task=preview", "scheduler=step,cosine", "hydra.sweep.dir=sweep")

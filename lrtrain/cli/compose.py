@@ -99,7 +99,7 @@ class Composer:
             key = override.key_or_group
             if override.is_sweep_override():
                 raise RequestError(f"{override.input_line} holds several values; add -m to run one job for each")
-            if key == "hydra.mode" or key.startswith("hydra/sweeper") or key.startswith("hydra/launcher"):
+            if key == "hydra.mode" or key.startswith(("hydra/sweeper", "hydra/launcher")):
                 raise RequestError(f"{override.input_line}: a sweep is asked for by -m, and run by lrtrain itself")
             if key.partition(".")[0].partition("/")[0] == "hydra" and key not in HONOURED:
                 raise RequestError(f"{key} has no effect here: of Hydra's own keys there are {', '.join(HONOURED)}")
@@ -148,7 +148,7 @@ class Composer:
 
 def parse_arguments() -> ArgumentParser:
     """The flags of the command line: Hydra's."""
-    return get_args_parser()  # type: ignore[no-any-return]
+    return get_args_parser()
 
 
 def show_hydra() -> None:

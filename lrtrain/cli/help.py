@@ -36,7 +36,10 @@ COMMAND = {
     "task": ("train", f"{' | '.join(choices('task'))}"),
     "resume": (None, "go on with a run: its folder, or last for the newest"),
     "resume_plan": (None, "what a changed plan means: keep, stretch, append, switch or weights_only"),
-    "claim": (True, "lock the run's folder; false is your word that nobody else writes there, where there are no locks"),
+    "claim": (
+        True,
+        "lock the run's folder; false is your word that nobody else writes there, where there are no locks",
+    ),
 }
 """Words of the command itself, with their defaults and meanings."""
 
@@ -118,7 +121,9 @@ def _keys(kind: Callable[..., Any], prefix: str) -> list[str]:
 def _described(meaning: str, rule: Any) -> str:
     """A meaning and what the rule admits, where that is not said already."""
     said, limit = meaning.rstrip("."), str(rule or "")
-    known = isinstance(rule, Choice) and (rule.options == (True, False) or all(str(word) in said for word in rule.options))
+    known = isinstance(rule, Choice) and (
+        rule.options == (True, False) or all(str(word) in said for word in rule.options)
+    )
     return said if known else "; ".join(filter(None, (said, limit)))
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
+import yaml
 
 from lrtrain.cli.compose import Composer
 from lrtrain.cli.hints import explain_key, explain_setting, nearest
-from lrtrain.cli.stored import choose, merge, stored_of
+from lrtrain.cli.stored import check_code, choose, merge, stored_of
 from lrtrain.cli.words import key_of, quoted, value_of
 from lrtrain.configs import choices
 from lrtrain.errors import RequestError
@@ -59,20 +59,22 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     name = value_of("task", words) or "train"
     wanted = value_of("resume", words)
     resumed = find_run(wanted) if wanted not in (None, "null") and name not in MEASURING else None
-    stored, start, measures = None, Start.fresh(), name in MEASURING
+    past, start, measures = [], Start.fresh(), name in MEASURING
     words = list(words)
     if resumed:
         policy = value_of("resume_plan", words)
         start = Start.weights(resumed) if policy == "weights_only" else Start.resume(resumed, policy)
-        stored = stored_of(resumed)
-        if stored is None:
+        past = stored_of(resumed)
+        if not past:
             raise RequestError(f"{resumed.history} is missing; start over without resume")
     elif measures:
         checkpoint = find_checkpoint(value_of("checkpoint", words) or "best")
-        stored = stored_of(RunFolder(checkpoint.parent.parent))
+        past = stored_of(RunFolder(checkpoint.parent.parent))
         words = [*(word for word in words if key_of(word) != "checkpoint"), f"checkpoint={quoted(checkpoint)}"]
-    composed = composer.compose(choose(stored, words, to_measure=measures) if stored else words)
-    values = merge(stored, composed.values, words, to_measure=measures) if stored else composed.values
+    composed = composer.compose(choose(past[-1], words, to_measure=measures) if past else words)
+    values = merge(past[-1], composed.values, words, to_measure=measures) if past else composed.values
+    if past:
+        check_code([values, *(past if start.resumes else [])], composed.values, words)
     try:
         locks, bound = values.pop("claim", True) is not False, _read_task(values)
         settings = read_settings(values)
@@ -135,6 +137,6 @@ def _has_finished(folder: RunFolder) -> bool:
 def _asked(words: Sequence[str], settings: Settings) -> dict[str, str]:
     """The files that keep what was asked for."""
     return {
-        "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(list(words))),
-        "config.yaml": OmegaConf.to_yaml(OmegaConf.create(settings.plain())),
+        "overrides.yaml": yaml.safe_dump(list(words)),
+        "config.yaml": yaml.safe_dump(settings.plain(), sort_keys=False, default_flow_style=None),
     }

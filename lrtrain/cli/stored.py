@@ -24,13 +24,13 @@ MEASURED = ("model", "dataset", "trainer", "batch_size", "drop_last", "workers",
 """What decides the outputs of a checkpoint; what decides rates and records does not."""
 
 
-def stored_of(folder: RunFolder) -> Values | None:
-    """The configuration that a run has, as plain values; None where the folder is not one of a run.
+def stored_of(folder: RunFolder) -> list[Values]:
+    """The configurations that a run has had, the present one last, as plain values; none of a folder without a run.
 
     Raises:
-        RequestError: It cannot be read.
+        RequestError: They cannot be read.
     """
-    return dict(read_stored(folder.history)[-1]["settings"]) if folder.history.exists() else None
+    return [dict(segment["settings"]) for segment in read_stored(folder.history)] if folder.history.exists() else []
 
 
 def choose(stored: Values, words: Sequence[str], *, to_measure: bool = False) -> list[str]:
@@ -61,19 +61,31 @@ def merge(stored: Values, composed: Values, words: Sequence[str], *, to_measure:
         composed: Of the words of the command, after `choose`.
         words: Of the command.
         to_measure: A checkpoint of the run is measured, on the hardware of this command and without its limits.
-
-    Raises:
-        RequestError: Code that only the run's folder names would be run.
     """
     said = [*map(key_of, words), *_set_by_choices(words), *_replaced(stored, composed, words)]
     if to_measure:
         said += [*(key for key in composed if key not in MEASURED), "trainer.limit_test_batches"]
         said += [f"trainer.{name}" for name in HARDWARE]
-    merged = _over(stored, composed, [f"{key}=" for key in said], "")
-    if foreign := named_code(merged) - named_code(composed):
-        named = [f"{key}={value}" for key, value in flat(merged).items() if str(value) in foreign] or sorted(foreign)
+    return _over(stored, composed, [f"{key}=" for key in said], "")
+
+
+def check_code(values: Sequence[Values], composed: Values, words: Sequence[str]) -> None:
+    """Refuse code that only a run's folder names, before anything looks for it.
+
+    Args:
+        values: The configurations that are to be read.
+        composed: Of the words of the command.
+        words: Of the command.
+
+    Raises:
+        RequestError: Names the code.
+    """
+    foreign = named_code(list(values)) - named_code(composed)
+    foreign = {place for place in foreign if not any(place in word for word in words)}
+    if foreign:
+        keys = [f"{key}={value}" for each in values for key, value in flat(each).items() if str(value) in foreign]
+        named = dict.fromkeys(keys or sorted(foreign))
         raise RequestError(f"the run was started with {', '.join(named)}, code to run: repeat this option to confirm")
-    return merged
 
 
 def _over(stored: Mapping[str, Any], composed: Values, said: Sequence[str], prefix: str) -> Values:
@@ -87,7 +99,9 @@ def _over(stored: Mapping[str, Any], composed: Values, said: Sequence[str], pref
         else:
             merged[key] = stored[key]
     if prefix == "trainer.":  # further arguments of Lightning's
-        merged |= {key: value for key, value in stored.items() if key not in merged and not says(f"trainer.{key}", said)}
+        merged |= {
+            key: value for key, value in stored.items() if key not in merged and not says(f"trainer.{key}", said)
+        }
     return merged
 
 

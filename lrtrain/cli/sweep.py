@@ -46,9 +46,10 @@ def sweep(composer: Composer, words: Sequence[str]) -> int:
             "a sweep cannot start several processes per job: each process would restart the sweep; use one device"
         )
     outcomes = run_sweep(jobs, place, varied, words)
-    if isinstance(outcomes[-1].exception, InterruptedRunError):
+    if outcomes and isinstance(outcomes[-1].exception, InterruptedRunError):
         raise outcomes[-1].exception
-    signals.act()
+    if signals.received and len(outcomes) < len(jobs):
+        raise InterruptedRunError(signals.received)
     return FAILED if any(code_of(outcome) for outcome in outcomes) else GOOD
 
 

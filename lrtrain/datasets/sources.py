@@ -73,6 +73,7 @@ class Converter:
             self.affine = first, second
 
     def __call__(self, stored: Tensor) -> Tensor:
+        """Inputs as a model takes them; `stored` is not changed."""
         inputs = stored.to(self.dtype)
         return inputs if self.affine is None else inputs.mul_(self.affine[0]).add_(self.affine[1])
 

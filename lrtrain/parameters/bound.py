@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from lrtrain.parameters.places import Code
 from lrtrain.parameters.signatures import bind
@@ -63,7 +63,7 @@ class Checked:
         SettingError: A field is outside its rule.
     """
 
-    PATH = ""
+    PATH: ClassVar[str] = ""
     """What stands before the names of its fields in a configuration."""
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+
 @dataclass(frozen=True)
 class Place:
     """The place of a user's code; its module is looked for, and imported only when it is used."""
@@ -36,6 +37,7 @@ class Code:
         self.function, self.place = function, place
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it."""
         return self.function(*args, **kwargs)
 
     def __eq__(self, other: object) -> bool:

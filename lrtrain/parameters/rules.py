@@ -128,7 +128,9 @@ class Rate:
 
 @dataclass(frozen=True)
 class Text:
-    """A name or a path."""
+    """A text, of a `kind` in words."""
+
+    kind: str = "a name or a path"
 
     def parse(self, value: object) -> str:
         """Return the value as text if the rule admits it, else raise ValueError."""
@@ -137,7 +139,7 @@ class Text:
         return str(value)
 
     def __str__(self) -> str:
-        return "a name or a path"
+        return self.kind
 
 
 @dataclass(frozen=True)

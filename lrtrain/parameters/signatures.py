@@ -51,7 +51,9 @@ def signature(function: Callable[..., Any]) -> inspect.Signature:
 @cache
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     """The evaluated annotations of the parameters; of others, such as a returned module of torch, none is looked at."""
-    annotations = {name: p.annotation for name, p in signature(function).parameters.items() if p.annotation is not p.empty}
+    annotations = {
+        name: p.annotation for name, p in signature(function).parameters.items() if p.annotation is not p.empty
+    }
     scope = vars(sys.modules[function.__module__])
     return get_type_hints(SimpleNamespace(__annotations__=annotations), scope, include_extras=True)
 
@@ -63,7 +65,10 @@ def rules(function: Callable[..., Any]) -> dict[str, Any]:
 
 def effects(function: Callable[..., Any]) -> dict[str, Affects]:
     """What each parameter affects, where its annotation says so."""
-    found = {name: [part for part in get_args(hint)[1:] if isinstance(part, Affects)] for name, hint in _hints(function).items()}
+    found = {
+        name: [part for part in get_args(hint)[1:] if isinstance(part, Affects)]
+        for name, hint in _hints(function).items()
+    }
     return {name: parts[0] for name, parts in found.items() if parts}
 
 
@@ -85,7 +90,9 @@ def meanings(function: Callable[..., Any]) -> dict[str, str]:
     """What each parameter means: a text in its annotation, or else what the docstring's Args section says."""
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(function) or "", re.DOTALL | re.MULTILINE)
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section[1] if section else "", re.MULTILINE)
-    said = {name: [part for part in get_args(hint)[1:] if isinstance(part, str)] for name, hint in _hints(function).items()}
+    said = {
+        name: [part for part in get_args(hint)[1:] if isinstance(part, str)] for name, hint in _hints(function).items()
+    }
     own = {name: parts[-1] for name, parts in said.items() if parts and get_origin(_hints(function)[name]) is Annotated}
     return {name: " ".join(text.split()) for name, text in entries} | own
 

@@ -12,15 +12,9 @@ from lrtrain.parameters.bound import flat
 from lrtrain.parameters.signatures import Affects, effects
 from lrtrain.plan.history import Segment
 from lrtrain.plan.length import steps_per_epoch
+from lrtrain.plan.start import POLICIES
 from lrtrain.settings import AugmentSettings, CurveSettings, GuardSettings, Settings, TrainerSettings, strategy_keys
 
-POLICIES = {
-    "keep": "the old curve, which holds its last rate where it has an end",
-    "stretch": "what is left of the old curve, spread over what is left of the run",
-    "append": "the new schedule from here on, over what is left of the run",
-    "switch": "the new schedule at the same update, as if it had been the plan all along",
-    "weights_only": "a new run, in a folder of its own, that begins with these weights",
-}
 WEIGHTS_ONLY = f"resume_plan=weights_only ({POLICIES['weights_only']})"
 
 Changes = Mapping[str, tuple[Any, Any]]
@@ -42,7 +36,9 @@ def compare(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
 def effects_of(settings: Settings) -> dict[str, Affects]:
     """What each key of a configuration affects; what is not there affects the training itself."""
     kinds = {"model.": settings.model, "dataset.": settings.dataset, "optimizer.": settings.optimizer}
-    found = {f"{path}{name}": affects for path, kind in kinds.items() for name, affects in effects(kind.function).items()}
+    found = {
+        f"{path}{name}": affects for path, kind in kinds.items() for name, affects in effects(kind.function).items()
+    }
     for part in (Settings, CurveSettings, GuardSettings, TrainerSettings, AugmentSettings):
         found |= {f"{part.PATH}{name}": affects for name, affects in effects(part).items()}
     own = {*strategy_keys(settings.scheduler), *(settings.feedback.parameters if settings.feedback else ()), "feedback"}
@@ -111,8 +107,8 @@ def go_on(
     present = Segment(settings, steps_per_epoch, policy, step)
     if present.total_steps < step:
         raise RequestError(
-            f"the run has done {step:,} updates, and epochs={settings.plain()['epochs']} are {present.total_steps:,} only: "
-            f"give epochs={math.ceil(step / steps_per_epoch)} or more, or resume_plan=weights_only"
+            f"the run has done {step:,} updates, and epochs={settings.plain()['epochs']} are {present.total_steps:,} "
+            f"only: give epochs={math.ceil(step / steps_per_epoch)} or more, or resume_plan=weights_only"
         )
     return [*segments, *([present] if compare(last.settings, settings) else [])]
 

@@ -55,7 +55,10 @@ def plan_run(history: Sequence[Segment]) -> Plan:
             length,
             updates(settings.curve.warmup, length.at(0)) if len(history) == 1 else 0,  # else a ramp may be anywhere
             {str(pattern): _group(history, pattern, spec) for pattern, spec in (settings.groups or {}).items()},
-            {str(name): _hyperparameter(history, name, spec) for name, spec in (settings.hyperparameters or {}).items()},
+            {
+                str(name): _hyperparameter(history, name, spec)
+                for name, spec in (settings.hyperparameters or {}).items()
+            },
         )
         _check_ends([found.schedule, *(group.schedule for group in found.groups.values())], length)
         _check_ends(found.hyperparameters.values(), length)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lrtrain.errors import RequestError
+from lrtrain.plan.start import POLICIES
 from lrtrain.run_folder.files import write_text
 from lrtrain.schedules import Horizon
 from lrtrain.settings import Settings, read_settings
@@ -62,11 +63,11 @@ def read_stored(path: Path) -> list[dict[str, Any]]:
         raise RequestError(f"{path} cannot be read: {error}; start over without resume") from None
     if isinstance(found, dict) and isinstance(found.get("format"), int) and found["format"] > FORMAT:
         raise RequestError(f"{path} was written by a newer lrtrain (format {found['format']}): update this one")
-    stored = found.get("segments") if isinstance(found, dict) else _from_1(found)
+    stored: Any = found.get("segments") if isinstance(found, dict) else _from_1(found)
     sound = isinstance(stored, list) and stored and all(map(_is_sound, stored))
     if not sound or any(a["step"] > b["step"] for a, b in pairwise(stored)):
         raise RequestError(f"{path} is not a plan; start over without resume")
-    return stored  # type: ignore[no-any-return]
+    return list(stored)
 
 
 def read_history(path: Path) -> list[Segment]:
@@ -76,7 +77,7 @@ def read_history(path: Path) -> list[Segment]:
         RequestError: The file cannot be read, or holds no plan.
     """
     return [
-        Segment(read_settings(each["settings"], stored=True), each["steps_per_epoch"], each["policy"], each["step"])
+        Segment(read_settings(each["settings"], stored=True), each["steps_per_epoch"], each.get("policy"), each["step"])
         for each in read_stored(path)
     ]
 
@@ -101,5 +102,5 @@ def _is_sound(each: Any) -> bool:
         and 0 < each["steps_per_epoch"] < 10**9
         and type(each.get("step")) is int
         and each["step"] >= 0
-        and (each.get("policy") is None or isinstance(each["policy"], str))
+        and each.get("policy") in (None, *POLICIES)
     )

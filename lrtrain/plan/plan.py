@@ -90,8 +90,8 @@ class Plan(NamedTuple):
         epochs, total = self.horizon.epochs, self.horizon.total_steps
         changes = "per epoch" if self.per_epoch else "per update"
         text = (
-            f"{self.strategy}: {self.rate(0):.4g} -> {self.rate(total - 1):.4g} over {epochs:.4g} epoch{'s' * (epochs != 1)}"
-            f", {total:,} updates, {changes}"
+            f"{self.strategy}: {self.rate(0):.4g} -> {self.rate(total - 1):.4g} over {epochs:.4g} "
+            f"epoch{'s' * (epochs != 1)}, {total:,} updates, {changes}"
         )
         if self.warmup:
             text += f", after a warm-up of {self.warmup:,} updates to {self.lr:.4g}"
@@ -133,8 +133,8 @@ class Plan(NamedTuple):
         last, now = base(self.horizon.at(total - 1)), base(self.horizon.at(total))
         if base.name == "until" and (end := updates(base.parameters["end"], self.horizon.at(0))) > total:
             yield (
-                f"{_shown(base)}: does not finish within the run: it has come to {self.lr * now:.4g} when the run ends at "
-                f"epoch {self.horizon.epochs:.4g}, on its way to {self.lr * base(self.horizon.at(end)):.4g}"
+                f"{_shown(base)}: does not finish within the run: it has come to {self.lr * now:.4g} when the run ends "
+                f"at epoch {self.horizon.epochs:.4g}, on its way to {self.lr * base(self.horizon.at(end)):.4g}"
             )
         if not any(getattr(rule, "cycle", False) for rule in rules(formula(registered()[base.name])).values()):
             return

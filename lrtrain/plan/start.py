@@ -1,10 +1,19 @@
-"""Where a run starts from."""
+"""Where a run starts from, and what a changed plan means from there on."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from lrtrain.run_folder.folder import RunFolder
+
+POLICIES = {
+    "keep": "the old curve, which holds its last rate where it has an end",
+    "stretch": "what is left of the old curve, spread over what is left of the run",
+    "append": "the new schedule from here on, over what is left of the run",
+    "switch": "the new schedule at the same update, as if it had been the plan all along",
+    "weights_only": "a new run, in a folder of its own, that begins with these weights",
+}
+"""What a changed plan may mean, from the checkpoint on."""
 
 
 class Start(NamedTuple):

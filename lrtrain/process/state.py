@@ -22,7 +22,7 @@ def kept_as_it_is() -> Iterator[None]:
     levels = {name: logging.getLogger(name).level for name in LIBRARIES}
     handlers, raises = logging.getLogger().handlers[:], logging.raiseExceptions
     python, legacy, generator = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()

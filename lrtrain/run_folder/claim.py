@@ -1,8 +1,8 @@
 """The claim on a run folder: one writer at a time, by a lock that no crash, kill -9 or reboot leaves behind.
 
 The lock decides; the record in its file is words for people. Only where a holder's lock may not be seen (from another
-machine, on a network file system with local locks; or by `claim=false`) does the age of the record tell, which its holder
-keeps young.
+machine, on a network file system with local locks; or by `claim=false`) does the age of the record tell, which its
+holder keeps young.
 """
 
 from __future__ import annotations

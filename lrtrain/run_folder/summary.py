@@ -104,7 +104,7 @@ def read_summary(path: Path) -> Summary:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"{path} cannot be read: {error}") from None
-    if not isinstance(values, dict) or type(values.get("format", 1)) is not int:
+    if not isinstance(values, dict) or type(values.get("format", 1)) is not int or "status" not in values:
         raise RequestError(f"{path} is not a summary")
     written = values.pop("format", 1)
     if written > FORMAT:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, TypeAlias
 
-from lrtrain.schedules.annealing import Share, _between
 from lrtrain.parameters.rules import Cycle, Fraction, Number, Period, Positive, PositiveCount
 from lrtrain.parameters.spans import SpanLike
+from lrtrain.schedules.annealing import Share, _between
 from lrtrain.schedules.progress import Progress, needs, updates
 from lrtrain.schedules.registry import schedule
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lrtrain.schedules.decay import Clock
 from lrtrain.parameters.rules import Count, Fraction
+from lrtrain.schedules.decay import Clock
 from lrtrain.schedules.progress import Progress
 from lrtrain.schedules.registry import schedule
 

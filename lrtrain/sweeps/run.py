@@ -36,7 +36,7 @@ def run_sweep(jobs: Sequence[SweepJob], place: Path, varied: Sequence[str], comm
         command: The words of the sweep.
 
     Returns:
-        What came of each job that was begun; an interruption is the last.
+        What came of each job that was begun; a signal keeps those that follow from it.
 
     Raises:
         RequestError: Another sweep runs in the folder.
@@ -46,19 +46,26 @@ def run_sweep(jobs: Sequence[SweepJob], place: Path, varied: Sequence[str], comm
             raise RequestError(f"{place} already contains a sweep: give another hydra.sweep.dir")
         folder.begun = True
         states: list[dict[str, Any]] = [
-            {"number": job.number, "name": job.name, "overrides": job.words, "state": "waiting", "attempts": 0, "seconds": 0}
+            {
+                "number": job.number,
+                "name": job.name,
+                "overrides": job.words,
+                "state": "waiting",
+                "attempts": 0,
+                "seconds": 0,
+            }
             for job in jobs
         ]
         outcomes: list[Summary] = []
         for job, state in zip(jobs, states, strict=True):
+            if signals.received:
+                break
             state |= {"state": "running", "attempts": 1}
             _write(place, command, states)
             began = time.perf_counter()
             outcome = _run(job, place / job.name)
             outcomes.append(outcome)
             state |= {"state": outcome.status, "seconds": round(time.perf_counter() - began, 3)}
-            if outcome.status == "interrupted" or signals.received:
-                break
         signals.defer()  # only the table is left
         _write(place, command, states)
         _show(jobs[: len(outcomes)], outcomes, place, varied)
@@ -68,7 +75,7 @@ def run_sweep(jobs: Sequence[SweepJob], place: Path, varied: Sequence[str], comm
 def _run(job: SweepJob, place: Path) -> Summary:
     """What comes of one job, whatever it runs into."""
     try:
-        signals.act()  # one may have come when the job before was all but done
+        signals.act()  # the job before may have put them off
         if job.refusal:
             raise job.refusal
         assert job.task is not None

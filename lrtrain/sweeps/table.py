@@ -28,7 +28,9 @@ def write_table(jobs: Sequence[SweepJob], outcomes: Sequence[Summary], place: Pa
     for row in rows:
         table.add(row)
     table.close()
-    print_rows([name.replace("_", " ", 1) for name in SHOWN], [[_text(row.get(name)) for name in SHOWN] for row in rows])
+    print_rows(
+        [name.replace("_", " ", 1) for name in SHOWN], [[_text(row.get(name)) for name in SHOWN] for row in rows]
+    )
     failed = sum(outcome.status not in ("finished", "stopped") for outcome in outcomes)
     print(f"{len(rows)} jobs, failed: {failed}\n{place / 'summary.csv'}\ntensorboard --logdir {place}")
 
@@ -45,7 +47,7 @@ def _row(job: SweepJob, outcome: Summary, varied: Sequence[str], measured: Seque
 def _rank(pair: tuple[SweepJob, Summary]) -> tuple[bool, float]:
     """The best of each job's monitored metric first; jobs that did not finish last."""
     job, outcome = pair
-    value = outcome.best.get(outcome.monitor)
+    value = outcome.best.get(str(outcome.monitor))
     if outcome.status not in ("finished", "stopped") or value is None or job.job is None:
         return True, 0.0
     metric: Metric = job.job.settings.metric

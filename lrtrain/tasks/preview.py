@@ -16,12 +16,12 @@ from lrtrain import __version__
 from lrtrain.configs import choices
 from lrtrain.errors import RequestError
 from lrtrain.parameters.rules import ListOf, OptionalCount, OrNull, Text
-from lrtrain.plan.changes import POLICIES, compare, go_on
+from lrtrain.plan.changes import compare, go_on
 from lrtrain.plan.curve import plan_run, under_feedback, warn_of
 from lrtrain.plan.history import Segment, as_of, read_history
 from lrtrain.plan.length import steps_per_epoch as length_of
 from lrtrain.plan.plan import Plan
-from lrtrain.plan.start import Start
+from lrtrain.plan.start import POLICIES, Start
 from lrtrain.process import signals
 from lrtrain.report.text_plot import text_plot, wants_log
 from lrtrain.run_folder.claimed import ClaimedFolder

@@ -15,7 +15,6 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lrtrain.optimizers import averages_weights
 from lrtrain.parameters.bound import Bound
-
 from lrtrain.training.progress_bar import tell
 
 BATCH_NORM = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm

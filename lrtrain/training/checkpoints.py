@@ -286,7 +286,7 @@ def _reach_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-class Checkpoint(NamedTuple):
+class Saved(NamedTuple):
     """A checkpoint of a run that is whole.
 
     Attributes:
@@ -303,7 +303,7 @@ class Checkpoint(NamedTuple):
         return int(self.content["lr_schedulers"][0]["step"])
 
 
-def sound_checkpoint(folder: RunFolder) -> Checkpoint:
+def sound_checkpoint(folder: RunFolder) -> Saved:
     """The newest checkpoint of a run that is whole.
 
     A checkpoint is a zip archive, whose checksums are compared with what is in it.
@@ -313,13 +313,13 @@ def sound_checkpoint(folder: RunFolder) -> Checkpoint:
     """
     for path in (folder.last_checkpoint, folder.previous_checkpoint):
         if content := _whole(path):
-            return Checkpoint(path, content)
+            return Saved(path, content)
         if path.is_file():
             print(f"{path} is damaged; going back to the one before")
     raise RequestError(f"{folder.path} has no checkpoint that is whole; the best weights may be in best.ckpt")
 
 
-def feedback_states(checkpoint: Checkpoint, *metrics: Metric) -> list[dict[str, Any]]:
+def feedback_states(checkpoint: Saved, *metrics: Metric) -> list[dict[str, Any]]:
     """What the scheduler of a checkpoint knew of its feedback, for each metric that is to be observed.
 
     Where it observed another metric, the rule is said to be another too.

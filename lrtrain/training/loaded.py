@@ -34,7 +34,7 @@ class Loaded:
         classes: How many.
         names: Theirs; None where they are numbers only.
         scale: What makes numbers of bytes; None where the inputs are not bytes.
-        settings: Of the run.
+        config: The run's settings, as plain values.
         checkpoint: The file of the weights.
         step: The updates that they have had.
     """
@@ -44,7 +44,7 @@ class Loaded:
     classes: int
     names: tuple[str, ...] | None
     scale: Scale | None
-    settings: Settings
+    config: dict[str, Any]
     checkpoint: Path
     step: int
 
@@ -66,7 +66,9 @@ class Loaded:
         one = tuple(stored.shape) == self.inputs.shape
         stored = stored[None] if one else stored
         if tuple(stored.shape[1:]) != self.inputs.shape:
-            raise ValueError(f"the inputs must have shape (n, {', '.join(map(str, self.inputs.shape))}), got {tuple(stored.shape)}")
+            raise ValueError(
+                f"the inputs must have shape (n, {', '.join(map(str, self.inputs.shape))}), got {tuple(stored.shape)}"
+            )
         scale = self.scale if stored.dtype == torch.uint8 else None
         inputs = Converter(scale, tokens=self.inputs.tokens is not None)(stored)
         weight = next(self.model.parameters())
@@ -89,21 +91,26 @@ def load_run(path: Path, model: nn.Module | None = None) -> Loaded:
     stored = read_stored(folder.history)[-1]["settings"]
     own = {key: stored.get(key) for key in ("model", "dataset")}
     if model is None and (code := named_code(own)):
-        raise RequestError(f"the run used {', '.join(sorted(code))}, code to run: give its model by load(run, model=...)")
-    if model is not None:
-        stored = {key: value for key, value in stored.items() if key != "model" or not named_code(own)}
-    settings = read_settings({**stored, "optimizer": {"name": "sgd"}, "groups": None, "hyperparameters": None}, stored=True)
+        raise RequestError(
+            f"the run used {', '.join(sorted(code))}, code to run: give its model by load(run, model=...)"
+        )
+    # What is not needed here is not read, as it may name code.
+    others = {"optimizer": {"name": "sgd"}, "scheduler": "constant", "feedback": None, "groups": None}
+    others |= {"hyperparameters": None, "monitor": "val_loss"} | (
+        {"model": {"name": "linear"}} if model is not None else {}
+    )
+    settings = read_settings({**stored, **others}, stored=True)
     data = _data_of(folder, settings)
     inputs = Inputs(tuple(data["shape"]), data["tokens"])
     try:
         with kept_as_it_is():
             network = model if model is not None else build_network(settings, inputs, data["classes"])
-        step = load_weights(path, network, f"model={settings.model.name}")
+        step = load_weights(path, network, "the model" if model is not None else f"model={settings.model.name}")
     except (ValueError, TypeError, RuntimeError) as error:
         raise RequestError(first_line(error)) from error
     scale = data["scale"] and Scale(tuple(data["scale"]["mean"]), tuple(data["scale"]["std"]))
     names = tuple(data["names"]) if data["names"] else None
-    return Loaded(network.eval(), inputs, data["classes"], names, scale, settings, path, step)
+    return Loaded(network.eval(), inputs, data["classes"], names, scale, stored, path, step)
 
 
 def _data_of(folder: RunFolder, settings: Settings) -> dict[str, Any]:

@@ -50,8 +50,7 @@ def build_module(settings: Settings, plan: Plan, inputs: Inputs | None, classes:
     )
     groups = split_groups(chosen, model, groups, plan.lr)
     curves = {
-        group["name"]: plan.groups[group["pattern"]].schedule if group["pattern"] else plan.schedule
-        for group in groups
+        group["name"]: plan.groups[group["pattern"]].schedule if group["pattern"] else plan.schedule for group in groups
     }
     kind: Callable[..., Scheduled] = lightning_module
     if settings.is_built_in:

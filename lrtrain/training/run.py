@@ -50,7 +50,12 @@ def run_in(
         InterruptedRunError: A signal came before it had begun; nothing was written.
     """
     start = start or Start.fresh()
-    with signals.interrupt_taken_over(), kept_as_it_is(), signals.undisguised(), _claimed(settings, place, locks) as folder:
+    with (
+        signals.interrupt_taken_over(),
+        kept_as_it_is(),
+        signals.undisguised(),
+        _claimed(settings, place, locks) as folder,
+    ):
         ranks.introduce()
         if not start.resumes:
             folder.check_unused()
@@ -66,9 +71,7 @@ def _claimed(settings: Settings, place: str | Path, locks: bool) -> AbstractCont
     return ClaimedFolder(place, locks=locks) if ranks.is_first(settings.trainer) else nullcontext(RunFolder(place))
 
 
-def _train(
-    settings: Settings, folder: RunFolder, start: Start, asked: Mapping[str, str] | None, say: Say
-) -> Summary:
+def _train(settings: Settings, folder: RunFolder, start: Start, asked: Mapping[str, str] | None, say: Say) -> Summary:
     """Train, and again from the last checkpoint as often as a rollback is allowed."""
     guard, scale = settings.guard, None
     tries = guard.rollbacks if guard.on_nonfinite == "rollback" else 0

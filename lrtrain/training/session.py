@@ -20,19 +20,19 @@ from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line
+from lrtrain.parameters.spans import Span, SpanLike
 from lrtrain.plan.changes import check_devices, go_on
 from lrtrain.plan.curve import plan_run, warn_of
 from lrtrain.plan.history import Segment, as_of, read_history, write_history
 from lrtrain.plan.length import steps_per_epoch
-from lrtrain.plan.plan import Plan
 from lrtrain.plan.start import Start
 from lrtrain.process import ranks, signals
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import Summary
-from lrtrain.schedules import Span, SpanLike, updates
+from lrtrain.schedules import updates
 from lrtrain.settings import Settings
 from lrtrain.training.averaging import build_averaging
-from lrtrain.training.checkpoints import Cadence, Checkpoint, LastAndBest, PausedRunError, sound_checkpoint
+from lrtrain.training.checkpoints import Cadence, LastAndBest, PausedRunError, Saved, sound_checkpoint
 from lrtrain.training.configure_optimizers import Scheduled, scheduler_of
 from lrtrain.training.data import Data, build_data, check_measuring, describe_data
 from lrtrain.training.early_stop import EarlyStop
@@ -216,7 +216,7 @@ class Session:
         if not starts_processes(self.trainer):
             return nullcontext()
         source = self._start.folder
-        return ranks.starting(self.folder.path, source and source.path, self._start.resumes)
+        return ranks.starting(self.folder.path, source.path if source else None, self._start.resumes)
 
     def _begin(self) -> None:
         """Write what was asked for, once all is known to fit."""
@@ -348,7 +348,9 @@ class Session:
         kept = (files.last_checkpoint, files.best_checkpoint)
         findings = warn_of(self.settings, self.plan)
         if ended.status == "stopped":
-            findings.append(f"the schedule is unfinished: {ended.by} ended the run at update {steps:,} of {horizon.total_steps:,}")
+            findings.append(
+                f"the schedule is unfinished: {ended.by} ended the run at update {steps:,} of {horizon.total_steps:,}"
+            )
         return Summary(
             status=ended.status,
             ended_by=ended.by,
@@ -385,7 +387,7 @@ class Session:
         return summary
 
 
-def _load(checkpoint: Checkpoint, module: Scheduled, callbacks: list[pl.Callback]) -> None:
+def _load(checkpoint: Saved, module: Scheduled, callbacks: list[pl.Callback]) -> None:
     """Load a checkpoint's weights and callbacks; Lightning loads all the rest, once it is known that these fit."""
     module.load_state_dict(checkpoint.content["state_dict"])
     try:

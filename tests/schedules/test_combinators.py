@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from lrtrain import schedules as s
-from lrtrain.schedules import Progress, formula, registered
 from lrtrain.parameters.signatures import defaults
+from lrtrain.schedules import Progress, formula, registered
 
 FAMILIES = [
     name for name, factory in registered().items() if inspect.Parameter.empty not in defaults(formula(factory)).values()

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lrtrain.schedules import Progress, by_name, formula, registered
 from lrtrain.parameters.signatures import defaults
+from lrtrain.schedules import Progress, by_name, formula, registered
 
 Array = npt.NDArray[np.float64]
 TOLERANCE = 1e-12

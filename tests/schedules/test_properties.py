@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lrtrain.schedules
-from lrtrain.schedules import Observed, Progress, Schedule, formula, greedy, registered
 from lrtrain.parameters.rules import Choice, Length, ListOf, Number
 from lrtrain.parameters.signatures import defaults, rules
+from lrtrain.schedules import Observed, Progress, Schedule, formula, greedy, registered
 from lrtrain.schedules.piecewise import Curve
 
 # The families with an end, and the value they end at.

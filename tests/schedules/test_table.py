@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from lrtrain.schedules import Feedback, Progress, by_name, formula, registered
 from lrtrain.parameters.signatures import defaults
+from lrtrain.schedules import Feedback, Progress, by_name, formula, registered
 
 CONF = Path(__file__).parents[2] / "conf"
 Row = tuple[str, dict[str, Any], tuple[int | None, int | None, int], dict[int, float]]
