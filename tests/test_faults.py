@@ -18,8 +18,8 @@ import torch
 from conftest import SMALL, CommandLine, Result, Train
 from test_resume import SHORT, Stop, assert_equal, checkpoint, stop, stopped
 
-from lrtrain import build, signals
 from lrtrain.errors import FaultError, InterruptedRunError
+from lrtrain.process import signals
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.log import RunLog
 from lrtrain.training.checkpoints import FileInPlace
@@ -121,7 +121,7 @@ def test_folder_that_cannot_be_written(command_line: CommandLine, tmp_path: Path
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError(30, os.strerror(30))
 
-    monkeypatch.setattr("hydra.core.utils._save_config", refuse)
+    monkeypatch.setattr("lrtrain.run_folder.claim._LockFile.write_over", refuse)
     result = command_line(*ASKED)
     assert result.code == REFUSED
     one_line(result, "Read-only file system", "hydra.run.dir=")
@@ -144,7 +144,7 @@ def test_checkpoints_that_cannot_be_written(command_line: CommandLine, tmp_path:
     (tmp_path / "run" / "checkpoints").write_text("a file")
     result = command_line(*ASKED, "hydra.run.dir=run")
     assert result.code == FAILED
-    one_line(result, "run/checkpoints", "begin anew")
+    one_line(result, "run/checkpoints", "start over")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "failed"
 
 
@@ -209,7 +209,7 @@ def test_worker_or_memory_lost(
 def test_memory_lost_before_there_is_anything(
     command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "data", exhaust_python)
+    monkeypatch.setattr("lrtrain.training.session.build_data", exhaust_python)
     result = command_line(*ASKED)
     assert result.code == REFUSED
     one_line(result, "out of memory")

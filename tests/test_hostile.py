@@ -182,7 +182,7 @@ GARBAGE = {
     "no segments": b'{"format": 2, "segments": []}\n',
     "negative": b'{"format": 2, "segments": [{"settings": {}, "steps_per_epoch": 4, "policy": null, "step": -5}]}\n',
     "policy": b'{"format": 2, "segments": [{"settings": {}, "steps_per_epoch": 4, "policy": "x", "step": 0}]}\n',
-    "empty settings": b'{"format": 2, "segments": [{"settings": {}, "steps_per_epoch": 4, "policy": null, "step": 0}]}\n',
+    "empty settings": b'{"format": 2, "segments": [{"settings": {}, "steps_per_epoch": 4, "step": 0}]}\n',
     "object": b"{}\n",
     "nested": b"[" * 100_000,
 }

@@ -218,8 +218,10 @@ def test_signal_that_becomes_another_error(
 
 @pytest.mark.parametrize("name", CODES)
 def test_signal_when_all_is_done(name: str, tmp_path: Path) -> None:
-    ends = "import os, sys; from lrtrain.__main__ import main; code = main(); os.kill(os.getpid(), int(sys.argv[2]))"
-    code, _, err = ended(start(tmp_path, "-c", f"{ends}; sys.exit(code)", "--help", str(int(getattr(signal, name)))))
+    begins = "import os, sys; from lrtrain.__main__ import main; number = int(sys.argv.pop())"
+    ends = "code = main(); os.kill(os.getpid(), number); sys.exit(code)"
+    number = str(int(getattr(signal, name)))
+    code, _, err = ended(start(tmp_path, "-c", f"{begins}; {ends}", "--help", number))
     assert (code, err) == (0, "")
 
 

@@ -29,6 +29,15 @@ def load(
         tokens: number of tokens, where the inputs are tokens.
 
     Raises:
-        ValueError: It cannot be imported, or fails.
+        ValueError: It cannot be imported, fails, or does not make a LightningDataModule with a validation.
     """
-    return call("dataset.function", str(function), parameters, **given)
+    import lightning.pytorch as pl
+    from lightning.pytorch.utilities.model_helpers import is_overridden
+
+    data = call("dataset.function", str(function), parameters, **given)
+    if not isinstance(data, pl.LightningDataModule):
+        kind = f"{type(data).__module__}.{type(data).__name__}"
+        raise ValueError(f"dataset.function={function} does not return a lightning.pytorch.LightningDataModule: {kind}")
+    if not is_overridden("val_dataloader", data):
+        raise ValueError(f"dataset.function={function} has no val_dataloader: no validation would run")
+    return data

@@ -9,7 +9,7 @@ from lrtrain.datasets import train_size
 from lrtrain.settings import Settings, TrainerSettings
 
 if TYPE_CHECKING:
-    from lrtrain.training.custom import Look
+    from lrtrain.datasets.look import Look
 
 
 def steps_per_epoch(settings: Settings, devices: int | None = None) -> int:
@@ -71,7 +71,7 @@ def limited(batches: int, limit: float, said: str) -> int:
 
 def look_at_data(settings: Settings) -> Look:
     """What is seen of a user's own training data, which is made for that."""
-    from lrtrain.training.custom import look_at
+    from lrtrain.datasets.look import look_at
 
     return look_at(settings.dataset, given_to_data(settings))
 

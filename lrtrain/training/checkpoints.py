@@ -168,7 +168,8 @@ class LastAndBest(Checkpoint):
         """Whether a run can go on exactly from the end of this batch: no gradients pending, no validation to follow."""
         updated = scheduler_of(trainer).last_epoch > self._seen_step
         count, validates = batch_idx + 1, trainer.val_check_batch
-        return updated and count < trainer.num_training_batches and not (validates and count % validates == 0)
+        goes_on = count < trainer.num_training_batches and not trainer.should_stop
+        return updated and goes_on and not (validates and count % validates == 0)
 
     def _save_and_stop(self, trainer: pl.Trainer, number: int) -> None:
         with mark_unfinished(trainer):

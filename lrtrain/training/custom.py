@@ -6,15 +6,11 @@ Each object keeps its class, behind one of this module that overrides what lrtra
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning.pytorch as pl
-from lightning.fabric.utilities.data import sized_len
-from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from lrtrain.parameters.bound import Bound
@@ -76,15 +72,9 @@ def data_module(dataset: Bound, given: Mapping[str, Any]) -> pl.LightningDataMod
         given: Further ones, passed if the signature has their names.
 
     Raises:
-        ValueError: It cannot be made, or is not a LightningDataModule with a validation.
+        ValueError: It cannot be made, or has no validation.
     """
-    function, data = dataset.parameters["function"], dataset.make(given)
-    if not isinstance(data, pl.LightningDataModule):
-        raise ValueError(
-            f"dataset.function={function} does not return a lightning.pytorch.LightningDataModule: {_kind(data)}"
-        )
-    if not is_overridden("val_dataloader", data):
-        raise ValueError(f"dataset.function={function} has no val_dataloader: no validation would run")
+    data: pl.LightningDataModule = dataset.make(given)
     _put_in_front(_KeepsPosition, data)
     return data
 
@@ -117,88 +107,6 @@ class _KeepsPosition(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "train_loader"})
         self._position = state_dict.get("train_loader")
-
-
-class Look(NamedTuple):
-    """The training data of a custom LightningDataModule, from its first batch.
-
-    Attributes:
-        batches: In an epoch, on one device; None if the loader has no length.
-        shape: Of one sample; None if the batch is not a pair of inputs and labels.
-        integers: The inputs are integers.
-        labels: Of the batch; None if it is not such a pair.
-    """
-
-    batches: int | None
-    shape: tuple[int, ...] | None
-    integers: bool
-    labels: Tensor | None
-
-
-def look_at(dataset: Bound, given: Mapping[str, Any]) -> Look:
-    """Make a custom LightningDataModule, as `data_module`, and look at its first training batch."""
-    return _look_at(dataset, tuple(sorted(given.items())))
-
-
-@lru_cache(maxsize=8)
-def _look_at(dataset: Bound, given: tuple[tuple[str, Any], ...]) -> Look:
-    function = dataset.parameters["function"]
-    with isolate_rng():
-        data = data_module(dataset, dict(given))
-        try:
-            data.prepare_data()
-            data.setup("fit")
-            loader = data.train_dataloader()
-            batch = next(iter(loader))
-        except Exception as error:  # custom code may raise anything
-            said = f"{type(error).__name__}: {error}"
-            raise ValueError(f"dataset.function={function} gives no training batch: {said}") from error
-    batches = _length(loader)
-    is_pair = isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)
-    if not is_pair:
-        return Look(batches, None, integers=False, labels=None)
-    inputs, labels = batch
-    return Look(batches, tuple(inputs.shape[1:]), integers=not inputs.is_floating_point(), labels=labels)
-
-
-def measuring_batches(dataset: Bound, given: Mapping[str, Any]) -> dict[str, list[int | None]]:
-    """Make a custom LightningDataModule, as `data_module`, and count the batches of its other loaders.
-
-    Returns:
-        The batches of each loader for ``validation`` and ``test``; None for a loader without a length.
-    """
-    found: dict[str, list[int | None]] = {}
-    function = dataset.parameters["function"]
-    with isolate_rng():
-        data = data_module(dataset, given)
-        for part, method, stage in (("validation", "val_dataloader", "fit"), ("test", "test_dataloader", "test")):
-            if not is_overridden(method, data):
-                continue
-            try:
-                data.prepare_data()
-                data.setup(stage)
-                found[part] = [sized_len(loader) for loader in _several(getattr(data, method)())]
-            except Exception as error:  # custom code may raise anything
-                said = f"{type(error).__name__}: {error}"
-                raise ValueError(f"dataset.function={function} gives no {part} batches: {said}") from error
-    return found
-
-
-def _several(loaders: Any) -> list[Any]:
-    """The loaders that a custom method returns: one, or several in a list or by name."""
-    if isinstance(loaders, CombinedLoader):
-        return list(loaders.flattened)
-    if isinstance(loaders, Mapping):
-        return list(loaders.values())
-    return list(loaders) if isinstance(loaders, list | tuple) else [loaders]
-
-
-def _length(loader: Any) -> int | None:
-    """The batches of a loader; for several, of the longest, as Lightning restarts the others."""
-    if isinstance(loader, Mapping | list | tuple):
-        lengths = [_length(part) for part in _several(loader)]
-        return None if None in lengths else max(filter(None, lengths), default=None)
-    return sized_len(loader)
 
 
 def _put_in_front(front: type, instance: object) -> None:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from lrtrain.datasets import Inputs, Source, Splits
+from lrtrain.datasets.look import measuring_batches
 from lrtrain.plan.length import given_to_data, limited, look_at_data
 from lrtrain.settings import AugmentSettings, Settings
 from lrtrain.training.augment import Augment
-from lrtrain.training.custom import data_module, measuring_batches
+from lrtrain.training.custom import data_module
 from lrtrain.training.loader import Loader
 
 

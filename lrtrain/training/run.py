@@ -77,13 +77,13 @@ def _train(settings: Settings, folder: RunFolder, start: Start, asked: Mapping[s
     tries = guard.rollbacks if guard.on_nonfinite == "rollback" else 0
     for attempt in range(tries + 1):
         session = Session.open(settings, folder, start, scale=scale, asked=None if attempt else asked, say=say)
-        if session.trainer.is_global_zero:
-            for line in session.announce():
-                say(line)
+        tell = say if session.trainer.is_global_zero else lambda _: None
+        for line in session.announce():
+            tell(line)
         ended = session.fit()
         if ended.status != "diverged" or attempt == tries or not folder.last_checkpoint.exists():
             break
         scale = ended.error.scale * guard.rollback_factor  # type: ignore[union-attr]
-        say(f"{ended.error}\nrolling back ({attempt + 1} of {tries}): rates times {scale:.4g}")
+        tell(f"{ended.error}\nrolling back ({attempt + 1} of {tries}): rates times {scale:.4g}")
         start = Start.resume(folder)
     return session.conclude(ended)
