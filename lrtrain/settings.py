@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -279,9 +279,8 @@ class Settings(Checked):
         Checked.__post_init__(self)
         if not self.scheduler:
             object.__setattr__(self, "scheduler", self.schedule.name)
-        for check in CHECKS:
-            if refusal := check(self):
-                raise RequestError(refusal)
+        for refusal in _refusals(self):
+            raise RequestError(refusal)
         if self.feedback:
             told = {"mode": self.metric.mode}
             known = by_name(self.feedback.name, {**self.feedback.parameters, **told}, Feedback)
@@ -339,101 +338,40 @@ def _own(kind: type) -> list[str]:
     return [item.name for item in fields(kind) if item.name in effects(kind)]
 
 
-def _check_layout(settings: Settings) -> str | None:
-    if settings.optimizer.name == "muon" and settings.channels_last:
-        return "optimizer=muon takes a convolution as a matrix: leave out channels_last"
-    return None
-
-
-def _check_clipping(settings: Settings) -> str | None:
-    trainer = settings.trainer
-    fused = settings.optimizer.parameters.get("fused")
-    if trainer.gradient_clip_val is not None and fused and trainer.precision == "16-mixed":
-        return "optimizer.fused=true scales 16-mixed gradients back too late to clip them: leave one out"
-    return None
-
-
-def _check_augment(settings: Settings) -> str | None:
+def _refusals(settings: Settings) -> Iterator[str]:
+    """What several settings together do not fulfil, one line each."""
+    trainer, curve, optimizer, own = settings.trainer, settings.curve, settings.optimizer, settings.schedule.parameters
+    clips, fsdp = trainer.gradient_clip_val is not None, trainer.strategy == "fsdp"
+    length = Span.parse(settings.epochs)
+    if optimizer.name == "muon" and settings.channels_last:
+        yield "optimizer=muon takes a convolution as a matrix: leave out channels_last"
+    if clips and optimizer.parameters.get("fused") and trainer.precision == "16-mixed":
+        yield "optimizer.fused=true scales 16-mixed gradients back too late to clip them: leave one out"
     if settings.dataset.name == "custom" and settings.augment != AugmentSettings():
-        return "augment is for built-in image datasets: leave it out, and have your dataset.function change yours"
-    return None
-
-
-def _check_ema(settings: Settings) -> str | None:
-    if settings.ema and settings.trainer.precision in ("bf16-true", "16-true"):
-        asked = f"trainer.precision={settings.trainer.precision}"
-        return f"{asked}: EMA needs 32-bit weights; write trainer.precision=bf16-mixed"
-    return None
-
-
-def _check_fsdp(settings: Settings) -> str | None:
-    trainer, optimizer = settings.trainer, settings.optimizer.name
-    if trainer.strategy != "fsdp":
-        return None
-    if trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm == "norm":
-        return "trainer=fsdp clips by value only: add trainer.gradient_clip_algorithm=value"
-    if settings.ema:
-        return "trainer=fsdp shards the weights, and ema needs them whole: leave one out"
-    if optimizer == "muon" or optimizer.startswith("schedulefree"):
-        return f"trainer=fsdp shards the weights, and optimizer={optimizer} needs them whole"
-    return None
-
-
-def _check_monitor(settings: Settings) -> str | None:
+        yield "augment is for built-in image datasets: leave it out, and have your dataset.function change yours"
+    if settings.ema and trainer.precision in ("bf16-true", "16-true"):
+        yield f"trainer.precision={trainer.precision}: EMA needs 32-bit weights; write trainer.precision=bf16-mixed"
+    if fsdp and clips and trainer.gradient_clip_algorithm == "norm":
+        yield "trainer=fsdp clips by value only: add trainer.gradient_clip_algorithm=value"
+    if fsdp and settings.ema:
+        yield "trainer=fsdp shards the weights, and ema needs them whole: leave one out"
+    if fsdp and (optimizer.name == "muon" or optimizer.name.startswith("schedulefree")):
+        yield f"trainer=fsdp shards the weights, and optimizer={optimizer.name} needs them whole"
     if settings.is_built_in and settings.monitor not in ("val_loss", "val_acc"):
-        return f"monitor must be val_loss or val_acc, got {settings.monitor!r}"
+        yield f"monitor must be val_loss or val_acc, got {settings.monitor!r}"
     if not settings.metric.mode:
-        return f"monitor={settings.monitor}: set monitor_mode=min or max: is less or more of it better?"
-    return None
-
-
-def _check_classes(settings: Settings) -> str | None:
+        yield f"monitor={settings.monitor}: set monitor_mode=min or max: is less or more of it better?"
     if settings.is_built_in and settings.dataset.name == "custom" and settings.dataset.parameters["classes"] is None:
-        return "dataset=custom: give the number of dataset.classes, or a module of yours: model=lightning"
-    return None
-
-
-def _check_least(settings: Settings) -> str | None:
+        yield "dataset=custom: give the number of dataset.classes, or a module of yours: model=lightning"
     if settings.least_share > 1:
-        return f"min_lr={str(settings.curve.min_lr).removesuffix('.0')} is above lr={settings.lr:g}"
-    return None
-
-
-def _check_order(settings: Settings) -> str | None:
-    if not settings.shuffle and settings.trainer.devices not in (1, "1"):
-        return "shuffle=false is for one device: others would get batches of unequal number"
-    return None
-
-
-def _check_validations(settings: Settings) -> str | None:
-    every, length = settings.trainer.check_val_every_n_epoch, settings.epochs
-    assert isinstance(length, Span)
-    if length.unit == "ep" and every > length.value:
-        return "trainer.check_val_every_n_epoch is more than epochs: no validation would run"
-    return None
-
-
-def _check_phases(settings: Settings) -> str | None:
-    own = settings.schedule.parameters
+        yield f"min_lr={str(curve.min_lr).removesuffix('.0')} is above lr={settings.lr:g}"
+    if not settings.shuffle and trainer.devices not in (1, "1"):
+        yield "shuffle=false is for one device: others would get batches of unequal number"
+    if length.unit == "ep" and trainer.check_val_every_n_epoch > length.value:
+        yield "trainer.check_val_every_n_epoch is more than epochs: no validation would run"
     if own.get("three_phase") and not 0 < own["pct_start"] <= 0.5:
-        return f"one_cycle: three phases need a pct_start in (0, 0.5], got {own['pct_start']}"
-    return None
+        yield f"one_cycle: three phases need a pct_start in (0, 0.5], got {own['pct_start']}"
 
-
-CHECKS: tuple[Callable[[Settings], str | None], ...] = (
-    _check_layout,
-    _check_clipping,
-    _check_augment,
-    _check_ema,
-    _check_fsdp,
-    _check_monitor,
-    _check_classes,
-    _check_least,
-    _check_order,
-    _check_validations,
-    _check_phases,
-)
-"""What several settings together must fulfil; each returns what is wrong, in one line, or None."""
 
 PARTS = {"curve": CurveSettings, "guard": GuardSettings}
 """The types whose fields stand at the root of a configuration."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 import lrtrain
+from lrtrain.cli.compose import Composer, parse_arguments
 from lrtrain.training import private
 
 BATCHES = 4
@@ -227,3 +228,21 @@ def test_flag_non_finite(value: float) -> None:
     assert tensors[1][0, 0] == 2, "it multiplies by one"
     private.flag_non_finite([], found := torch.zeros(1), one)
     assert not found.item()
+
+
+def test_flags_and_jobs_of_hydra() -> None:
+    """What lrtrain/cli/compose.py takes of it that is not public."""
+    check_version("hydra-core", "1.3")
+    flags = parse_arguments().parse_args(["-m", "--cfg", "job", "lr=1,2", "seed=3"])
+    assert (flags.multirun, flags.cfg, flags.overrides) == (True, "job", ["lr=1,2", "seed=3"])
+    with Composer() as composer:
+        assert composer.expand(["lr=1,2", "seed=3,4"]) == [
+            ["lr=1", "seed=3"], ["lr=1", "seed=4"], ["lr=2", "seed=3"], ["lr=2", "seed=4"]
+        ]  # fmt: skip
+        assert composer.swept(["lr=1,2", "seed=3"]) == ["lr"]
+
+
+def test_hydra_stays_where_it_composes() -> None:
+    package = Path(lrtrain.__file__).parent
+    named = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if "hydra._" in path.read_text()}
+    assert named == {"cli/compose.py"}

@@ -1,1 +1,3 @@
 """Words of the command line: composed, run, and answered with an exit code."""
+
+__all__ = ["main"]

@@ -18,6 +18,8 @@ from lrtrain.parameters.signatures import SettingError, bind
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["Inputs", "Source", "Splits", "dataset", "function", "train_size"]
+
 
 class Inputs(NamedTuple):
     """What a model is given.

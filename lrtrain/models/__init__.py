@@ -18,6 +18,8 @@ from lrtrain.parameters.signatures import SettingError, bind
 if TYPE_CHECKING:
     from lrtrain.datasets import Inputs
 
+__all__ = ["function", "model", "refuse_tokens"]
+
 
 def function(name: str) -> Callable[..., Any]:
     """The function whose signature declares a model's settings.

@@ -21,6 +21,8 @@ from lrtrain.parameters.signatures import SettingError, bind
 if TYPE_CHECKING:
     from torch import nn
 
+__all__ = ["averages_weights", "function", "optimizer", "split_groups"]
+
 
 def function(name: str) -> Callable[..., Any]:
     """The function whose signature declares an optimizer's settings.

@@ -15,12 +15,13 @@ from lrtrain.parameters.signatures import defaults
 from lrtrain.run_folder.files import write_json
 
 FORMAT = 2
+_UNWRITTEN = {"extra", "folder", "exception"}
 
 Texts = Annotated[str | None, OrNull(Text())]
 Values = Annotated[Mapping[str, Any], Table()]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Summary(Checked):
     """What was asked for and what came of it.
 
@@ -49,6 +50,7 @@ class Summary(Checked):
         findings: what is odd about the run, one line each
         config: the settings, as plain values
         extra: what tasks other than train add, and keys that this version does not know
+        folder: where it is
         exception: what ended the run, in the process where it did
     """
 
@@ -78,11 +80,16 @@ class Summary(Checked):
     findings: Annotated[tuple[str, ...], ListOf(Text())] = ()
     config: Values = field(default_factory=dict)
     extra: Values = field(default_factory=dict)
-    exception: BaseException | None = field(default=None, compare=False, repr=False)
+    folder: Path | None = field(default=None, compare=False)
+    exception: BaseException | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        best = "".join(f", best {name} {value:.4g}" for name, value in self.best.items() if name == self.monitor)
+        return f"<{self.folder}: {self.status}{best}; {self.error or self.schedule or self.task}>"
 
     def plain(self) -> dict[str, Any]:
         """As it is written, the format first."""
-        own = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("extra", "exception")}
+        own = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _UNWRITTEN}
         own["epochs"] = int(self.epochs) if self.epochs == int(self.epochs) else self.epochs
         return {"format": FORMAT, **own, **{name: value for name, value in self.extra.items() if name not in own}}
 
@@ -111,9 +118,11 @@ def read_summary(path: Path) -> Summary:
         raise RequestError(f"{path} was written by a newer lrtrain (format {written}): update this one")
     for number in range(written, FORMAT):
         values = UPGRADES[number](values)
-    names = defaults(Summary).keys() - {"extra", "exception"}
+    names = defaults(Summary).keys() - _UNWRITTEN
     known = {name: value for name, value in values.items() if name in names}
-    return Summary(**known, extra={name: value for name, value in values.items() if name not in names})
+    return Summary(
+        **known, folder=path.parent, extra={name: value for name, value in values.items() if name not in names}
+    )
 
 
 def _from_1(values: dict[str, Any]) -> dict[str, Any]:

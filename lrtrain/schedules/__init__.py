@@ -15,6 +15,7 @@ from lrtrain.schedules.custom import *
 from lrtrain.schedules.cyclic import *
 from lrtrain.schedules.decay import *
 from lrtrain.schedules.feedback import *
+from lrtrain.schedules.feedback import Feedback as Feedback
 from lrtrain.schedules.noise import *
 from lrtrain.schedules.piecewise import *
 from lrtrain.schedules.progress import Horizon as Horizon
@@ -25,3 +26,10 @@ from lrtrain.schedules.registry import by_name as by_name
 from lrtrain.schedules.registry import formula as formula
 from lrtrain.schedules.registry import registered as registered
 from lrtrain.schedules.registry import schedule as schedule
+
+__all__ = [
+    *registered(),
+    *registered(Feedback),
+    *("Feedback", "Horizon", "Observed", "Progress", "Schedule", "Span"),
+    *("by_name", "feedback", "formula", "registered", "schedule", "updates"),
+]

@@ -16,6 +16,8 @@ from lrtrain.plan.start import Start
 from lrtrain.run_folder.summary import Summary
 from lrtrain.settings import Settings
 
+__all__ = ["Job", "function", "task"]
+
 
 class Job(NamedTuple):
     """One run of a task.

@@ -1,1 +1,3 @@
 """What turns a schedule into trained weights: module, data, optimizers, callbacks."""
+
+__all__ = ["run", "session"]

@@ -57,7 +57,7 @@ def run_in(
         _claimed(settings, place, locks) as folder,
     ):
         ranks.introduce()
-        if not start.resumes:
+        if not start.resumes and ranks.is_first(settings.trainer):
             folder.check_unused()
         with logging_to(folder.log):
             summary = _train(settings, folder, start, asked, say)

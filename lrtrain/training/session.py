@@ -45,7 +45,14 @@ from lrtrain.training.network import build_module
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.ranks import RandomNumbers, SharedFolder
 from lrtrain.training.record import TEST, Record
-from lrtrain.training.trainer import build_trainer, check_fused, count_devices, set_length, starts_processes
+from lrtrain.training.trainer import (
+    build_trainer,
+    check_fused,
+    check_processes,
+    count_devices,
+    set_length,
+    starts_processes,
+)
 from lrtrain.training.validation_feedback import ValidationFeedback
 
 Say = Callable[[str], Any]
@@ -130,6 +137,7 @@ class Session:
             self.checkpoints = LastAndBest(self.folder, settings.metric, Cadence())
             callbacks = self._callbacks(scale)
             self.trainer = build_trainer(settings, self.folder, callbacks)
+            check_processes(self.trainer)
             check_fused(settings, self.trainer)
             devices = count_devices(self.trainer)
             self._segments = self._follow(steps_per_epoch(settings, devices))
@@ -220,12 +228,12 @@ class Session:
 
     def _begin(self) -> None:
         """Write what was asked for, once all is known to fit."""
-        if not self.trainer.is_global_zero or self.folder.begun:
+        if not self.trainer.is_global_zero:
             return
         try:
-            if self._asked:
+            if not self.folder.begun:
                 self.folder.write_request(self._asked)
-            write_history(self.folder.history, self._segments)
+                write_history(self.folder.history, self._segments)
             if self._checkpoint and self._start.resumes:
                 drop_events_from(self.folder, self._checkpoint.step)
             else:
@@ -374,6 +382,7 @@ class Session:
             data=self.data.splits.describe() if isinstance(self.data, Data) else {},
             findings=tuple(findings),
             config=self.settings.plain(),
+            folder=files.path,
             exception=ended.error,
         )
 

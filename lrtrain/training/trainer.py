@@ -89,6 +89,12 @@ def starts_processes(trainer: pl.Trainer) -> bool:
     return trainer.num_devices > 1 and not outside and "LOCAL_RANK" not in os.environ
 
 
+def check_processes(trainer: pl.Trainer) -> None:
+    """Refuse a second run with several devices in one process, whose others have ended; raises ValueError."""
+    if starts_processes(trainer) and torch.distributed.is_available() and torch.distributed.is_initialized():
+        raise ValueError(f"trainer.devices={trainer.num_devices}: one such run per process; start another process")
+
+
 def check_fused(settings: Settings, trainer: pl.Trainer) -> None:
     """Refuse to train by kernels that are wrong."""
     precision = settings.trainer.precision
