@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from lrtrain.cli.words import key_of, says, value_of
+from lrtrain.cli.words import PATHS, key_of, says, value_of
 from lrtrain.configs import choices, config_dir
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import flat
@@ -62,7 +62,9 @@ def merge(stored: Values, composed: Values, words: Sequence[str], *, to_measure:
         words: Of the command.
         to_measure: A checkpoint of the run is measured, on the hardware of this command and without its limits.
     """
-    said = [*map(key_of, words), *_set_by_choices(words), *_replaced(stored, composed, words)]
+    named = [*map(key_of, words), *_set_by_choices(words)]
+    # trainer=cpu says what a run runs on, and nothing of the other arguments of the Trainer.
+    said = [*(key for key in named if key != "trainer"), *_replaced(stored, composed, named)]
     if to_measure:
         said += [*(key for key in composed if key not in MEASURED), "trainer.limit_test_batches"]
         said += [f"trainer.{name}" for name in HARDWARE]
@@ -81,7 +83,8 @@ def check_code(values: Sequence[Values], composed: Values, words: Sequence[str])
         RequestError: Names the code.
     """
     foreign = named_code(list(values)) - named_code(composed)
-    foreign = {place for place in foreign if not any(place in word for word in words)}
+    own = [word for word in words if key_of(word) not in PATHS]  # a folder's name is not the user's word for code
+    foreign = {place for place in foreign if not any(place in word for word in own)}
     if foreign:
         keys = [f"{key}={value}" for each in values for key, value in flat(each).items() if str(value) in foreign]
         named = dict.fromkeys(keys or sorted(foreign))
@@ -105,10 +108,10 @@ def _over(stored: Mapping[str, Any], composed: Values, said: Sequence[str], pref
     return merged
 
 
-def _replaced(stored: Values, composed: Values, words: Sequence[str]) -> list[str]:
+def _replaced(stored: Values, composed: Values, named: Sequence[str]) -> list[str]:
     """The keys that belong to a choice that is another now."""
     found = [kind for kind in (*KINDS, "logger") if _mapping(stored, kind).get("name") != composed[kind]["name"]]
-    if says("trainer", words):
+    if "trainer" in named:
         found += [f"trainer.{name}" for name in HARDWARE]
     if stored.get("scheduler") != composed["scheduler"]:
         found += ["scheduler", *strategy_keys(str(composed["scheduler"]))]
