@@ -12,7 +12,7 @@ from lrtrain.cli.words import prepare
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import flat
 from lrtrain.run_folder.find import find_checkpoint, find_runs, state_of
-from lrtrain.run_folder.folder import OUTPUTS
+from lrtrain.run_folder.folder import OUTPUTS, RunFolder
 from lrtrain.run_folder.summary import Summary, read_summary
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def train(
     if request.task.name != "train":
         raise RequestError(f"train() takes no task={request.task.name}")
     if request.nothing_left:
-        return read_summary(Path(request.job.folder) / "summary.json")
+        return read_summary(RunFolder(request.job.folder).summary)
     job, say = request.job, (lambda _: None) if quiet else print
     summary = run_in(job.settings, job.folder, start=job.start, asked=job.asked, locks=job.locks, say=say)
     if summary.ended_by == "SIGINT":
@@ -79,7 +79,7 @@ def load(run: str | Path, weights: str = "best", *, model: nn.Module | None = No
 
     Args:
         run: Its folder, a .ckpt file in one, or ``best`` or ``last`` of the newest run.
-        weights: best or last.
+        weights: best or last, of a folder.
         model: Of your own code, to be given the weights; None builds the run's own, if it is a built-in one.
 
     Raises:
@@ -87,8 +87,9 @@ def load(run: str | Path, weights: str = "best", *, model: nn.Module | None = No
     """
     from lrtrain.training.loaded import load_run
 
-    path = find_checkpoint(str(run))
-    return load_run(path.with_name(f"{weights}.ckpt") if Path(run).is_dir() else path, model)
+    folder = RunFolder(run)
+    named = folder.last_checkpoint if weights == "last" else folder.best_checkpoint
+    return load_run(find_checkpoint(str(named if folder.path.is_dir() else run)), model)
 
 
 def runs(below: str | Path = OUTPUTS) -> list[dict[str, Any]]:
@@ -124,7 +125,8 @@ def _as_words(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
     for key, value in settings.items():
         if isinstance(value, Mapping) and not prefix and key in ("model", "dataset", "optimizer", "trainer", "augment"):
             own = {str(name): item for name, item in value.items()}
-            words += [f"{key}={name}" for name in [own.pop("name", None)] if name]
+            if name := own.pop("name", None):
+                words.append(f"{key}={name}")
             words += _as_words(own, f"{key}.")
         else:
             words.append(f"{prefix}{key}={_text(value)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from lrtrain import datasets, models, optimizers
@@ -79,10 +79,6 @@ class CurveSettings(Checked):
     final_cooldown_shape: Annotated[Literal["linear", "cosine", "1-sqrt"], Affects.CURVE] = "linear"
     stretch: Annotated[SpanLike | None, OrNull(Length(positive=True)), Affects.CURVE] = None
     horizon: Annotated[SpanLike | None, OrNull(Length(positive=True)), Affects.CURVE] = None
-
-    def least_share(self, lr: float) -> float:
-        """`min_lr` as a share of the base rate."""
-        return float(self.min_lr[:-1]) / 100 if isinstance(self.min_lr, str) else self.min_lr / lr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +175,7 @@ class TrainerSettings(Checked):
     @property
     def is_alone(self) -> bool:
         """Whether the run has one process."""
-        return self.devices in (1, "1") and self.others.get("num_nodes", 1) == 1
+        return self.device_count == 1
 
     def batch_limit(self, key: str) -> tuple[float, str]:
         """How many of the batches Lightning uses, and the key and value that say so."""
@@ -226,7 +222,7 @@ class Settings(Checked):
         ema: judge the run by a moving average of its weights that keeps this share at each update: 0.999
         compile: compile the model by torch.compile
         channels_last: keep pictures and convolutions with the channels last in memory
-        groups: rates of parameter groups by name pattern: {0.*:0.1} multiplies, see the README
+        groups: rates of parameter groups by name pattern: {0.*:0.1} multiplies; also lr_mult, frozen, a scheduler
         no_decay: no weight decay on biases and normalisation layers
         layer_decay: multiply the rate by this for each layer further from the output
         hyperparameters: other settings on a schedule: {weight_decay:{scheduler:cosine,high:0.04,low:0.4}}
@@ -307,11 +303,8 @@ class Settings(Checked):
     @property
     def least_share(self) -> float:
         """`min_lr` as a share of the base rate."""
-        return self.curve.least_share(self.lr)
-
-    def replaced(self, **values: Any) -> Settings:
-        """The same settings but for some fields; all are checked again."""
-        return replace(self, **values)
+        least = self.curve.min_lr
+        return float(least[:-1]) / 100 if isinstance(least, str) else least / self.lr
 
     def plain(self) -> dict[str, Any]:
         """The configuration that `read_settings` reads as these settings: plain values, as Hydra composes them."""
@@ -365,7 +358,7 @@ def _refusals(settings: Settings) -> Iterator[str]:
         yield "dataset=custom: give the number of dataset.classes, or a module of yours: model=lightning"
     if settings.least_share > 1:
         yield f"min_lr={str(curve.min_lr).removesuffix('.0')} is above lr={settings.lr:g}"
-    if not settings.shuffle and trainer.devices not in (1, "1"):
+    if not settings.shuffle and not trainer.is_alone:
         yield "shuffle=false is for one device: others would get batches of unequal number"
     if length.unit == "ep" and trainer.check_val_every_n_epoch > length.value:
         yield "trainer.check_val_every_n_epoch is more than epochs: no validation would run"
@@ -393,9 +386,10 @@ def read_settings(values: Mapping[str, Any], *, stored: bool = False) -> Setting
     found["scheduler"], found["schedule"], found["feedback"] = _take_strategy(left)
     for kind, group in (("model", models), ("dataset", datasets), ("optimizer", optimizers)):
         found[kind] = _take_kind(left, kind, group, stored)
-    found["trainer"] = _take_trainer(left)
+    found["trainer"] = _take_trainer(left, stored)
     found["augment"] = AugmentSettings(**_known(_mapping(left, "augment"), AugmentSettings, "augment.", stored))
     found["logger"] = _take_name(left, "logger")
+    _known(_mapping(left, "logger"), dict, "logger.", stored)
     for name, part in PARTS.items():
         found[name] = part(**_take(left, _own(part), stored))
     own = [name for name in _own(Settings) if name not in ("scheduler", "logger")]
@@ -431,26 +425,25 @@ def _known(values: dict[str, Any], kind: Callable[..., Any], path: str, stored: 
 
 def _take_name(left: dict[str, Any], group: str) -> str:
     values = _mapping(left, group)
-    return _choice(f"{group}.name", values.get("name"), choices(group))
-
-
-def _choice(path: str, value: Any, names: tuple[str, ...]) -> str:
-    if value not in names:
-        group = path.partition(".")[0]
-        raise SettingError(path, f"must be the name of a {group}, got {value!r}", names)
-    return str(value)
+    name = values.pop("name", None)
+    if name not in choices(group):
+        raise SettingError(f"{group}.name", f"must be the name of a {group}, got {name!r}", choices(group))
+    left[group] = values
+    return str(name)
 
 
 def _take_kind(left: dict[str, Any], kind: str, group: Any, stored: bool) -> Bound:
-    values = _mapping(left, kind)
-    name = _choice(f"{kind}.name", values.pop("name", None), choices(kind))
-    known = _known(values, group.function(name), f"{kind}.", stored)
+    name = _take_name(left, kind)
+    known = _known(_mapping(left, kind), group.function(name), f"{kind}.", stored)
     return getattr(group, kind)(name, **known)  # type: ignore[no-any-return]
 
 
-def _take_trainer(left: dict[str, Any]) -> TrainerSettings:
-    values, names = _mapping(left, "trainer"), _own(TrainerSettings)
-    known = {name: values.pop(name) for name in names if name in values}
+def _take_trainer(left: dict[str, Any], stored: bool) -> TrainerSettings:
+    values = _mapping(left, "trainer")
+    own = [name for name in _own(TrainerSettings) if name != "others"]
+    if not stored and (missing := [name for name in own if name not in values]):
+        raise SettingError(f"trainer.{missing[0]}", "is missing; leave its default in place")
+    known = {name: values.pop(name) for name in own if name in values}
     return TrainerSettings(**known, others=values)
 
 

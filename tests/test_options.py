@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -303,7 +304,7 @@ def test_channels_last_changes_the_layout_only() -> None:
     outputs = []
     for last in (False, True):
         torch.manual_seed(0)
-        module = built(settings.replaced(channels_last=last), Inputs((3, 8, 8)))
+        module = built(replace(settings, channels_last=last), Inputs((3, 8, 8)))
         weight = next(parameter for parameter in module.parameters() if parameter.ndim == 4)
         assert weight.is_contiguous(memory_format=torch.channels_last) == last
         outputs.append(module.eval()(torch.linspace(0, 1, 4 * 3 * 64).view(4, 3, 8, 8)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -151,13 +152,17 @@ def parse_arguments() -> ArgumentParser:
     return get_args_parser()
 
 
-def show_hydra() -> None:
+def show_hydra(arguments: Sequence[str]) -> None:
     """Let Hydra print what its own flags ask for, such as ``--cfg job``; no job is run."""
 
     def nothing(config: DictConfig) -> None:
         raise AssertionError("no flag was given that prints something")
 
-    hydra.main(config_path=str(config_dir()), config_name="config", version_base="1.3")(nothing)()
+    before, sys.argv[1:] = sys.argv[1:], list(arguments)  # where Hydra reads them
+    try:
+        hydra.main(config_path=str(config_dir()), config_name="config", version_base="1.3")(nothing)()
+    finally:
+        sys.argv[1:] = before
 
 
 def _has(values: Any, path: str) -> bool:

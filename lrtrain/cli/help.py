@@ -33,7 +33,7 @@ FOUNDING = ("exponential", "step", "plateau", "validation_drop", "inverse_time")
 """The strategies that come first."""
 
 COMMAND = {
-    "task": ("train", f"{' | '.join(choices('task'))}"),
+    "task": ("train", " | ".join(choices("task"))),
     "resume": (None, "go on with a run: its folder, or last for the newest"),
     "resume_plan": (None, "what a changed plan means: keep, stretch, append, switch or weights_only"),
     "claim": (
@@ -86,7 +86,7 @@ def _root() -> list[str]:
 
 
 def _choices() -> list[str]:
-    lines = ["Choices, each with keys of its own (--help model=cnn):"]
+    lines = ["Choices (their keys: --help model=cnn, dataset=csv, optimizer=adamw, trainer, augment):"]
     for group in (group for group in GROUPS if group not in ("scheduler", "task")):
         lines.append(f"  {group + '=':{WIDTH}s} {' | '.join(choices(group))}")
     return [*lines, ""]

@@ -68,7 +68,7 @@ def _run(arguments: list[str]) -> int:
     flags = parse_arguments().parse_args(arguments)
     _check_flags(flags)
     if flags.hydra_help or flags.info or flags.shell_completion:
-        show_hydra()
+        show_hydra(arguments)
         return GOOD
     words = prepare(flags.overrides, multirun=flags.multirun)
     with Composer(flags.config_name or "config", flags.config_dir) as composer:
@@ -76,7 +76,7 @@ def _run(arguments: list[str]) -> int:
             return sweep(composer, words)
         request = read_request(composer, words)
     if flags.cfg:
-        show_hydra()
+        show_hydra(arguments)
         return GOOD
     if request.nothing_left:
         print(request.nothing_left)
@@ -91,10 +91,9 @@ def _do(task: Bound, job: Job) -> int:
         summary: Summary = task.make(job)
     if summary.exception is None:
         return code_of(summary)
-    if ranks.is_child() or not (alone or ranks.ranks_first()):
+    if not ranks.is_first(alone):
         return leave_to_first(summary.exception)
-    say(summary.exception, with_trace=_wants_trace())
-    return code_of(summary)
+    return say(summary.exception, with_trace=_wants_trace())
 
 
 def _ordered(order: ranks.Order) -> Job:

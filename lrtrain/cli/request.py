@@ -59,7 +59,7 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     name = value_of("task", words) or "train"
     wanted = value_of("resume", words)
     resumed = find_run(wanted) if wanted not in (None, "null") and name not in MEASURING else None
-    past, start, measures = [], Start.fresh(), name in MEASURING
+    past, start, measures = [], Start(), name in MEASURING
     words = list(words)
     if resumed:
         policy = value_of("resume_plan", words)
@@ -79,18 +79,17 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
         locks, bound = values.pop("claim", True) is not False, _read_task(values)
         settings = read_settings(values)
     except SettingError as error:
-        if error.said == "is not a setting" or error.said.startswith("is not a setting;"):
+        if error.said.startswith("is not a setting"):
             raise RequestError(explain_key(error.path, composed.values)) from error
         raise RequestError(explain_setting(error)) from error
-    goes_on = start.resumes and bound.name in ("train", "preview")
     folder = resumed.path if resumed and start.resumes and bound.name == "train" else place or composed.run_dir
     if not start.resumes and resumed and folder.resolve() == resumed.path:
         raise RequestError("resume_plan=weights_only begins a new run: give it another hydra.run.dir")
     job = Job(settings, folder, start, _asked(words, settings), locks)
-    if goes_on and resumed:
+    if start.resumes and resumed:
         return Request(bound, job, _check_going_on(resumed, settings, start.policy, bound.name))
     if bound.name in ("train", "preview"):
-        length = bound.parameters.get("steps_per_epoch") or _checked_length(settings)
+        length = bound.parameters.get("steps_per_epoch") or steps_per_epoch(settings)
         plan_run([Segment(settings, length)])
     return Request(bound, job)
 
@@ -106,13 +105,6 @@ def _read_task(values: dict[str, Any]) -> Bound:
         raise RequestError(f"resume_plan={policy} says how to go on with a run: give resume= too")
     keys = {key: values.pop(key) for key in defaults(function(name)) if key in values}
     return task(name, **keys)
-
-
-def _checked_length(settings: Settings) -> int:
-    try:
-        return steps_per_epoch(settings)
-    except ValueError as error:
-        raise RequestError(" ".join(str(error).split())) from error
 
 
 def _check_going_on(folder: RunFolder, settings: Settings, policy: str | None, task_name: str) -> str | None:

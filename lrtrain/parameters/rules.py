@@ -221,17 +221,6 @@ class Batches:
 
 
 @dataclass(frozen=True)
-class Instead:
-    """A key that is not used here; says what to write."""
-
-    advice: str
-
-    def parse(self, value: object) -> object:
-        """Raise ValueError."""
-        raise ValueError(f"is not used here: write {self.advice}")
-
-
-@dataclass(frozen=True)
 class Either:
     """What one of several rules admits."""
 

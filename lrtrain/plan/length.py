@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from lrtrain.datasets import train_size
+from lrtrain.errors import RequestError
 from lrtrain.settings import Settings, TrainerSettings
 
 if TYPE_CHECKING:
@@ -20,9 +21,16 @@ def steps_per_epoch(settings: Settings, devices: int | None = None) -> int:
         devices: How many train together; None takes `trainer.devices`, and 1 where that is left to Lightning.
 
     Raises:
-        ValueError: The data cannot be read, or there would be no batch.
+        RequestError: The data cannot be read, or there would be no batch.
     """
     devices = max(devices or settings.trainer.device_count or 1, 1)
+    try:
+        return _count(settings, devices)
+    except ValueError as error:
+        raise RequestError(" ".join(str(error).split())) from error
+
+
+def _count(settings: Settings, devices: int) -> int:
     if settings.dataset.name == "custom":
         batches = look_at_data(settings).batches
         return _updates(settings.trainer, None if batches is None else math.ceil(batches / devices))

@@ -17,7 +17,7 @@ POLICIES = {
 
 
 class Start(NamedTuple):
-    """At its first update, or from a checkpoint.
+    """At its first update with new weights, or from a checkpoint.
 
     Attributes:
         folder: The run whose checkpoint it starts from; None for none.
@@ -30,11 +30,6 @@ class Start(NamedTuple):
     resumes: bool = False
 
     @classmethod
-    def fresh(cls) -> Start:
-        """At the first update, with new weights."""
-        return cls()
-
-    @classmethod
     def resume(cls, folder: RunFolder, policy: str | None = None) -> Start:
         """Go on with a run in its own folder."""
         return cls(folder, policy, resumes=True)
@@ -43,3 +38,7 @@ class Start(NamedTuple):
     def weights(cls, folder: RunFolder) -> Start:
         """At the first update, with the last weights of another run."""
         return cls(folder)
+
+
+FRESH = Start()
+"""At the first update, with new weights."""

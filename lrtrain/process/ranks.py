@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 _RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 _FIRST = "LRTRAIN_FIRST_PROCESS"
@@ -24,14 +24,6 @@ _ORDER = "LRTRAIN_RUN"
 
 _PARENT = os.getppid()
 _introduced = False
-
-
-class Trainer(Protocol):
-    """What is asked of a run's settings."""
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether the run has one process."""
 
 
 class Order(NamedTuple):
@@ -48,9 +40,9 @@ class Order(NamedTuple):
     resumes: bool
 
 
-def is_first(trainer: Trainer) -> bool:
-    """Whether this process is the first of its run, or the only one."""
-    return trainer.is_alone or ranks_first()
+def is_first(alone: bool) -> bool:
+    """Whether this process is the first of its run, which may have it `alone`."""
+    return alone or ranks_first()
 
 
 def ranks_first() -> bool:

@@ -177,13 +177,6 @@ def left_to_parent(_: Any = None) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
 
 
-def end_process() -> None:
-    """Let the signals end this process, as they do where nothing was said of them."""
-    signal.set_wakeup_fd(-1)
-    for number in NUMBERS:
-        signal.signal(number, signal.SIG_DFL)
-
-
 def _receive(number: int, frame: Any) -> None:
     global received
     if received is not None or os.getpid() != _process:  # a worker process, which ends when we do

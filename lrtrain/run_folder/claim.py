@@ -1,7 +1,7 @@
 """The claim on a run folder: one writer at a time, by a lock that no crash, kill -9 or reboot leaves behind.
 
 The lock decides; the record in its file is words for people. Only where a holder's lock may not be seen (from another
-machine, on a network file system with local locks; or by `claim=false`) does the age of the record tell, which its
+machine, on a network file system with local locks; or by `claim=off`) does the age of the record tell, which its
 holder keeps young.
 """
 
@@ -29,6 +29,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+LOCK = ".lock"
 BEAT = 30.0
 """Seconds between two touches of the lock file by its holder."""
 FRESH = 120.0
@@ -53,7 +54,7 @@ class Claim:
 
     def __init__(self, path: Path) -> None:
         self.path, self.attempt = path, 1
-        self._lock = path.absolute() / ".lock"
+        self._lock = path.absolute() / LOCK
         self._made: list[Path] = []
         self._file: _LockFile | None = None
         self._record: dict[str, Any] = {}
@@ -84,7 +85,7 @@ class Claim:
             claim.abandon()
             if not isinstance(error, OSError):
                 raise
-            way = "no locks there: claim=false if nobody else writes to it, or " if error.errno in _NO_LOCKS else ""
+            way = "no locks there: claim=off if nobody else writes to it, or " if error.errno in _NO_LOCKS else ""
             said = f"cannot write to {error.filename or path} ({error.strerror})"
             raise RequestError(f"{said}; {way}give another hydra.run.dir=FOLDER") from None
         return claim
@@ -247,7 +248,7 @@ def began_without_end(path: Path) -> bool:
 
 def _look(path: Path) -> tuple[dict[str, Any], bool]:
     """The record of a folder, and whether somebody holds it; what cannot be read says nothing."""
-    with suppress(OSError), _LockFile(path / ".lock", os.O_RDONLY) as file:
+    with suppress(OSError), _LockFile(path / LOCK, os.O_RDONLY) as file:
         record = _decode(file.head())
         with suppress(OSError):  # no locks there
             if not record.get("ended") and not file.try_lock(shared=True):

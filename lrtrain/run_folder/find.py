@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lrtrain.errors import RequestError
-from lrtrain.run_folder.claim import began_without_end, is_live
+from lrtrain.run_folder.claim import LOCK, began_without_end, is_live
 from lrtrain.run_folder.folder import OUTPUTS, RunFolder
 from lrtrain.run_folder.summary import read_summary
 
@@ -15,7 +15,9 @@ SWEEP = "sweep.json"
 
 
 def find_run(wanted: str, below: Path = OUTPUTS) -> RunFolder:
-    """The folder that `resume=` names: a path, or ``last`` for the newest run that has a checkpoint and is not live.
+    """The folder that `resume=` names: a path, or ``last`` for the newest run with a checkpoint.
+
+    That passes over runs that are live, and over jobs of sweeps.
 
     Raises:
         RequestError: There is none, or it has no checkpoint.
@@ -38,16 +40,13 @@ def find_checkpoint(wanted: str, below: Path = OUTPUTS) -> Path:
     Raises:
         RequestError: There is no such file.
     """
+    if wanted in ("best", "last"):
+        folder = _newest(below, f"checkpoint={wanted}", "checkpoint=FOLDER or checkpoint=FILE.ckpt")
+        return folder.best_checkpoint if wanted == "best" else folder.last_checkpoint
     try:
-        if wanted in ("best", "last"):
-            folder = _newest(below, f"checkpoint={wanted}", "checkpoint=FOLDER or checkpoint=FILE.ckpt")
-            path = folder.best_checkpoint if wanted == "best" else folder.last_checkpoint
-        else:
-            path = Path(wanted).resolve()
-            path = RunFolder(path).best_checkpoint if path.is_dir() else path
+        path = Path(wanted).resolve()
+        path = RunFolder(path).best_checkpoint if path.is_dir() else path
         found = path.is_file()
-    except RequestError:
-        raise
     except (OSError, ValueError):
         raise RequestError("checkpoint= is not the path of a run's folder or of a .ckpt file") from None
     if not found:
@@ -57,7 +56,8 @@ def find_checkpoint(wanted: str, below: Path = OUTPUTS) -> Path:
 
 def find_runs(below: Path = OUTPUTS) -> Iterator[RunFolder]:
     """Every folder of a run or another task, the jobs of sweeps included."""
-    found = {path.parent for name in ("summary.json", ".lock") for path in below.glob(f"**/{name}")}
+    names = (RunFolder("").summary.name, LOCK)
+    found = {path.parent for name in names for path in below.glob(f"**/{name}")}
     return (RunFolder(path) for path in sorted(found) if not (path / SWEEP).exists())
 
 
@@ -67,7 +67,7 @@ def state_of(folder: RunFolder) -> str:
         return "running"
     try:
         status = read_summary(folder.summary).status
-    except FileNotFoundError:
+    except (FileNotFoundError, RequestError):  # killed before there was one, or damaged
         status = "interrupted" if folder.has_checkpoint or folder.metrics.exists() else "waiting"
     killed = began_without_end(folder.path) and status != "waiting"
     return "interrupted" if killed else status

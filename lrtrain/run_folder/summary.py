@@ -87,6 +87,11 @@ class Summary(Checked):
         best = "".join(f", best {name} {value:.4g}" for name, value in self.best.items() if name == self.monitor)
         return f"<{self.folder}: {self.status}{best}; {self.error or self.schedule or self.task}>"
 
+    @property
+    def is_good(self) -> bool:
+        """Whether the run came to an end that is one."""
+        return self.status in ("finished", "stopped")
+
     def plain(self) -> dict[str, Any]:
         """As it is written, the format first."""
         own = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _UNWRITTEN}

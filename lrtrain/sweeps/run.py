@@ -87,7 +87,7 @@ def _run(job: SweepJob, place: Path) -> Summary:
         with logging_to(RunFolder(place).log):
             log.exception("%s", error)
         outcome = Summary(status="failed", ended_by="error", error=str(error), exception=error)
-    if outcome.status not in ("finished", "stopped", "interrupted"):
+    if not outcome.is_good and outcome.status != "interrupted":
         print(f"job {job.number} failed: {outcome.error}", file=sys.stderr)
     return outcome
 

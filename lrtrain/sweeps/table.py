@@ -6,19 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrtrain.report.table import print_rows
+from lrtrain.report.table import METRICS, print_rows
 from lrtrain.run_folder.files import Table
 from lrtrain.run_folder.summary import Summary
-from lrtrain.settings import Metric
 from lrtrain.sweeps.jobs import SweepJob
 
-METRICS = ("val_loss", "val_acc", "test_loss", "test_acc")
 SHOWN = ("job", "status", "best_val_loss", "best_val_acc", "final_test_acc", "name")
 
 
 def write_table(jobs: Sequence[SweepJob], outcomes: Sequence[Summary], place: Path, varied: Sequence[str]) -> None:
     """Write `summary.csv` into a sweep's folder, and print the ranking; a job that failed is a row too."""
-    pairs = [(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+    pairs = list(zip(jobs, outcomes, strict=True))
     metrics = dict.fromkeys((*METRICS, *(outcome.monitor for outcome in outcomes if outcome.monitor)))
     measured = [f"{which}_{metric}" for which in ("best", "final") for metric in metrics]
     own = ["job", "name", "status", "strategy"]
@@ -31,12 +29,12 @@ def write_table(jobs: Sequence[SweepJob], outcomes: Sequence[Summary], place: Pa
     print_rows(
         [name.replace("_", " ", 1) for name in SHOWN], [[_text(row.get(name)) for name in SHOWN] for row in rows]
     )
-    failed = sum(outcome.status not in ("finished", "stopped") for outcome in outcomes)
+    failed = sum(not outcome.is_good for outcome in outcomes)
     print(f"{len(rows)} jobs, failed: {failed}\n{place / 'summary.csv'}\ntensorboard --logdir {place}")
 
 
 def _row(job: SweepJob, outcome: Summary, varied: Sequence[str], measured: Sequence[str]) -> dict[str, Any]:
-    said = dict(word.split("=", 1) for word in job.words if "=" in word)
+    said = dict(word.lstrip("+").split("=", 1) for word in job.words if "=" in word)
     values: Mapping[str, Any] = {"best": outcome.best, "final": outcome.final}
     row = {"job": job.number, "name": job.name, "status": outcome.status, "strategy": outcome.strategy}
     row |= {key: said.get(key) for key in varied}
@@ -48,10 +46,9 @@ def _rank(pair: tuple[SweepJob, Summary]) -> tuple[bool, float]:
     """The best of each job's monitored metric first; jobs that did not finish last."""
     job, outcome = pair
     value = outcome.best.get(str(outcome.monitor))
-    if outcome.status not in ("finished", "stopped") or value is None or job.job is None:
+    if not outcome.is_good or value is None or job.job is None:
         return True, 0.0
-    metric: Metric = job.job.settings.metric
-    return False, -value if metric.mode == "max" else value
+    return False, -value if job.job.settings.metric.mode == "max" else value
 
 
 def _text(value: Any) -> str:

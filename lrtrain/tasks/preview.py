@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import shutil
 import time
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from lrtrain import __version__
-from lrtrain.configs import choices
 from lrtrain.errors import RequestError
 from lrtrain.parameters.rules import ListOf, OptionalCount, OrNull, Text
 from lrtrain.plan.changes import compare, go_on
@@ -89,7 +88,7 @@ def preview(
     if start and start.resumes and steps_per_epoch:
         raise RequestError("steps_per_epoch= is for a run that has not begun; leave it out with resume")
     change = _change(settings, start, overlay) if start and start.resumes else None
-    segment = Segment(settings, steps_per_epoch or _length(settings))
+    segment = Segment(settings, steps_per_epoch or length_of(settings))
     plan = change.new if change else plan_run([segment])
     title, curve = plan.sentence(), _curve(plan)
     used = _used_rates(run) if run else {}
@@ -101,15 +100,7 @@ def preview(
         drawn = replanned(old, curve, change.step, change.label, title, used)
     else:
         drawn = overlaid(curves, title, used) if others else picture(curve, title, used)
-    compared = f"{run}" if run else ""
-    return Preview(settings, plan, curve, curves, drawn, change, used, compared, bool(others))
-
-
-def _length(settings: Settings) -> int:
-    try:
-        return length_of(settings)
-    except ValueError as error:
-        raise RequestError(" ".join(str(error).split())) from error
+    return Preview(settings, plan, curve, curves, drawn, change, used, run or "", bool(others))
 
 
 class Preview(NamedTuple):
@@ -322,14 +313,10 @@ def ranking(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
 
 def _with_defaults(settings: Settings, name: str) -> Settings:
     """The settings with another strategy in the place of their own."""
-    if name not in choices("scheduler"):
-        near = difflib.get_close_matches(name, choices("scheduler"), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(choices('scheduler'))}"
-        raise RequestError(f"overlay: there is no scheduler={name}; {hint}")
     try:
         if name in registered(Feedback):
-            return settings.replaced(scheduler=name, schedule=constant(), feedback=by_name(name, {}, Feedback))
-        return settings.replaced(scheduler=name, schedule=by_name(name, {}), feedback=None)
+            return replace(settings, scheduler=name, schedule=constant(), feedback=by_name(name, {}, Feedback))
+        return replace(settings, scheduler=name, schedule=by_name(name, {}), feedback=None)
     except ValueError as error:
         raise RequestError(f"overlay: {error}") from error
 

@@ -17,6 +17,6 @@ def run(job: Job, /) -> Summary:
     """
     training = import_large("lrtrain.training.run")
     summary: Summary = training.run_in(job.settings, job.folder, start=job.start, asked=job.asked, locks=job.locks)
-    if summary.status in ("finished", "stopped") and ranks.is_first(job.settings.trainer):
+    if summary.is_good and ranks.is_first(job.settings.trainer.is_alone):
         print_result(summary, job.folder)
     return summary

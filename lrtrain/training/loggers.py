@@ -22,6 +22,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from lrtrain.parameters.bound import flat
 from lrtrain.run_folder.files import write_bytes
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.training.record import TEST
@@ -82,7 +83,9 @@ class EventFile(TensorBoardLogger):
     @rank_zero_only
     def log_result(self, config: Mapping[str, Any], metrics: Mapping[str, float], step: int) -> None:
         """Fill the HParams tab with a finished run's configuration and metrics, and close the file."""
-        parts = hparams(_flat(config), dict(metrics))  # type: ignore[no-untyped-call]
+        settings = {key: value for key, value in flat(config, separator="/").items() if value is not None}
+        plain = {key: value if isinstance(value, int | float) else str(value) for key, value in settings.items()}
+        parts = hparams(plain, dict(metrics))  # type: ignore[no-untyped-call]
         self._write(step, _scalars(metrics), *parts)
         self._close()
 
@@ -147,14 +150,3 @@ def _open(folder: RunFolder) -> RecordWriter:
 
 def _scalars(metrics: Mapping[str, float]) -> Summary:
     return Summary(value=[Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()])
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """The settings that are not null, by names such as ``model/name``."""
-    flat: dict[str, bool | int | float | str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}/")
-        elif value is not None:
-            flat[f"{prefix}{key}"] = value if isinstance(value, bool | int | float | str) else str(value)
-    return flat

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -25,7 +24,7 @@ class SharedFolder(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take the first rank's."""
         if trainer.world_size > 1:
-            self.folder.path = Path(trainer.strategy.broadcast(str(self.folder.path)))
+            self.folder.move_to(trainer.strategy.broadcast(str(self.folder.path)))
 
 
 class RandomNumbers(pl.Callback):

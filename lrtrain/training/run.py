@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from lrtrain.plan.start import Start
+from lrtrain.plan.start import FRESH, Start
 from lrtrain.process import ranks, signals
 from lrtrain.process.state import kept_as_it_is
 from lrtrain.run_folder.claimed import ClaimedFolder
@@ -24,7 +24,7 @@ def run_in(
     settings: Settings,
     place: str | Path,
     *,
-    start: Start | None = None,
+    start: Start = FRESH,
     asked: Mapping[str, str] | None = None,
     locks: bool = True,
     say: Say = print,
@@ -37,7 +37,7 @@ def run_in(
     Args:
         settings: Of the run.
         place: Its folder.
-        start: Where it starts from; None at the first update.
+        start: Where it starts from; at the first update if not said.
         asked: The words of the command that asked for it, by name of the file that keeps them.
         locks: The folder; False is the user's word that nobody else writes there.
         say: Tells a person a line.
@@ -49,7 +49,6 @@ def run_in(
         RequestError: The run cannot begin; nothing was written.
         InterruptedRunError: A signal came before it had begun; nothing was written.
     """
-    start = start or Start.fresh()
     with (
         signals.interrupt_taken_over(),
         kept_as_it_is(),
@@ -57,7 +56,7 @@ def run_in(
         _claimed(settings, place, locks) as folder,
     ):
         ranks.introduce()
-        if not start.resumes and ranks.is_first(settings.trainer):
+        if not start.resumes and ranks.is_first(settings.trainer.is_alone):
             folder.check_unused()
         with logging_to(folder.log):
             summary = _train(settings, folder, start, asked, say)
@@ -68,7 +67,11 @@ def run_in(
 
 def _claimed(settings: Settings, place: str | Path, locks: bool) -> AbstractContextManager[RunFolder]:
     """The folder of a run while it is ours; only the first process of a run claims it."""
-    return ClaimedFolder(place, locks=locks) if ranks.is_first(settings.trainer) else nullcontext(RunFolder(place))
+    return (
+        ClaimedFolder(place, locks=locks)
+        if ranks.is_first(settings.trainer.is_alone)
+        else nullcontext(RunFolder(place))
+    )
 
 
 def _train(settings: Settings, folder: RunFolder, start: Start, asked: Mapping[str, str] | None, say: Say) -> Summary:

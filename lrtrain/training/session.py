@@ -25,7 +25,7 @@ from lrtrain.plan.changes import check_devices, go_on
 from lrtrain.plan.curve import plan_run, warn_of
 from lrtrain.plan.history import Segment, as_of, read_history, write_history
 from lrtrain.plan.length import steps_per_epoch
-from lrtrain.plan.start import Start
+from lrtrain.plan.start import FRESH, Start
 from lrtrain.process import ranks, signals
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import Summary
@@ -103,7 +103,7 @@ class Session:
         cls,
         settings: Settings,
         folder: RunFolder,
-        start: Start | None = None,
+        start: Start = FRESH,
         *,
         scale: float | None = None,
         asked: Mapping[str, str] | None = None,
@@ -114,7 +114,7 @@ class Session:
         Args:
             settings: Of the run.
             folder: Its own.
-            start: Where it starts from; None at the first update.
+            start: Where it starts from; at the first update if not said.
             scale: What the rates are multiplied by from here on, after a rollback.
             asked: The words of the command that asked for it, by name of the file that keeps them.
             say: Tells a person a line.
@@ -124,7 +124,7 @@ class Session:
                 not one of such a run.
         """
         session = cls(settings, folder, asked or {}, say)
-        session._build(start or Start.fresh(), scale)
+        session._build(start, scale)
         return session
 
     def _build(self, start: Start, scale: float | None = None) -> None:

@@ -85,7 +85,7 @@ def measuring(settings: Settings, folder: Path, checkpoint: str, split: str) -> 
     """
     path = find_checkpoint(checkpoint)
     bar = settings.trainer.enable_progress_bar and sys.stdout.isatty()
-    quiet = settings.replaced(trainer=replace(settings.trainer, enable_progress_bar=bar))
+    quiet = replace(settings, trainer=replace(settings.trainer, enable_progress_bar=bar))
     with kept_as_it_is():
         try:
             data = build_data(settings)
