@@ -389,7 +389,8 @@ def read_settings(values: Mapping[str, Any], *, stored: bool = False) -> Setting
     found["trainer"] = _take_trainer(left, stored)
     found["augment"] = AugmentSettings(**_known(_mapping(left, "augment"), AugmentSettings, "augment.", stored))
     found["logger"] = _take_name(left, "logger")
-    _known(_mapping(left, "logger"), dict, "logger.", stored)
+    if (unknown := _mapping(left, "logger")) and not stored:
+        raise SettingError(f"logger.{next(iter(unknown))}", "is not a setting")
     for name, part in PARTS.items():
         found[name] = part(**_take(left, _own(part), stored))
     own = [name for name in _own(Settings) if name not in ("scheduler", "logger")]

@@ -36,10 +36,7 @@ COMMAND = {
     "task": ("train", " | ".join(choices("task"))),
     "resume": (None, "go on with a run: its folder, or last for the newest"),
     "resume_plan": (None, "what a changed plan means: keep, stretch, append, switch or weights_only"),
-    "claim": (
-        True,
-        "lock the run's folder; false is your word that nobody else writes there, where there are no locks",
-    ),
+    "claim": ("on", "lock the run's folder; off, where there are no locks: your word that nobody else writes there"),
 }
 """Words of the command itself, with their defaults and meanings."""
 

@@ -76,7 +76,7 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     if past:
         check_code([values, *(past if start.resumes else [])], composed.values, words)
     try:
-        locks, bound = values.pop("claim", True) is not False, _read_task(values)
+        locks, bound = _take_claim(values), _read_task(values)
         settings = read_settings(values)
     except SettingError as error:
         if error.said.startswith("is not a setting"):
@@ -94,9 +94,17 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     return Request(bound, job)
 
 
+def _take_claim(values: dict[str, Any]) -> bool:
+    """Whether the folder is to be locked."""
+    claim = values.pop("claim", "on")
+    if claim not in (True, False, "on", "off"):
+        raise RequestError(f"claim must be on or off, got {claim!r}")
+    return claim in (True, "on")
+
+
 def _read_task(values: dict[str, Any]) -> Bound:
     """Take the words of the command out of a configuration: the task and its own keys, `resume` and its policy."""
-    name, resume, policy = values.pop("task"), values.pop("resume", None), values.pop("resume_plan", None)
+    name, resume, policy = (values.pop(key, None) for key in ("task", "resume", "resume_plan"))
     if name not in choices("task"):
         raise RequestError(f"task={name}: there is no such task; {nearest(str(name), choices('task'))}")
     if resume and name not in ("train", "preview"):
