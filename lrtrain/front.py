@@ -11,9 +11,11 @@ from lrtrain.cli.request import Request, read_request
 from lrtrain.cli.words import prepare
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import flat
+from lrtrain.parameters.signatures import defaults
 from lrtrain.run_folder.find import find_checkpoint, find_runs, state_of
 from lrtrain.run_folder.folder import OUTPUTS, RunFolder
 from lrtrain.run_folder.summary import Summary, read_summary
+from lrtrain.settings import TrainerSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -87,6 +89,8 @@ def load(run: str | Path, weights: str = "best", *, model: nn.Module | None = No
     """
     from lrtrain.training.loaded import load_run
 
+    if weights not in ("best", "last"):
+        raise RequestError(f"weights must be best or last, got {weights!r}")
     folder = RunFolder(run)
     named = folder.last_checkpoint if weights == "last" else folder.best_checkpoint
     return load_run(find_checkpoint(str(named if folder.path.is_dir() else run)), model)
@@ -129,16 +133,18 @@ def _as_words(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
                 words.append(f"{key}={name}")
             words += _as_words(own, f"{key}.")
         else:
-            words.append(f"{prefix}{key}={_text(value)}")
+            new = "+" if prefix == "trainer." and key not in defaults(TrainerSettings) else ""
+            words.append(f"{new}{prefix}{key}={_text(value)}")
     return words
 
 
 def _text(value: Any) -> str:
     """A value as Hydra's grammar has it."""
+    value = value.tolist() if hasattr(value, "tolist") else value  # of numpy or torch
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, Mapping):
-        return f"{{{','.join(f'{_text(str(key))}:{_text(item)}' for key, item in value.items())}}}"
+        return f"{{{','.join(f'{key}:{_text(item)}' for key, item in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_text, value))}]"
     if isinstance(value, int | float):

@@ -33,6 +33,7 @@ from lrtrain.parameters.rules import (
 from lrtrain.parameters.signatures import Affects, SettingError, bind, defaults, effects
 from lrtrain.parameters.spans import Span, SpanLike
 from lrtrain.schedules import Feedback, Schedule, by_name, constant, formula, registered, step
+from lrtrain.schedules.combinators import CooldownShape, RampShape
 
 DERIVED = ("mode", "min_scale")
 """What a feedback rule is told by other settings: `monitor_mode` and `min_lr`."""
@@ -71,12 +72,12 @@ class CurveSettings(Checked):
     """
 
     warmup: Annotated[SpanLike, Length(), Affects.CURVE] = 0
-    warmup_shape: Annotated[Literal["linear", "cosine", "1-sqrt", "exponential"], Affects.CURVE] = "linear"
+    warmup_shape: Annotated[RampShape, Affects.CURVE] = "linear"
     warmup_start: Annotated[float, Number(low=0, high=1), Affects.CURVE] = 0.0
     min_lr: Annotated[float | str, Rate(), Affects.CURVE] = 0.0
     hold: Annotated[SpanLike | None, OrNull(Length(positive=True)), Affects.CURVE] = None
     final_cooldown: Annotated[SpanLike, Length(), Affects.CURVE] = 0
-    final_cooldown_shape: Annotated[Literal["linear", "cosine", "1-sqrt"], Affects.CURVE] = "linear"
+    final_cooldown_shape: Annotated[CooldownShape, Affects.CURVE] = "linear"
     stretch: Annotated[SpanLike | None, OrNull(Length(positive=True)), Affects.CURVE] = None
     horizon: Annotated[SpanLike | None, OrNull(Length(positive=True)), Affects.CURVE] = None
 

@@ -233,7 +233,7 @@ def test_flag_non_finite(value: float) -> None:
 def test_flags_and_jobs_of_hydra() -> None:
     """What lrtrain/cli/compose.py takes of it that is not public."""
     check_version("hydra-core", "1.3")
-    flags = parse_arguments().parse_args(["-m", "--cfg", "job", "lr=1,2", "seed=3"])
+    flags = parse_arguments(["-m", "--cfg", "job", "lr=1,2", "seed=3"])
     assert (flags.multirun, flags.cfg, flags.overrides) == (True, "job", ["lr=1,2", "seed=3"])
     with Composer() as composer:
         assert composer.expand(["lr=1,2", "seed=3,4"]) == [

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser
+import threading
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -27,6 +28,9 @@ HONOURED = ("hydra.run.dir", "hydra.sweep.dir", "hydra.searchpath")
 """Hydra's own keys that mean something here: it composes, and lrtrain runs."""
 
 _SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
+
+
+_LOCK = threading.RLock()
 
 
 class Composed(NamedTuple):
@@ -54,16 +58,20 @@ class Composer:
     def __init__(self, name: str = "config", folder: str | None = None) -> None:
         self.name = name
         self._search = [f"hydra.searchpath=[file://{Path(folder).resolve()}]"] if folder else []
-        self._open = initialize_config_dir(str(config_dir()), version_base="1.3")
 
     def __enter__(self) -> Composer:
-        self._open.__enter__()
+        _LOCK.acquire()  # Hydra's state is one for the whole process
+        self._others = GlobalHydra.instance().hydra  # of a program that uses Hydra itself
+        GlobalHydra.instance().clear()
+        self._open = initialize_config_dir(str(config_dir()), version_base="1.3")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.__exit__(kind, error, trace)
+        GlobalHydra.instance().hydra = self._others
+        _LOCK.release()
 
     def compose(self, words: Sequence[str]) -> Composed:
         """The configuration of one job.
@@ -147,13 +155,23 @@ class Composer:
         return {str(key): value for key, value in plain.items()}
 
 
-def parse_arguments() -> ArgumentParser:
-    """The flags of the command line: Hydra's."""
-    return get_args_parser()
+def parse_arguments(arguments: Sequence[str]) -> Namespace:
+    """The flags of the command line, which are Hydra's; raises RequestError."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise RequestError(f"{message}; see --help")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_args(list(arguments))
 
 
 def show_hydra(arguments: Sequence[str]) -> None:
-    """Let Hydra print what its own flags ask for, such as ``--cfg job``; no job is run."""
+    """Let Hydra print what its own flags ask for, such as ``--cfg job``; no job is run.
+
+    Raises:
+        RequestError: Hydra cannot show that; it says itself why.
+    """
 
     def nothing(config: DictConfig) -> None:
         raise AssertionError("no flag was given that prints something")
@@ -161,6 +179,9 @@ def show_hydra(arguments: Sequence[str]) -> None:
     before, sys.argv[1:] = sys.argv[1:], list(arguments)  # where Hydra reads them
     try:
         hydra.main(config_path=str(config_dir()), config_name="config", version_base="1.3")(nothing)()
+    except SystemExit as error:
+        if error.code:
+            raise RequestError("Hydra cannot show that") from error
     finally:
         sys.argv[1:] = before
 

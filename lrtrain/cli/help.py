@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lrtrain import datasets, models, optimizers
-from lrtrain.cli.hints import nearest
 from lrtrain.configs import GROUPS, choices, comment
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import plain
+from lrtrain.parameters.nearest import nearest
 from lrtrain.parameters.rules import Choice
 from lrtrain.parameters.signatures import defaults, meanings, rules
 from lrtrain.schedules import Feedback, Schedule, formula, registered

@@ -8,6 +8,7 @@ from typing import Any
 
 from lrtrain.configs import GROUPS, choices
 from lrtrain.parameters.bound import flat
+from lrtrain.parameters.nearest import nearest
 from lrtrain.parameters.signatures import SettingError, defaults
 from lrtrain.settings import strategy_keys
 from lrtrain.tasks import function
@@ -34,7 +35,7 @@ OTHER_NAMES = {
 
 def explain_choice(group: str, value: str, options: Sequence[str]) -> str:
     """One line on a choice that a group does not have."""
-    return f"{group}={value}: there is no such {group}; {nearest(value, options)}"
+    return f"{group}={' '.join(value.split())}: there is no such {group}; {nearest(value, options)}"
 
 
 def explain_key(path: str, known: dict[str, Any]) -> str:
@@ -47,7 +48,7 @@ def explain_key(path: str, known: dict[str, Any]) -> str:
     if not path:
         return "there is a word without a key before its =: write key=value"
     name, scheduler = path.rpartition(".")[2], str(known.get("scheduler"))
-    known = {key: value for key, value in known.items() if key != path}
+    others = [key for key in [*GROUPS, *flat(known)] if key != path]
     taken = {strategy: strategy_keys(strategy) for strategy in choices("scheduler")}
     if path.startswith("scheduler.") and name in taken.get(scheduler, {}):
         return f"there is no key {path}; write {name}=..."
@@ -60,9 +61,9 @@ def explain_key(path: str, known: dict[str, Any]) -> str:
         return f"there is no key {path}; write {OTHER_NAMES[name]}"
     elsewhere = {key: strategy for strategy, keys in reversed(taken.items()) for key in keys}
     near = difflib.get_close_matches(path, elsewhere, n=1)
-    if near and not difflib.get_close_matches(path, known, n=1, cutoff=0.8):
+    if near and not difflib.get_close_matches(path, others, n=1, cutoff=0.8):
         return f"there is no key {path}; did you mean {near[0]}, of scheduler={elsewhere[near[0]]}?"
-    return f"there is no key {path}; {nearest(path, [*GROUPS, *flat(known)])}"
+    return f"there is no key {path}; {nearest(path, others)}"
 
 
 def explain_setting(error: SettingError) -> str:
@@ -70,12 +71,3 @@ def explain_setting(error: SettingError) -> str:
     value = error.said.rpartition("got ")[2].strip("'\"") if "got " in error.said else error.path
     value = error.said.partition("'")[2].rpartition("'")[0] or value
     return f"{error}; {nearest(value, error.known)}" if error.known else str(error)
-
-
-def nearest(wrong: str, options: Sequence[str]) -> str:
-    """The nearest option, by its whole path or its last part; of a few options all of them."""
-    ends = {option.rpartition(".")[2]: option for option in reversed(options)} | {option: option for option in options}
-    near = difflib.get_close_matches(wrong, ends, n=1) or difflib.get_close_matches(wrong.rpartition(".")[2], ends, n=1)
-    if near:
-        return f"did you mean {ends[near[0]]}?"
-    return f"there are {', '.join(options)}" if len(options) < 40 else "--help lists them all"

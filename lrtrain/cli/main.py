@@ -65,7 +65,7 @@ def _run(arguments: list[str]) -> int:
     from lrtrain.cli.request import read_request
     from lrtrain.cli.sweep import sweep
 
-    flags = parse_arguments().parse_args(arguments)
+    flags = parse_arguments(arguments)
     _check_flags(flags)
     if flags.hydra_help or flags.info or flags.shell_completion:
         show_hydra(arguments)
@@ -109,6 +109,10 @@ def _check_flags(flags: Namespace) -> None:
         raise RequestError("--experimental-rerun unpickles a file, which may run anything: give the overrides again")
     if flags.config_path:
         raise RequestError("--config-path would leave out our configuration: give --config-dir=FOLDER, beside it")
+    if flags.cfg and flags.multirun:
+        raise RequestError("--cfg shows the configuration of one job; leave out -m")
+    if flags.shell_completion and not any(word.partition("=")[0] in ("install", "query") for word in flags.overrides):
+        raise RequestError("--shell-completion needs install=SHELL or query=SHELL")
     if (flags.resolve or flags.package) and not (flags.cfg or flags.info):
         raise RequestError("--resolve and --package say how the configuration is shown: add --cfg job")
     if flags.config_dir and not Path(flags.config_dir).is_dir():

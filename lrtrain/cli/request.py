@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import yaml
 
 from lrtrain.cli.compose import Composer
-from lrtrain.cli.hints import explain_key, explain_setting, nearest
+from lrtrain.cli.hints import explain_key, explain_setting
 from lrtrain.cli.stored import check_code, choose, merge, stored_of
 from lrtrain.cli.words import key_of, quoted, value_of
 from lrtrain.configs import choices
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import Bound
+from lrtrain.parameters.nearest import nearest
 from lrtrain.parameters.signatures import SettingError, defaults
 from lrtrain.plan.changes import check_policy, compare, describe_devices, effects_of
 from lrtrain.plan.curve import plan_run
@@ -57,8 +58,8 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
         RequestError: Something is wrong with them; one line says what to write.
     """
     name = value_of("task", words) or "train"
-    wanted = value_of("resume", words)
-    resumed = find_run(wanted) if wanted not in (None, "null") and name not in MEASURING else None
+    wanted = value_of("resume", words) if value_of("resume", words) != "null" else None
+    resumed = find_run(wanted) if wanted and name not in MEASURING else None
     past, start, measures = [], Start(), name in MEASURING
     words = list(words)
     if resumed:
@@ -71,12 +72,13 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
         checkpoint = find_checkpoint(value_of("checkpoint", words) or "best")
         past = stored_of(RunFolder(checkpoint.parent.parent))
         words = [*(word for word in words if key_of(word) != "checkpoint"), f"checkpoint={quoted(checkpoint)}"]
-    composed = composer.compose(choose(past[-1], words, to_measure=measures) if past else words)
+    own = [word for word in words if key_of(word) != "resume"]  # a folder's name is not to be interpolated
+    composed = composer.compose(choose(past[-1], own, to_measure=measures) if past else own)
     values = merge(past[-1], composed.values, words, to_measure=measures) if past else composed.values
     if past:
         check_code([values, *(past if start.resumes else [])], composed.values, words)
     try:
-        locks, bound = _take_claim(values), _read_task(values)
+        locks, bound = _take_claim(values), _read_task(values, wanted)
         settings = read_settings(values)
     except SettingError as error:
         if error.said.startswith("is not a setting"):
@@ -102,11 +104,13 @@ def _take_claim(values: dict[str, Any]) -> bool:
     return claim in (True, "on")
 
 
-def _read_task(values: dict[str, Any]) -> Bound:
+def _read_task(values: dict[str, Any], resume: str | None) -> Bound:
     """Take the words of the command out of a configuration: the task and its own keys, `resume` and its policy."""
-    name, resume, policy = (values.pop(key, None) for key in ("task", "resume", "resume_plan"))
+    name, _, policy = (values.pop(key, None) for key in ("task", "resume", "resume_plan"))
     if name not in choices("task"):
-        raise RequestError(f"task={name}: there is no such task; {nearest(str(name), choices('task'))}")
+        raise RequestError(
+            f"task={'' if name is None else name}: there is no such task; {nearest(str(name), choices('task'))}"
+        )
     if resume and name not in ("train", "preview"):
         raise RequestError(f"resume goes on with training; leave out task={name}")
     if policy and not resume:
@@ -129,7 +133,8 @@ def _check_going_on(folder: RunFolder, settings: Settings, policy: str | None, t
 def _has_finished(folder: RunFolder) -> bool:
     """Whether the run came to its end; a summary that cannot be read says that it did not."""
     try:
-        return read_summary(folder.summary).status == "finished"
+        summary = read_summary(folder.summary)
+        return summary.task == "train" and summary.status == "finished"
     except (FileNotFoundError, RequestError):
         return False
 

@@ -36,8 +36,7 @@ def stored_of(folder: RunFolder) -> list[Values]:
 def choose(stored: Values, words: Sequence[str], *, to_measure: bool = False) -> list[str]:
     """The words of a command, after those that choose what the run had and the command says nothing of."""
     set_now = _set_by_choices(words)
-    chosen = {f"{kind}.name": stored.get(kind, {}).get("name") for kind in KINDS if isinstance(stored.get(kind), dict)}
-    wanted = {kind: chosen.get(f"{kind}.name") for kind in (KINDS[:2] if to_measure else KINDS)}
+    wanted = {kind: _mapping(stored, kind).get("name") for kind in (KINDS[:2] if to_measure else KINDS)}
     if not to_measure:
         scheduler = stored.get("scheduler")
         wanted |= {"scheduler": scheduler, "logger": _mapping(stored, "logger").get("name")}
@@ -45,7 +44,8 @@ def choose(stored: Values, words: Sequence[str], *, to_measure: bool = False) ->
             wanted["feedback"] = stored.get("feedback")
     first = []
     for group, name in wanted.items():
-        if name is None or says(group, words) or group in set_now:
+        chosen = value_of(group, words)
+        if name is None or group in set_now or (chosen and not chosen.startswith("{")) or f"~{group}" in words:
             continue
         if name not in choices(group):
             raise RequestError(f"the run had {group}={name!r}, which this version does not have")

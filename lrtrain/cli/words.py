@@ -15,7 +15,13 @@ NOTHING_CHOSEN = ("feedback=null", "experiment=null")
 
 
 def prepare(words: Sequence[str], *, multirun: bool = False) -> list[str]:
-    """The words as Hydra takes them: paths quoted, and nothing chosen by leaving it out."""
+    """The words as Hydra takes them: paths quoted, and nothing chosen by leaving it out.
+
+    Raises:
+        RequestError: A path is empty, or something is not a text.
+    """
+    if odd := [word for word in words if not isinstance(word, str)]:
+        raise RequestError(f"words are texts such as 'lr=0.1', got {odd[0]!r}")
     return [_prepared(word, multirun) for word in words]
 
 
@@ -23,10 +29,14 @@ def _prepared(word: str, multirun: bool) -> str:
     if word in NOTHING_CHOSEN:
         return f"~{word.removesuffix('=null')}"
     key, is_set, value = word.partition("=")
-    odd = re.search(r"[,=()\[\]{} ]", value) and "${" not in value
-    if key in PATHS and is_set and odd and not multirun and not re.fullmatch("(['\"]).*\\1", value):
-        return f"{key}={quoted(value)}"
-    return word
+    if key not in PATHS or not is_set or value == "null":
+        return word
+    if not value:
+        raise RequestError(f"{key}= is empty: give a folder")
+    several = multirun and "," in value
+    if "${" in value or several or re.fullmatch("(['\"]).*\\1", value):
+        return word
+    return f"{key}={quoted(value)}"
 
 
 def key_of(word: str) -> str:
@@ -36,7 +46,8 @@ def key_of(word: str) -> str:
 
 def value_of(key: str, words: Sequence[str]) -> str | None:
     """What a key is set to last, without its quotes; None where it is not."""
-    value = next((word.partition("=")[2].strip() for word in reversed(words) if key_of(word) == key), None)
+    own = (word for word in reversed(words) if key_of(word) == key and not word.startswith("~"))
+    value = next((word.partition("=")[2].strip() for word in own), None)
     inner = re.fullmatch("(['\"])(.*)\\1", value or "")
     return inner[2].replace(f"\\{inner[1]}", inner[1]) if inner else value
 

@@ -10,6 +10,7 @@ from typing import Any
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import flat
 from lrtrain.parameters.signatures import Affects, effects
+from lrtrain.parameters.spans import Span
 from lrtrain.plan.history import Segment
 from lrtrain.plan.length import steps_per_epoch
 from lrtrain.plan.start import POLICIES
@@ -106,9 +107,11 @@ def go_on(
         )
     present = Segment(settings, steps_per_epoch, policy, step)
     if present.total_steps < step:
+        in_epochs = Span.parse(settings.epochs).unit == "ep"
+        least = math.ceil(step / steps_per_epoch) if in_epochs else f"{step}st"
         raise RequestError(
             f"the run has done {step:,} updates, and epochs={settings.plain()['epochs']} are {present.total_steps:,} "
-            f"only: give epochs={math.ceil(step / steps_per_epoch)} or more, or resume_plan=weights_only"
+            f"only: give epochs={least} or more, or resume_plan=weights_only"
         )
     return [*segments, *([present] if compare(last.settings, settings) else [])]
 

@@ -7,11 +7,8 @@ from pathlib import Path
 
 from lrtrain.errors import RequestError
 from lrtrain.run_folder.claim import LOCK, began_without_end, is_live
-from lrtrain.run_folder.folder import OUTPUTS, RunFolder
+from lrtrain.run_folder.folder import OUTPUTS, SWEEP, RunFolder
 from lrtrain.run_folder.summary import read_summary
-
-SWEEP = "sweep.json"
-"""What a sweep keeps in its folder, whose jobs are below it."""
 
 
 def find_run(wanted: str, below: Path = OUTPUTS) -> RunFolder:

@@ -12,6 +12,8 @@ from lrtrain.run_folder.files import write_bytes, write_text
 
 OUTPUTS = Path("outputs")
 """Where runs go."""
+SWEEP = "sweep.json"
+"""What a sweep keeps in its folder, whose jobs are below it."""
 
 
 class RunFolder:
@@ -78,6 +80,8 @@ class RunFolder:
 
     def check_unused(self) -> None:
         """Refuse to begin a run where there is one to go on with; raises RequestError."""
+        if (self.path / SWEEP).exists():
+            raise RequestError(f"{self.path} already contains a sweep: give another hydra.run.dir")
         if self.has_checkpoint:
             raise RequestError(
                 f"{self.path} already contains a run: go on with it by resume=FOLDER, or give another hydra.run.dir"

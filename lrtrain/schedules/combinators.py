@@ -38,6 +38,9 @@ Lengths: TypeAlias = Annotated[collections.abc.Sequence[SpanLike], ListOf(Length
 Value: TypeAlias = Annotated[float, Number()]
 UpdateIndex: TypeAlias = Annotated[int, Number(low=0, integer=True)]
 
+RampShape: TypeAlias = Literal["linear", "cosine", "1-sqrt", "exponential"]
+CooldownShape: TypeAlias = Literal["linear", "cosine", "1-sqrt"]
+
 _RAMPS: dict[str, Callable[[float], float]] = {
     "linear": lambda u: u,
     "cosine": lambda u: (1 - math.cos(math.pi * u)) / 2,
@@ -51,7 +54,7 @@ def warmup(
     /,
     inner: Inner,
     length: Duration = "0ep",
-    shape: Literal["linear", "cosine", "1-sqrt", "exponential"] = "linear",
+    shape: RampShape = "linear",
     start: Fraction = 0.0,
 ) -> float:
     """Ramp up to another schedule: update t < W is multiplied by ``start + (1 - start) shape((t + 1) / W)``.
@@ -110,7 +113,7 @@ def cooldown(
     /,
     inner: Inner,
     length: Duration = "20%",
-    shape: Literal["linear", "cosine", "1-sqrt"] = "linear",
+    shape: CooldownShape = "linear",
     end: Fraction = 0.0,
 ) -> float:
     """Anneal any schedule over the last part of the run, from the rate that it has there.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec
 
 from lrtrain.parameters.bound import Bound
+from lrtrain.parameters.nearest import nearest
 from lrtrain.parameters.signatures import bind
 from lrtrain.schedules.progress import Progress
 
@@ -87,9 +87,7 @@ def by_name(name: str, parameters: Mapping[str, Any], kind: type = Schedule) -> 
     if not isinstance(name, str):
         raise ValueError(f"the name of a {kind.__name__.lower()} is a word, got {name!r}")
     if name not in factories:
-        near = difflib.get_close_matches(name, factories, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(factories))}"
-        raise ValueError(f"no {kind.__name__.lower()} is called {name!r}; {hint}")
+        raise ValueError(f"no {kind.__name__.lower()} is called {name!r}; {nearest(name, list(factories))}")
     return factories[name](**parameters)
 
 

@@ -14,8 +14,7 @@ from lrtrain.errors import InterruptedRunError, RequestError
 from lrtrain.process import signals
 from lrtrain.run_folder.claimed import ClaimedFolder
 from lrtrain.run_folder.files import write_json, write_text
-from lrtrain.run_folder.find import SWEEP
-from lrtrain.run_folder.folder import RunFolder
+from lrtrain.run_folder.folder import SWEEP, RunFolder
 from lrtrain.run_folder.log import logging_to
 from lrtrain.run_folder.summary import Summary
 from lrtrain.sweeps.jobs import SweepJob

@@ -53,6 +53,7 @@ def run(
             return summary
         labels = trained.data.splits.names or [str(index) for index in range(len(counts))]
         with ClaimedFolder(job.folder, locks=job.locks) as folder:
+            folder.check_unused()
             folder.write_request(job.asked)
             _write(folder, counts, by_class, labels, f"{trained.what}, accuracy {accuracy:.2%}")
             summary.write(folder.summary)

@@ -46,6 +46,7 @@ def run(
         if trained.trainer.world_size > 1:
             raise RequestError("task=predict writes in the order of the data, on one device: trainer.devices=1")
         with ClaimedFolder(job.folder, locks=job.locks) as folder:
+            folder.check_unused()
             rows = _Rows(folder, trained.data.splits.classes, top)
             trained.trainer.test(Prediction(trained.network, rows.add), trained.data, verbose=False)
             rows.close()

@@ -61,6 +61,7 @@ def run(
     from lrtrain.report.curves import png
 
     with ClaimedFolder(job.folder, locks=job.locks) as folder:
+        folder.check_unused()
         folder.write_request(job.asked)
         write_text(folder.schedule_table, "step,epoch,lr\n" + _rows(shown.curve))
         write_bytes(folder.schedule_picture, png(shown.picture))

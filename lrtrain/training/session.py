@@ -398,7 +398,11 @@ class Session:
 
 def _load(checkpoint: Saved, module: Scheduled, callbacks: list[pl.Callback]) -> None:
     """Load a checkpoint's weights and callbacks; Lightning loads all the rest, once it is known that these fit."""
-    module.load_state_dict(checkpoint.content["state_dict"])
+    try:
+        module.load_state_dict(checkpoint.content["state_dict"])
+    except RuntimeError as error:
+        said = str(error).partition("\n")[2].strip().partition("\n")[0] or str(error)
+        raise RequestError(f"the weights of {checkpoint.path} do not fit the model: {said}") from error
     try:
         for callback in callbacks:
             if callback.state_key in checkpoint.content["callbacks"]:

@@ -15,7 +15,9 @@ from lrtrain.parameters.signatures import defaults
 from lrtrain.schedules import Progress, formula, registered
 
 FAMILIES = [
-    name for name, factory in registered().items() if inspect.Parameter.empty not in defaults(formula(factory)).values()
+    name
+    for name, factory in registered().items()
+    if inspect.Parameter.empty not in defaults(formula(factory)).values() and "parts" not in defaults(formula(factory))
 ]
 RUN = {"steps_per_epoch": 10, "total_steps": 200}
 Curve = Callable[[Progress], float]

@@ -32,7 +32,9 @@ ENDS: dict[str, Callable[[dict[str, Any]], float]] = {
 }
 RISING = {"one_cycle", "trapezoid", "cosine_waves"}
 FAMILIES = [
-    name for name, factory in registered().items() if inspect.Parameter.empty not in defaults(formula(factory)).values()
+    name
+    for name, factory in registered().items()
+    if inspect.Parameter.empty not in defaults(formula(factory)).values() and "parts" not in defaults(formula(factory))
 ]
 
 SPANS = st.one_of(

@@ -185,7 +185,9 @@ def test_values(
 
 # A schedule that cannot be built without being told of what, such as a combinator, is no family of its own.
 FAMILIES = [
-    name for name, factory in registered().items() if inspect.Parameter.empty not in defaults(formula(factory)).values()
+    name
+    for name, factory in registered().items()
+    if inspect.Parameter.empty not in defaults(formula(factory)).values() and "parts" not in defaults(formula(factory))
 ]
 
 
