@@ -108,9 +108,7 @@ def _read_task(values: dict[str, Any], resume: str | None) -> Bound:
     """Take the words of the command out of a configuration: the task and its own keys, `resume` and its policy."""
     name, _, policy = (values.pop(key, None) for key in ("task", "resume", "resume_plan"))
     if name not in choices("task"):
-        raise RequestError(
-            f"task={'' if name is None else name}: there is no such task; {nearest(str(name), choices('task'))}"
-        )
+        raise RequestError(f"task={name or ''}: there is no such task; {nearest(str(name), choices('task'))}")
     if resume and name not in ("train", "preview"):
         raise RequestError(f"resume goes on with training; leave out task={name}")
     if policy and not resume:
