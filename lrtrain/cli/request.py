@@ -57,43 +57,52 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     Raises:
         RequestError: Something is wrong with them; one line says what to write.
     """
-    name = value_of("task", words) or "train"
-    wanted = value_of("resume", words) if value_of("resume", words) != "null" else None
-    resumed = find_run(wanted) if wanted and name not in MEASURING else None
-    past, start, measures = [], Start(), name in MEASURING
-    words = list(words)
-    if resumed:
-        policy = value_of("resume_plan", words)
-        start = Start.weights(resumed) if policy == "weights_only" else Start.resume(resumed, policy)
-        past = stored_of(resumed)
-        if not past:
-            raise RequestError(f"{resumed.history} is missing; start over without resume")
-    elif measures:
-        checkpoint = find_checkpoint(value_of("checkpoint", words) or "best")
-        past = stored_of(RunFolder(checkpoint.parent.parent))
-        words = [*(word for word in words if key_of(word) != "checkpoint"), f"checkpoint={quoted(checkpoint)}"]
+    words, past, start = _come_back(words)
     own = [word for word in words if key_of(word) != "resume"]  # a folder's name is not to be interpolated
+    measures = value_of("task", words) in MEASURING
     composed = composer.compose(choose(past[-1], own, to_measure=measures) if past else own)
     values = merge(past[-1], composed.values, words, to_measure=measures) if past else composed.values
     if past:
         check_code([values, *(past if start.resumes else [])], composed.values, words)
     try:
-        locks, bound = _take_claim(values), _read_task(values, wanted)
+        locks, bound = _take_claim(values), _read_task(values, start)
         settings = read_settings(values)
     except SettingError as error:
         if error.said.startswith("is not a setting"):
             raise RequestError(explain_key(error.path, composed.values)) from error
         raise RequestError(explain_setting(error)) from error
-    folder = resumed.path if resumed and start.resumes and bound.name == "train" else place or composed.run_dir
-    if not start.resumes and resumed and folder.resolve() == resumed.path:
+    folder = place or composed.run_dir
+    if start.folder and start.resumes and bound.name == "train":
+        folder = start.folder.path
+    elif start.folder and not start.resumes and folder.resolve() == start.folder.path:
         raise RequestError("resume_plan=weights_only begins a new run: give it another hydra.run.dir")
     job = Job(settings, folder, start, _asked(words, settings), locks)
-    if start.resumes and resumed:
-        return Request(bound, job, _check_going_on(resumed, settings, start.policy, bound.name))
+    if start.folder and start.resumes:
+        return Request(bound, job, _check_going_on(start.folder, settings, start.policy, bound.name))
     if bound.name in ("train", "preview"):
-        length = bound.parameters.get("steps_per_epoch") or steps_per_epoch(settings)
-        plan_run([Segment(settings, length)])
+        plan_run([Segment(settings, bound.parameters.get("steps_per_epoch") or steps_per_epoch(settings))])
     return Request(bound, job)
+
+
+def _come_back(words: Sequence[str]) -> tuple[list[str], list[dict[str, Any]], Start]:
+    """The run that a command comes back to, if it does.
+
+    Returns:
+        The words with the whole path of a checkpoint, the configurations that the run has had, and where to start.
+    """
+    name, wanted = value_of("task", words), value_of("resume", words)
+    if name in MEASURING and wanted not in (None, "null"):
+        raise RequestError(f"resume goes on with training; leave out task={name}")
+    if name in MEASURING:
+        checkpoint = find_checkpoint(value_of("checkpoint", words) or "best")
+        others = [word for word in words if key_of(word) != "checkpoint"]
+        return [*others, f"checkpoint={quoted(checkpoint)}"], stored_of(RunFolder(checkpoint.parent.parent)), Start()
+    if wanted in (None, "null"):
+        return list(words), [], Start()
+    folder, policy = find_run(str(wanted)), value_of("resume_plan", words)
+    if not (past := stored_of(folder)):
+        raise RequestError(f"{folder.history} is missing; start over without resume")
+    return list(words), past, Start.weights(folder) if policy == "weights_only" else Start.resume(folder, policy)
 
 
 def _take_claim(values: dict[str, Any]) -> bool:
@@ -104,14 +113,12 @@ def _take_claim(values: dict[str, Any]) -> bool:
     return claim in (True, "on")
 
 
-def _read_task(values: dict[str, Any], resume: str | None) -> Bound:
+def _read_task(values: dict[str, Any], start: Start) -> Bound:
     """Take the words of the command out of a configuration: the task and its own keys, `resume` and its policy."""
     name, _, policy = (values.pop(key, None) for key in ("task", "resume", "resume_plan"))
     if name not in choices("task"):
         raise RequestError(f"task={name or ''}: there is no such task; {nearest(str(name), choices('task'))}")
-    if resume and name not in ("train", "preview"):
-        raise RequestError(f"resume goes on with training; leave out task={name}")
-    if policy and not resume:
+    if policy and not start.folder:
         raise RequestError(f"resume_plan={policy} says how to go on with a run: give resume= too")
     keys = {key: values.pop(key) for key in defaults(function(name)) if key in values}
     return task(name, **keys)
