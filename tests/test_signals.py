@@ -20,7 +20,7 @@ from lrtrain.errors import InterruptedRunError
 from lrtrain.process import signals
 from lrtrain.process.imports import import_large
 from lrtrain.report.table import print_result
-from lrtrain.tasks.preview import overlay_jobs
+from lrtrain.sweeps.previews import overlay_jobs
 from lrtrain.training.module import Classifier
 
 __all__ = ["stop"]
@@ -316,7 +316,7 @@ def test_signal_while_a_sweep_is_summarised(
         os.kill(os.getpid(), signal.SIGTERM)
         overlay_jobs(*arguments)
 
-    monkeypatch.setattr("lrtrain.tasks.preview.overlay_jobs", signalled)
+    monkeypatch.setattr("lrtrain.sweeps.previews.overlay_jobs", signalled)
     result = command_line("-m", "task=preview", "scheduler=step,cosine", "hydra.sweep.dir=sweep")
     assert (result.code, result.err) == (0, "")
     assert len((tmp_path / "sweep" / "summary.csv").read_text().splitlines()) == 3

@@ -97,7 +97,7 @@ def _write(place: Path, command: Sequence[str], states: Sequence[dict[str, Any]]
 
 def _show(jobs: Sequence[SweepJob], outcomes: Sequence[Summary], place: Path, varied: Sequence[str]) -> None:
     if any(job.task and job.task.name == "preview" for job in jobs):
-        from lrtrain.tasks.preview import overlay_jobs  # imports what only a preview needs
+        from lrtrain.sweeps.previews import overlay_jobs  # imports what only a preview needs
 
         overlay_jobs(place, [place / job.name for job in jobs])
     else:

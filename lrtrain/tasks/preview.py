@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from lrtrain import __version__
@@ -22,11 +20,10 @@ from lrtrain.plan.length import steps_per_epoch as length_of
 from lrtrain.plan.plan import Plan
 from lrtrain.plan.start import POLICIES, Start
 from lrtrain.process import signals
-from lrtrain.report.text_plot import text_plot, wants_log
 from lrtrain.run_folder.claimed import ClaimedFolder
-from lrtrain.run_folder.files import Table, read_table, write_bytes, write_text
+from lrtrain.run_folder.files import read_table, write_bytes, write_text
 from lrtrain.run_folder.folder import RunFolder
-from lrtrain.run_folder.summary import Summary, read_summary
+from lrtrain.run_folder.summary import Summary
 from lrtrain.schedules import Feedback, by_name, constant, registered
 from lrtrain.settings import Settings
 from lrtrain.tasks import Job
@@ -34,8 +31,6 @@ from lrtrain.tasks import Job
 if TYPE_CHECKING:
     from lrtrain.report.curves import Curve, Picture
     from lrtrain.schedules.theory import Bound
-
-WIDEST = 110
 
 
 def run(
@@ -139,8 +134,10 @@ class Preview(NamedTuple):
     def print(self) -> None:
         """The curve in the terminal, and the numbers behind it."""
         settings, change, curve = self.settings, self.change, self.curve
+        from lrtrain.report.ranking import print_plot, print_ranking, rank
+
         print(self.plan.sentence())
-        _print_plot(self.curves, (change.step / curve.steps_per_epoch, change.label) if change else None)
+        print_plot(self.curves, (change.step / curve.steps_per_epoch, change.label) if change else None)
         if change:
             print("\n".join(change.facts()))
         print("\n".join([*_facts(self.plan, curve), _fact("theory", _theory(self.plan, *self.bound()))]))
@@ -151,7 +148,7 @@ class Preview(NamedTuple):
         if self.used:
             print(_fact("the run", _difference(curve, self.used, self.run)))
         if self.ranked:
-            _print_ranking(ranking(self.curves))
+            print_ranking(rank(self.curves))
 
     def summarise(self, seconds: float) -> Summary:
         """What a reader of run folders finds in each of them, and what only a preview says."""
@@ -258,60 +255,6 @@ def _change(settings: Settings, start: Start, overlay: Sequence[str]) -> _Change
     return _Change(old, new, step, policy, changed, scale)
 
 
-def overlay_jobs(place: Path, jobs: Sequence[Path]) -> None:
-    """Draw the previews of a sweep's jobs in one picture, and rank them; the jobs that failed are left out.
-
-    Writes `schedule.png` and `summary.csv` into the sweep's folder, and prints both.
-    """
-    import numpy as np
-
-    from lrtrain.report.curves import Curve, overlay, png
-
-    done = [folder for folder in map(RunFolder, jobs) if folder.schedule_table.exists() and folder.summary.exists()]
-    if not done:
-        print(f"no job has a preview: {place}")
-        return
-    summaries = [read_summary(folder.summary) for folder in done]
-    curves = {}
-    for label, folder, summary in zip(_labels(summaries), done, summaries, strict=True):
-        rates = np.loadtxt(folder.schedule_table, delimiter=",", skiprows=1, usecols=2)
-        curves[label] = Curve(rates.tolist(), summary.extra["steps_per_epoch"], summary.extra["warmup"])
-    rows = ranking(curves)
-    curves = {str(row["strategy"]): curves[str(row["strategy"])] for row in rows}
-    drawn, path = overlay(curves, f"{len(curves)} strategies, the best bound first"), RunFolder(place).schedule_picture
-    write_bytes(path, png(drawn))
-    table = Table(place / "summary.csv", rows[0])
-    for row in rows:
-        table.add(row)
-    table.close()
-    _print_plot(curves)
-    _print_ranking(rows)
-    if missing := [path.name for path in jobs if path not in {folder.path for folder in done}]:
-        print(f"without a preview, and not shown: job {', '.join(missing)}")
-    print(f"{path}\n{place / 'summary.csv'}")
-
-
-def ranking(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
-    """What each curve is, and its convex bound over that of the best shape known; the smallest first."""
-    from lrtrain.schedules.theory import against_linear, last_iterate_bound
-
-    rows = []
-    for name, curve in curves.items():
-        bound = last_iterate_bound(curve.used)
-        rows.append(
-            {
-                "first": curve.used[0],
-                "peak": max(curve.used),
-                "last": curve.used[-1],
-                "end": curve.rates[-1],
-                "bound_vs_linear": against_linear(bound, len(curve.used)),
-                "best_peak": bound.gamma * max(curve.used),
-                "strategy": name,
-            }
-        )
-    return sorted(rows, key=lambda row: row["bound_vs_linear"])
-
-
 def _with_defaults(settings: Settings, name: str) -> Settings:
     """The settings with another strategy in the place of their own."""
     try:
@@ -405,32 +348,3 @@ def _fact(name: str, text: str) -> str:
 
 def _epoch(step: int, curve: Curve) -> str:
     return f"{step / curve.steps_per_epoch:.4g}"
-
-
-def _print_plot(curves: Mapping[str, Curve], join: tuple[float, str] | None = None) -> None:
-    width = min(shutil.get_terminal_size().columns, WIDEST)
-    log = wants_log([curve.sample for curve in curves.values()])
-    epochs = max(curve.epochs for curve in curves.values())
-    samples = {name: curve.sample_over(epochs) for name, curve in curves.items()}
-    print("\n".join(text_plot(samples, epochs, width, log=log, join=join)))
-
-
-def _print_ranking(rows: Sequence[Mapping[str, Any]]) -> None:
-    from lrtrain.report.table import print_rows
-    from lrtrain.schedules.theory import WHERE_IT_FAILS
-
-    shown = [[value if isinstance(value, str) else f"{value:.4g}" for value in row.values()] for row in rows]
-    print_rows([name.replace("_", " ") for name in rows[0]], shown)
-    print(WHERE_IT_FAILS)
-
-
-def _labels(summaries: Iterable[Summary]) -> list[str]:
-    """The strategy of each job, with the values of the keys that tell jobs of the same strategy apart."""
-    configs = [dict(summary.config) for summary in summaries]
-    names = [str(summary.strategy) for summary in summaries]
-    labels = []
-    for name, config in zip(names, configs, strict=True):
-        same = [other for other, its_name in zip(configs, names, strict=True) if its_name == name]
-        varied = [key for key in config if any(other.get(key) != config[key] for other in same)]
-        labels.append(" ".join([name, *(f"{key}={config[key]}" for key in varied)]))
-    return [f"{label} #{index}" if labels.count(label) > 1 else label for index, label in enumerate(labels)]
