@@ -326,6 +326,15 @@ class Settings(Checked):
             **{kind: {"name": bound.name, **plain(bound.parameters)} for kind, bound in kinds.items()},
         }
 
+    def effects(self) -> dict[str, Affects]:
+        """What each key of a configuration affects; what is not there affects the training itself."""
+        kinds = {"model.": self.model, "dataset.": self.dataset, "optimizer.": self.optimizer}
+        found = {f"{path}{name}": what for path, kind in kinds.items() for name, what in effects(kind.function).items()}
+        for part in (Settings, CurveSettings, GuardSettings, TrainerSettings, AugmentSettings):
+            found |= {f"{part.PATH}{name}": what for name, what in effects(part).items()}
+        own = {*strategy_keys(self.scheduler), *(self.feedback.parameters if self.feedback else ()), "feedback"}
+        return found | dict.fromkeys(own, Affects.CURVE) | {"logger.name": Affects.NOTHING}
+
 
 def _own(kind: type) -> list[str]:
     """The fields of a type that have a place of their own in a configuration."""

@@ -13,7 +13,7 @@ from conftest import requested, settings_of
 from lrtrain.configs import choices
 from lrtrain.errors import RequestError
 from lrtrain.parameters.signatures import Affects, SettingError, effects, meanings, rules
-from lrtrain.plan.changes import check_policy, compare, effects_of
+from lrtrain.plan.changes import check_policy, compare
 from lrtrain.schedules import cosine, plateau
 from lrtrain.settings import (
     AugmentSettings,
@@ -138,7 +138,7 @@ def test_error_is_data() -> None:
 def test_changes_are_found(words: str, affects: Affects) -> None:
     old, new = settings_of(), settings_of(words)
     changed = compare(old, new)
-    told = effects_of(old) | effects_of(new)
+    told = old.effects() | new.effects()
     assert changed
     assert {told.get(key, Affects.RUN) for key in changed} == {affects}
     able = {Affects.LENGTH: {"keep", "stretch", "append", "switch"}, Affects.CURVE: {"append", "switch"}}

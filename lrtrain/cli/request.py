@@ -17,7 +17,7 @@ from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import Bound
 from lrtrain.parameters.nearest import nearest
 from lrtrain.parameters.signatures import SettingError, defaults
-from lrtrain.plan.changes import check_policy, compare, describe_devices, effects_of
+from lrtrain.plan.changes import check_policy, compare, describe_devices
 from lrtrain.plan.curve import plan_run
 from lrtrain.plan.history import Segment, read_history
 from lrtrain.plan.length import steps_per_epoch
@@ -129,7 +129,7 @@ def _check_going_on(folder: RunFolder, settings: Settings, policy: str | None, t
     old = read_history(folder.history)[-1].settings
     changed = compare(old, settings)
     effect = describe_devices(old, settings, old.trainer.device_count, settings.trainer.device_count)
-    check_policy(changed, effects_of(old) | effects_of(settings), policy, effect)
+    check_policy(changed, old.effects() | settings.effects(), policy, effect)
     if changed or task_name != "train" or not _has_finished(folder):
         return None
     return f"{folder.path} is already finished; extend it with epochs=N resume_plan=..."

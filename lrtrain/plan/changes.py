@@ -9,12 +9,12 @@ from typing import Any
 
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import flat
-from lrtrain.parameters.signatures import Affects, effects
+from lrtrain.parameters.signatures import Affects
 from lrtrain.parameters.spans import Span
 from lrtrain.plan.history import Segment
 from lrtrain.plan.length import steps_per_epoch
 from lrtrain.plan.start import POLICIES
-from lrtrain.settings import AugmentSettings, CurveSettings, GuardSettings, Settings, TrainerSettings, strategy_keys
+from lrtrain.settings import Settings
 
 WEIGHTS_ONLY = f"resume_plan=weights_only ({POLICIES['weights_only']})"
 
@@ -23,8 +23,7 @@ Changes = Mapping[str, tuple[Any, Any]]
 
 def compare(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
     """Each setting that differs, with both values, leaving out those that affect neither the rates nor the data."""
-    before, after = flat(old.plain()), flat(new.plain())
-    told = effects_of(old) | effects_of(new)
+    before, after, told = flat(old.plain()), flat(new.plain()), old.effects() | new.effects()
     return {
         key: (before.get(key), after.get(key))
         for key in [*before, *(key for key in after if key not in before)]
@@ -32,18 +31,6 @@ def compare(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
         if json.dumps(before.get(key), default=str) != json.dumps(after.get(key), default=str)
         and _affected(key, told) is not Affects.NOTHING
     }
-
-
-def effects_of(settings: Settings) -> dict[str, Affects]:
-    """What each key of a configuration affects; what is not there affects the training itself."""
-    kinds = {"model.": settings.model, "dataset.": settings.dataset, "optimizer.": settings.optimizer}
-    found = {
-        f"{path}{name}": affects for path, kind in kinds.items() for name, affects in effects(kind.function).items()
-    }
-    for part in (Settings, CurveSettings, GuardSettings, TrainerSettings, AugmentSettings):
-        found |= {f"{part.PATH}{name}": affects for name, affects in effects(part).items()}
-    own = {*strategy_keys(settings.scheduler), *(settings.feedback.parameters if settings.feedback else ()), "feedback"}
-    return found | dict.fromkeys(own, Affects.CURVE) | {"logger.name": Affects.NOTHING}
 
 
 def check_policy(changed: Changes, told: Mapping[str, Affects], policy: str | None, effect: str = "") -> None:
