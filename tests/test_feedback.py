@@ -30,7 +30,7 @@ SEQUENCES = {
     "down and up": [*np.linspace(2, 1, 15), *np.linspace(1, 2, 15)],
 }
 OPTIONS: dict[str, dict[str, Any]] = {
-    "defaults": {},
+    "defaults of torch": {"factor": 0.1, "patience": 10},
     "impatient": {"factor": 0.5, "patience": 0},
     "patient": {"factor": 0.7, "patience": 3},
     "cooldown": {"factor": 0.5, "patience": 1, "cooldown": 2},

@@ -71,7 +71,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "unknown metric, plateau": ((*LIT, "scheduler=plateau", "monitor=val_acc"), "there are val_f1, val_loss"),
     "no mode": ((*LIT, "monitor=val_f1"), "monitor=val_f1: set monitor_mode=min or max"),
-    "monitor that is no name": ((*LIT, "monitor=true", "monitor_mode=max"), "monitor must be a name"),
+    "monitor that is no name": ((*LIT, "monitor=true", "monitor_mode=max"), "monitor must be the name of a metric"),
     "monitor that is a number": (
         (*LIT, "monitor=3", "monitor_mode=max"),
         "monitor=3 is not logged...there are val_f1, val_loss",

@@ -50,7 +50,7 @@ def test_wheel_has_the_code_and_the_configurations(wheel: Path) -> None:
     code = {f"lrtrain/{name}" for name in names(ROOT / "lrtrain", "*.py")}
     kinds = ("*.yaml", "*.md", "*.png")
     configurations = {f"lrtrain/conf/{name}" for kind in kinds for name in names(ROOT / "conf", kind)}
-    assert packed == code | configurations
+    assert packed == code | configurations | {"lrtrain/py.typed"}
 
 
 def test_installed_wheel_is_what_runs(interpreter: str, tmp_path: Path) -> None:
