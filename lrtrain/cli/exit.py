@@ -56,7 +56,7 @@ def answer(number: int) -> NoReturn:
     try:
         if folder:
             folder.leave()
-        if ranks.is_child() or not ranks.ranks_first():
+        if not ranks.ranks_first():
             leave_to_first(error)
         else:
             say(error)

@@ -46,7 +46,7 @@ def _answered(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (Exception, InterruptedRunError) as error:
-        if ranks.is_child() or not ranks.ranks_first():
+        if ranks.is_child():
             return leave_to_first(error)
         return say(error, with_trace=_wants_trace())
 
@@ -87,8 +87,13 @@ def _run(arguments: list[str]) -> int:
 def _do(task: Bound, job: Job) -> int:
     """Do a job; returns the exit code."""
     alone = job.settings.trainer.is_alone
-    with nullcontext() if alone else signals.answered_by(answer), signals.undisguised():
-        summary: Summary = task.make(job)
+    try:
+        with nullcontext() if alone else signals.answered_by(answer), signals.undisguised():
+            summary: Summary = task.make(job)
+    except (Exception, InterruptedRunError) as error:
+        if ranks.is_first(alone):  # of independent jobs under srun, each speaks for itself
+            raise
+        return leave_to_first(error)
     if summary.exception is None:
         return code_of(summary)
     if not ranks.is_first(alone):

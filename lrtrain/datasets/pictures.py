@@ -104,7 +104,7 @@ def _idx(path: Path, shape: tuple[int, ...]) -> Bytes:
             raise ValueError(f"it does not begin as an IDX file of {' x '.join(map(str, stored))} bytes")
         _fill(values, file)
         if file.read(1):
-            raise ValueError("it goes on after its end")
+            raise ValueError("it has trailing bytes")
     return values
 
 

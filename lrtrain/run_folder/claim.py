@@ -230,7 +230,7 @@ if sys.platform != "win32":
 
 
 def holder(path: Path) -> str | None:
-    """Words about who holds a folder's claim; None if nobody. Makes no file, and is in nobody's way for long."""
+    """Words about who holds a folder's claim; None if nobody. Makes no file, and holds up no writer for long."""
     record, live = _look(path)
     return _describe(record) if live else None
 

@@ -37,12 +37,12 @@ def find_checkpoint(wanted: str, below: Path = OUTPUTS) -> Path:
     Raises:
         RequestError: There is no such file.
     """
-    if wanted in ("best", "last"):
-        folder = _newest(below, f"checkpoint={wanted}", "checkpoint=FOLDER or checkpoint=FILE.ckpt")
-        return folder.best_checkpoint if wanted == "best" else folder.last_checkpoint
+    newest = wanted in ("best", "last")
+    folder = _newest(below, f"checkpoint={wanted}", "checkpoint=FOLDER or checkpoint=FILE.ckpt") if newest else None
     try:
-        path = Path(wanted).resolve()
-        path = RunFolder(path).best_checkpoint if path.is_dir() else path
+        path = folder.path if folder else Path(wanted).resolve()
+        if path.is_dir():
+            path = RunFolder(path).last_checkpoint if wanted == "last" else RunFolder(path).best_checkpoint
         found = path.is_file()
     except (OSError, ValueError):
         raise RequestError("checkpoint= is not the path of a run's folder or of a .ckpt file") from None

@@ -344,9 +344,7 @@ class Session:
             step = scheduler_of(self.trainer).last_epoch - 1
             self.trainer.logger.log_result(self.settings.plain(), metrics, step)
 
-    def summarise(
-        self, ended: Ended, final: Mapping[str, float] | None = None, best: Mapping[str, float] | None = None
-    ) -> Summary:
+    def summarise(self, ended: Ended, final: Mapping[str, float], best: Mapping[str, float]) -> Summary:
         """What has come of the run so far."""
         configs = self.trainer.lr_scheduler_configs  # none yet where the run failed before it began
         scheduler = scheduler_of(self.trainer) if configs else None
@@ -375,8 +373,8 @@ class Session:
             parameters=sum(parameter.numel() for parameter in self.module.parameters()),
             lr={"first": self.record.first_rate, "last": last},
             monitor=self.settings.monitor,
-            best=dict(self.checkpoints.best if best is None else best),
-            final=dict(self.record.last_metrics if final is None else final),
+            best=dict(best),
+            final=dict(final),
             checkpoints={file.stem: str(file.relative_to(files.path)) for file in kept if file.exists()},
             versions={name: version(name) for name in VERSIONS},
             data=self.data.splits.describe() if isinstance(self.data, Data) else {},
