@@ -44,7 +44,7 @@ INSTEAD = {
     "min_epochs": "epochs=",
     "max_steps": "epochs=300st",
     "min_steps": "epochs=",
-    "logger": "logger=tensorboard or logger=none",
+    "logger": f"logger={' or logger='.join(choices('logger'))}",
 }
 """What to write instead of some arguments of Lightning's Trainer."""
 
@@ -261,7 +261,7 @@ class Settings(Checked):
     layer_decay: Annotated[float, Number(low=0, high=1, open_low=True), Affects.RUN] = 1.0
     hyperparameters: Annotated[OptionalTable, Affects.RUN] = None
     scheduler: Annotated[str, Affects.CURVE] = ""
-    logger: Annotated[Literal["tensorboard", "none"], Affects.NOTHING] = "tensorboard"
+    logger: Annotated[str, Choice(choices("logger")), Affects.NOTHING] = "tensorboard"
     augment: AugmentSettings = AugmentSettings()
     curve: CurveSettings = CurveSettings()
     guard: GuardSettings = GuardSettings()

@@ -43,6 +43,9 @@ class RunFolder:
     PROFILE = "profile"
     """What Lightning puts between the stage and the ending in the names of the profiles: fit-profile.txt."""
 
+    EVENTS = "events.out.tfevents"
+    """What the names of TensorBoard's files begin with."""
+
     def __init__(self, path: str | Path) -> None:
         self.begun = False
         self._former_history: bytes | None = None
@@ -76,7 +79,7 @@ class RunFolder:
     @property
     def events(self) -> list[Path]:
         """TensorBoard's files."""
-        return sorted(self.path.glob("events.out.tfevents.*"))
+        return sorted(self.path.glob(f"{self.EVENTS}.*"))
 
     def check_unused(self) -> None:
         """Refuse to begin a run where there is one to go on with; raises RequestError."""

@@ -1,4 +1,4 @@
-"""The TensorBoard log of a run."""
+"""Where a run logs: a class for each `logger=`, all of which `LOGGERS` lists at the end of this file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
@@ -26,31 +26,6 @@ from lrtrain.parameters.bound import flat
 from lrtrain.run_folder.files import write_bytes
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.training.record import TEST
-
-FILES = "events.out.tfevents"
-"""What the names of event files begin with."""
-
-
-def drop_events_from(folder: RunFolder, step: int) -> None:
-    """Rewrite a run's event files as of a checkpoint, so that a resumed run draws one curve.
-
-    Drops the points from `step` on, and the results of a finished run, which are measured again.
-    """
-    for path in folder.path.glob(f"{FILES}.*"):
-        kept = io.BytesIO()
-        writer = RecordWriter(kept)
-        try:
-            for record in RawEventFileLoader(str(path)).Load():
-                event = Event.FromString(record)
-                if event.step < step and not any(_is_result(value.tag) for value in event.summary.value):
-                    writer.write(record)
-        except (DataLossError, DecodeError):  # the run was killed while it wrote a record, which is the last
-            pass
-        write_bytes(path, kept.getvalue())
-
-
-def _is_result(tag: str) -> bool:
-    return tag in TEST or tag.startswith(("best/", "_hparams_/"))
 
 
 class EventFile(TensorBoardLogger):
@@ -74,6 +49,23 @@ class EventFile(TensorBoardLogger):
     def experiment(self) -> SummaryWriter:
         """A SummaryWriter for a module's own histograms and images; it has a file of its own, made at the first use."""
         return cast(SummaryWriter, self._module_writer)
+
+    def drop_from(self, step: int) -> None:
+        """Rewrite the files as of a checkpoint, so that a resumed run draws one curve.
+
+        Drops the points from `step` on, and the results of a finished run, which are measured again.
+        """
+        for path in self._folder.events:
+            kept = io.BytesIO()
+            writer = RecordWriter(kept)
+            try:
+                for record in RawEventFileLoader(str(path)).Load():
+                    event = Event.FromString(record)
+                    if event.step < step and not any(_is_result(value.tag) for value in event.summary.value):
+                        writer.write(record)
+            except (DataLossError, DecodeError):  # the run was killed while it wrote a record, which is the last
+                pass
+            write_bytes(path, kept.getvalue())
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -141,12 +133,25 @@ class _LazyWriter:
 def _open(folder: RunFolder) -> RecordWriter:
     """Begin an event file; a resumed run has several."""
     folder.path.mkdir(parents=True, exist_ok=True)
-    number = len(list(folder.path.glob(f"{FILES}.*")))
-    name = f"{FILES}.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{number}"
+    name = f"{folder.EVENTS}.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{len(folder.events)}"
     events = RecordWriter((folder.path / name).open("ab"))
     events.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
     return events
 
 
+def _is_result(tag: str) -> bool:
+    return tag in TEST or tag.startswith(("best/", "_hparams_/"))
+
+
 def _scalars(metrics: Mapping[str, float]) -> Summary:
     return Summary(value=[Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()])
+
+
+LOGGERS: Mapping[str, Callable[[RunFolder], EventFile] | None] = {"none": None, "tensorboard": EventFile}
+"""What `logger=` chooses; each is one of Lightning's, with a `drop_from` and a `log_result` as well."""
+
+
+def build_loggers(name: str, folder: RunFolder) -> list[EventFile]:
+    """The loggers of a run."""
+    made = LOGGERS[name]
+    return [made(folder)] if made else []

@@ -40,7 +40,7 @@ from lrtrain.training.end_of_run import EndOfRun
 from lrtrain.training.faults import explained
 from lrtrain.training.guard import DivergenceGuard, Rescale
 from lrtrain.training.interruption import Interruption
-from lrtrain.training.loggers import EventFile, drop_events_from
+from lrtrain.training.loggers import build_loggers
 from lrtrain.training.network import build_module
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.ranks import RandomNumbers, SharedFolder
@@ -135,8 +135,11 @@ class Session:
             self._bar = RunBar(settings.log_every, settings.trainer.enable_progress_bar, self.say)
             self.record = Record(self.folder, settings.log_every)
             self.checkpoints = LastAndBest(self.folder, settings.metric, Cadence())
+            patience, metric = settings.early_stop, settings.metric
+            self._early_stop = EarlyStop(metric.name, metric.mode, patience) if patience else None
             callbacks = self._callbacks(scale)
-            self.trainer = build_trainer(settings, self.folder, callbacks)
+            self._loggers = build_loggers(settings.logger, self.folder)
+            self.trainer = build_trainer(settings, self.folder, callbacks, self._loggers)
             check_processes(self.trainer)
             check_fused(settings, self.trainer)
             devices = count_devices(self.trainer)
@@ -146,8 +149,8 @@ class Session:
             assert isinstance(settings.checkpoint_every, Span)
             goes_back = settings.guard.on_nonfinite == "rollback"
             self.checkpoints.cadence = Cadence.of(settings.checkpoint_every, self.plan.horizon, needed=goes_back)
-            for early_stop in (callback for callback in callbacks if isinstance(callback, EarlyStop)):
-                early_stop.anew = self._checkpoint is not None and self._segments[-1].step == self._checkpoint.step
+            if self._early_stop and self._checkpoint:
+                self._early_stop.anew = self._segments[-1].step == self._checkpoint.step
             self.data = build_data(settings)
             check_measuring(settings, self.data, devices)
             self._described = describe_data(settings, self.data)
@@ -166,8 +169,7 @@ class Session:
         settings, metric = self.settings, self.settings.metric
         found = [SharedFolder(self.folder), *build_averaging(settings.optimizer, settings.ema), EndOfRun()]
         found += [DivergenceGuard(metric.name), ValidationFeedback(metric.name), self.record]
-        if settings.early_stop:
-            found.append(EarlyStop(metric.name, metric.mode, settings.early_stop))
+        found += [self._early_stop] if self._early_stop else []
         found += [self._bar, RandomNumbers(), Interruption(), self.checkpoints]
         return found if scale is None else [*found, Rescale(scale)]  # after the feedback, which may begin anew
 
@@ -235,7 +237,8 @@ class Session:
                 self.folder.write_request(self._asked)
                 write_history(self.folder.history, self._segments)
             if self._checkpoint and self._start.resumes:
-                drop_events_from(self.folder, self._checkpoint.step)
+                for logger in self._loggers:
+                    logger.drop_from(self._checkpoint.step)
             else:
                 self.folder.clear()
         except OSError as error:
@@ -259,8 +262,7 @@ class Session:
             raise RuntimeError("the run ended before its first validation: nothing was measured")
         if done >= planned:
             return Ended("finished", "end")
-        stops = [callback for callback in self.trainer.callbacks if isinstance(callback, EarlyStop)]  # type: ignore[attr-defined]
-        if any(stop.wait_count >= stop.patience for stop in stops):
+        if self._early_stop and self._early_stop.wait_count >= self._early_stop.patience:
             return Ended("finished", "early_stop")
         if not self.trainer.should_stop:
             raise RuntimeError(f"the run ended after {done:,} of its {planned:,} updates, and nothing had stopped it")
@@ -338,11 +340,10 @@ class Session:
 
     def _log_result(self, final: Mapping[str, float], best: Mapping[str, float]) -> None:
         self.record.add_test(self.trainer, {name: final[name] for name in TEST if name in final})
-        if isinstance(self.trainer.logger, EventFile):
-            shown = dict.fromkeys((self.settings.monitor, "val_loss", "val_acc", "test_acc"))
-            metrics = {f"best/{name}": best[name] for name in shown if name in best}
-            step = scheduler_of(self.trainer).last_epoch - 1
-            self.trainer.logger.log_result(self.settings.plain(), metrics, step)
+        shown = dict.fromkeys((self.settings.monitor, "val_loss", "val_acc", "test_acc"))
+        metrics = {f"best/{name}": best[name] for name in shown if name in best}
+        for logger in self._loggers:
+            logger.log_result(self.settings.plain(), metrics, scheduler_of(self.trainer).last_epoch - 1)
 
     def summarise(self, ended: Ended, final: Mapping[str, float], best: Mapping[str, float]) -> Summary:
         """What has come of the run so far."""

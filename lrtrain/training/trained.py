@@ -94,7 +94,7 @@ def measuring(settings: Settings, folder: Path, checkpoint: str, split: str) -> 
                 raise ValueError(f"built-in models and datasets only, not a {own} of yours: call its own test")
             network = build_network(settings, data.splits.inputs, data.splits.classes)
             step = load_weights(path, network, f"model={settings.model.name}")
-            trainer = build_trainer(quiet, RunFolder(folder), [RunBar(settings.log_every, bar, print)], logs=False)
+            trainer = build_trainer(quiet, RunFolder(folder), [RunBar(settings.log_every, bar, print)])
             _ask_about(data, settings, split)
         except (*OF_CONTENT, MisconfigurationException) as error:
             raise RequestError(first_line(error)) from error

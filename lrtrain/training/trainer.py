@@ -11,20 +11,20 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import profilers
+from lightning.pytorch.loggers import Logger
 
 from lrtrain.parameters.bound import plain
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.schedules import Span
 from lrtrain.settings import Settings
 from lrtrain.training.epoch_loop import EpochLoop
-from lrtrain.training.loggers import EventFile
 from lrtrain.training.private import cluster_of
 
 PROFILERS = {"simple": "SimpleProfiler", "advanced": "AdvancedProfiler", "pytorch": "PyTorchProfiler"}
 
 
 def build_trainer(
-    settings: Settings, folder: RunFolder, callbacks: Sequence[pl.Callback], *, logs: bool = True
+    settings: Settings, folder: RunFolder, callbacks: Sequence[pl.Callback], loggers: Sequence[Logger] = ()
 ) -> pl.Trainer:
     """The Trainer of a run.
 
@@ -32,7 +32,7 @@ def build_trainer(
         settings: Every key under `trainer` is an argument of Lightning's own.
         folder: Where it writes.
         callbacks: One of them is a progress bar.
-        logs: To the run's own logger; what only measures has none.
+        loggers: Of the run; what only measures has none.
 
     Raises:
         ValueError: The hardware is not there, or an argument is one that we set.
@@ -47,7 +47,7 @@ def build_trainer(
     assert isinstance(length, Span)
     ours: dict[str, Any] = {
         "max_epochs": length.value if length.unit == "ep" else -1,
-        "logger": EventFile(folder) if logs and settings.logger == "tensorboard" else False,
+        "logger": list(loggers),
         "callbacks": list(callbacks),
         "default_root_dir": folder.path,
         "enable_checkpointing": True,
