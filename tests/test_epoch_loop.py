@@ -56,6 +56,19 @@ class Seen(pl.Callback):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.calls.append(("batch_end", (batch_idx, float(outputs["loss"]), trainer.global_step)))
 
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        self.calls.append(("validation_start", (trainer.validating, pl_module.training, torch.is_grad_enabled())))
+
+    def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self.calls.append(("validation_epoch_start", trainer.global_step))
+
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self.calls.append(("validation_epoch_end", trainer.global_step))
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.calls.append(("validation_end", (pl_module.training, metrics)))
+
 
 def observed(train: Train, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> tuple[bytes, dict[str, Any], Seen]:
     """What a run writes, and the hooks that it calls."""
@@ -88,8 +101,8 @@ def test_equals_lightnings_own_loop(train: Train, monkeypatch: pytest.MonkeyPatc
     assert seen.calls == expected_seen.calls
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step"):
         assert same(checkpoint[part], expected[part]), part
-    progress = [state["loops"]["fit_loop"]["epoch_loop.batch_progress"] for state in (checkpoint, expected)]
-    assert progress[0] == progress[1]
+    for part in ("epoch_loop.batch_progress", "epoch_loop.val_loop.batch_progress"):
+        assert checkpoint["loops"]["fit_loop"][part] == expected["loops"]["fit_loop"][part], part
 
 
 def test_a_hook_of_the_module_is_called(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,22 +117,28 @@ def test_a_hook_of_the_module_is_called(train: Train, monkeypatch: pytest.Monkey
     assert ended == [*range(40), *range(40)]
 
 
-@pytest.mark.parametrize(
-    ("argument", "expected"),
-    [("trainer.val_check_interval=1.0", [39]), ("trainer.val_check_interval=7", [6, 13, 20, 27, 34, 39])],
-)
-def test_lightning_takes_the_steps_that_end_something(
-    train: Train, monkeypatch: pytest.MonkeyPatch, argument: str, expected: list[int]
-) -> None:
-    taken, advance = [], TrainingLoop.advance
+class Watch(pl.Callback):
+    """Has a hook of the batches of a validation, which the plain loops do not call."""
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_who_takes_the_steps(train: Train, monkeypatch: pytest.MonkeyPatch, watched: bool) -> None:
+    taken, advance, make = [], TrainingLoop.advance, pl.Trainer.__init__
 
     def counted(self: TrainingLoop, data_fetcher: Any) -> None:
         advance(self, data_fetcher)
         taken.append(self.batch_idx)
 
     monkeypatch.setattr(TrainingLoop, "advance", counted)
-    train("trainer=cpu", "model=linear", "epochs=2", argument)
-    assert taken == [*expected, *expected]
+    if watched:
+        monkeypatch.setattr(
+            pl.Trainer, "__init__", lambda self, **kw: make(self, **kw | {"callbacks": [Watch(), *kw["callbacks"]]})
+        )
+    train("trainer=cpu", "model=linear", "epochs=2", "trainer.limit_train_batches=3")
+    assert taken == ([*range(3), *range(3)] if watched else [])
 
 
 class Log(pl.Callback):
@@ -197,6 +216,20 @@ def test_end_in_mid_epoch_under_other_settings(plain: bool, tmp_path: Path) -> N
     assert "validation 10" not in fit(tmp_path, 10, plain, check_val_every_n_epoch=2), (
         "of the third epoch there is none"
     )
+
+
+def test_a_layer_that_is_not_in_training_mode_stays_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+
+    class Frozen(nn.Linear):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            modes.append(self.training)
+            return super().forward(inputs)
+
+    monkeypatch.setattr(nn, "Linear", lambda *sizes: Frozen(*sizes).eval())
+    fit(tmp_path, 8, plain=True)
+    assert len(modes) > 8
+    assert not any(modes)
 
 
 def test_length_that_is_not_lightnings(tmp_path: Path) -> None:

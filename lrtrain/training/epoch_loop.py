@@ -1,34 +1,43 @@
-"""Lightning's training loop without its overhead on small steps."""
+"""Lightning's loops over the batches of an epoch, without their overhead on small ones."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.plugins import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
-from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.module import Classifier
-from lrtrain.training.private import Fetcher, TrainingLoop, fetches_plainly
+from lrtrain.training.private import Fetcher, MeasuringLoop, TrainingLoop, fetches_plainly
 
 CALLED = (
     *("on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward", "on_after_backward"),
-    *("on_before_optimizer_step",),
+    *("on_before_optimizer_step", "on_validation_start", "on_validation_epoch_start", "on_validation_epoch_end"),
+    "on_validation_end",
 )
-"""The hooks of a step that callbacks may have."""
+"""The hooks of a step and of a validation that callbacks may have."""
+
+NOT_CALLED = ("on_validation_batch_start", "on_validation_batch_end")
+"""Those that leave all to Lightning, if a callback has them."""
 
 LEFT_OUT = (
-    *CALLED,
+    *(name for name in CALLED if name != "on_validation_epoch_end"),
+    *NOT_CALLED,
     *("optimizer_step", "optimizer_zero_grad", "backward", "lr_scheduler_step"),
+    *("on_validation_model_eval", "on_validation_model_train"),
 )
-"""The hooks of a module that leave its steps to Lightning."""
+"""The hooks of a module that do."""
 
 TRANSFER = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 """The same, of a module or its data."""
+
+Hooks = dict[str, list[Callable[..., Any]]]
 
 NO_CLOSURE = ("torch", "lrtrain", "schedulefree", "prodigyopt")
 """The packages whose optimizers can step without a closure; others may call Lightning's, and more than once."""
@@ -38,44 +47,47 @@ class EpochLoop(TrainingLoop):
     """Takes the plain steps of an epoch itself, in the same order and to the same bits as Lightning.
 
     Lightning's contexts, closures, profiling and logging take several times as long as a step of a small network. A
-    step is plain if the run is on one device in full precision and the module logs nothing in training. Lightning takes
-    all others, and always the last of an epoch, the one before a validation, the run's last update, and the first after
-    a resume: whatever begins or ends something stays Lightning's.
+    step is plain if the run is on one device in full precision and the module logs nothing. Lightning takes all others,
+    and the first after a resume; what follows a step, such as whether a validation is due, is always Lightning's.
 
     Args:
         trainer: Its loop is replaced.
     """
 
+    val_loop: ValidationLoop
+
     def __init__(self, trainer: pl.Trainer) -> None:
         super().__init__(trainer, max_steps=trainer.max_steps)
-        self._hooks: dict[str, list[Callable[..., Any]]] | None = None
+        self.val_loop = ValidationLoop(trainer)
+        self._hooks: Hooks | None = None
 
     def on_run_start(self, data_fetcher: Fetcher) -> None:
         """Collect the hooks to call."""
         super().on_run_start(data_fetcher)
         self._hooks = _overridden(self.trainer) if _is_plain(self.trainer, data_fetcher) else None
+        self.val_loop.hooks = self._hooks
 
     def advance(self, data_fetcher: Fetcher) -> None:
-        """Take the plain steps up to the next of Lightning's, and that one."""
-        if self._hooks is not None and not self.restarting:
-            trainer, current, scheduler = self.trainer, self.batch_progress.current, scheduler_of(self.trainer)
-            last, validated = trainer.num_training_batches, trainer.val_check_batch or math.inf
-            last_update = (scheduler.total_steps or math.inf) - 1
-            while current.ready + 1 < last and (current.ready + 1) % validated and scheduler.last_epoch < last_update:
-                self._plain_step(data_fetcher, self._hooks)
-                if trainer.should_stop:
-                    return
-                self.count_update()
-        super().advance(data_fetcher)
+        """Take the plain steps up to one that something may follow, or one of Lightning's."""
+        if self._hooks is None or self.restarting:
+            super().advance(data_fetcher)
+            return
+        trainer, current = self.trainer, self.batch_progress.current
+        last, validated = trainer.num_training_batches, trainer.val_check_batch or math.inf
+        while True:
+            self._plain_step(data_fetcher, self._hooks)
+            if trainer.should_stop or current.ready >= last or current.ready % validated == 0:
+                return
+            self.count_update()
 
-    def _plain_step(self, data_fetcher: Fetcher, hooks: dict[str, list[Callable[..., Any]]]) -> None:
+    def _plain_step(self, data_fetcher: Fetcher, hooks: Hooks) -> None:
         trainer, module, optimizer = self.trainer, self.trainer.lightning_module, self.trainer.optimizers[0]
         progress, steps = self.batch_progress, self.automatic_optimization.optim_progress.optimizer
         batch_idx = self.batch_idx + 1
         batch = next(data_fetcher)[0]
         if trainer.strategy.root_device.type != "cpu":
             batch = trainer.strategy.batch_to_device(batch)
-        progress.is_last_batch = False
+        progress.is_last_batch = data_fetcher.done
         progress.increment_ready()
         for hook in hooks["on_train_batch_start"]:
             hook(trainer, module, batch, batch_idx)
@@ -98,7 +110,7 @@ class EpochLoop(TrainingLoop):
         loss.backward()
         for hook in hooks["on_after_backward"]:
             hook(trainer, module)
-        if progress.current.ready % accumulated == 0:
+        if progress.current.ready % accumulated == 0 or progress.is_last_batch:
             steps.step.increment_ready()
             for hook in hooks["on_before_optimizer_step"]:
                 hook(trainer, module, optimizer)
@@ -117,13 +129,51 @@ class EpochLoop(TrainingLoop):
         progress.increment_completed()
 
 
+class ValidationLoop(MeasuringLoop):
+    """Takes a validation within the training itself, where its steps are plain.
+
+    Attributes:
+        hooks: What each hook of the callbacks calls; None leaves all to Lightning.
+    """
+
+    hooks: Hooks | None = None
+
+    def run(self) -> list[Any]:
+        """Measure the model in eval mode, and leave each layer in the mode in which it was."""
+        if self.hooks is None or self.restarting or self.trainer.sanity_checking:
+            return list(super().run())
+        trainer, module, progress, hooks = self.trainer, self.trainer.lightning_module, self.batch_progress, self.hooks
+        loader, count = self.batches()
+        in_training = [layer for layer in module.modules() if layer.training]
+        progress.reset_on_run()
+        with torch.no_grad():
+            module.eval()
+            for name in ("on_validation_start", "on_validation_epoch_start"):
+                for hook in hooks[name]:
+                    hook(trainer, module)
+            for index, batch in enumerate(islice(loader, count)):
+                if trainer.strategy.root_device.type != "cpu":
+                    batch = trainer.strategy.batch_to_device(batch)
+                progress.increment_by(1, is_last_batch=index + 1 == count)
+                module.validation_step(batch, index)
+            for hook in hooks["on_validation_epoch_end"]:
+                hook(trainer, module)
+            module.on_validation_epoch_end()
+            for hook in hooks["on_validation_end"]:
+                hook(trainer, module)
+        for layer in in_training:
+            layer.training = True
+        return []
+
+
 def _is_plain(trainer: pl.Trainer, data_fetcher: Fetcher) -> bool:
     """Whether a step needs nothing that only Lightning can do."""
     module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
     return (
-        isinstance(module, Classifier)  # which logs nothing in training
+        isinstance(module, Classifier)  # which logs nothing
         and not _own(module, pl.LightningModule, (*LEFT_OUT, *TRANSFER))
         and not (data and _own(data, pl.LightningDataModule, TRANSFER))
+        and not any(_own(callback, pl.Callback, NOT_CALLED) for callback in trainer.callbacks)  # type: ignore[attr-defined]
         and type(trainer.optimizers[0]).__module__.partition(".")[0] in NO_CLOSURE
         and type(trainer.strategy) is SingleDeviceStrategy
         and type(trainer.precision_plugin) is Precision
@@ -138,7 +188,7 @@ def _own(thing: object, base: type, hooks: Iterable[str]) -> list[str]:
     return [name for name in hooks if getattr(type(thing), name) is not getattr(base, name)]
 
 
-def _overridden(trainer: pl.Trainer) -> dict[str, list[Callable[..., Any]]]:
+def _overridden(trainer: pl.Trainer) -> Hooks:
     """The methods that each hook calls."""
     return {
         name: [

@@ -5,7 +5,8 @@ tests/test_private.py says for which versions they hold.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, TypeAlias
@@ -15,8 +16,10 @@ import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from torch import Tensor
 
 Fetcher: TypeAlias = _DataFetcher
@@ -29,6 +32,20 @@ class TrainingLoop(_TrainingEpochLoop):
     def count_update(self) -> None:
         """Count the batch just taken for the step of what is logged, if it completed an update."""
         self._batches_that_stepped += not self._should_accumulate()
+
+
+class MeasuringLoop(_EvaluationLoop):
+    """Lightning's loop over the batches of a validation; the `val_loop` of a `TrainingLoop` may be replaced by it."""
+
+    def __init__(self, trainer: pl.Trainer) -> None:
+        super().__init__(trainer, TrainerFn.FITTING, RunningStage.VALIDATING, verbose=False, inference_mode=False)
+
+    def batches(self) -> tuple[Iterable[Any], int | None]:
+        """The loader, and how many of its batches are used; None for all of a loader without a length."""
+        self.setup_data()
+        assert self._combined_loader is not None
+        [loader], [count] = self._combined_loader.flattened, self.max_batches
+        return loader, None if math.isinf(count) else int(count)
 
 
 def fetches_plainly(fetcher: Fetcher) -> bool:
