@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, read_csv, settings_of
+from conftest import SMALL, CommandLine, Train, read_csv, settings_of
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from test_resume import assert_equal, leaves
 
 from lrtrain.errors import RequestError
 from lrtrain.run_folder.claim import Claim
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import read_summary
+from lrtrain.training import checkpoints
 from lrtrain.training.module import Classifier
 from lrtrain.training.run import run_in
 from lrtrain.training.session import Session
@@ -166,3 +168,25 @@ def test_same_length_in_updates_and_in_epochs(tmp_path: Path) -> None:
     for length in ("3", "12st"):
         run_in(settings_of(*ASKED, f"epochs={length}"), tmp_path / length, say=ignore)
     assert leaves(tmp_path / "3").metrics == leaves(tmp_path / "12st").metrics
+
+
+def test_a_run_that_goes_on_reads_its_checkpoint_once(
+    train: Train, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = train(*SMALL, "epochs=1").folder
+    read: list[str] = []
+    own, theirs = checkpoints._read, TorchCheckpointIO.load_checkpoint
+
+    def reading(path: Path) -> Any:
+        read.append(path.name)
+        return own(path)
+
+    def again(*given: Any, **named: Any) -> Any:
+        read.append("again")
+        return theirs(*given, **named)
+
+    monkeypatch.setattr(checkpoints, "_read", reading)
+    monkeypatch.setattr(TorchCheckpointIO, "load_checkpoint", again)
+    assert command_line(f"resume={folder}", "epochs=2", "resume_plan=keep").code == 0
+    assert read.count("last.ckpt") == 1
+    assert "again" not in read

@@ -72,6 +72,7 @@ class LastAndBest(Checkpoint):
 
     Attributes:
         until: The update from which on the run pauses, as soon as it can go on exactly; None for never.
+        source: What the run goes on from, which is not read again.
     """
 
     def __init__(self, folder: RunFolder, metric: Metric, cadence: Cadence) -> None:
@@ -79,6 +80,7 @@ class LastAndBest(Checkpoint):
         self.metric = metric
         self.cadence = cadence
         self.until: int | None = None
+        self.source: Saved | None = None
         self.best: dict[str, float] = {}
         self._best_is_new = False
         self._infinite: set[str] = set()
@@ -88,7 +90,7 @@ class LastAndBest(Checkpoint):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Have the files written where they belong."""
-        trainer.strategy.checkpoint_io = FileInPlace()
+        trainer.strategy.checkpoint_io = FileInPlace(self.source)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin counting, and keep what comes; a buffer that is infinite now, as a mask may be, is meant to be."""
@@ -267,10 +269,25 @@ class LastAndBest(Checkpoint):
 
 
 class FileInPlace(TorchCheckpointIO):
-    """Writes a checkpoint to the file that is named.
+    """Writes a checkpoint to the file that is named, and hands out what was read already.
 
     Lightning writes to the system's folder for temporary files first, which may be another and smaller disk.
+
+    Args:
+        source: A checkpoint that was read.
     """
+
+    def __init__(self, source: Saved | None = None) -> None:
+        super().__init__()
+        self._source = source
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What the file holds, on the CPU."""
+        source, self._source = self._source, None
+        if source and Path(path) == source.path:
+            return source.content
+        loaded: dict[str, Any] = super().load_checkpoint(path, *args, **kwargs)
+        return loaded
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write the file, in a folder that is made where it is not there."""
@@ -376,10 +393,12 @@ def _read(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():  # such as a pipe, which would be waited for
         raise FileNotFoundError(path)
-    with zipfile.ZipFile(path) as archive:
+    data = io.BytesIO(path.read_bytes())
+    with zipfile.ZipFile(data) as archive:
         if (damaged := archive.testzip()) is not None:
             raise ValueError(f"{damaged} is damaged")
-    return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+    data.seek(0)
+    return torch.load(data, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
 
 
 def _whole(path: Path) -> dict[str, Any] | None:

@@ -157,6 +157,7 @@ class Session:
             self.module = build_module(settings, self.plan, *self._described)
             self.module.make_scheduler(self.module.make_optimizer())
             if self._checkpoint:
+                self.checkpoints.source = self._checkpoint
                 _load(self._checkpoint, self.module, callbacks if start.resumes else [])
                 if start.resumes:
                     check_devices(settings, len(self._checkpoint.content["random"]), devices)
