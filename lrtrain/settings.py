@@ -197,6 +197,13 @@ class Metric(NamedTuple):
     name: str
     mode: str
 
+    @classmethod
+    def of(cls, name: str, mode: str = "auto") -> Metric:
+        """The metric of a name; its mode is empty where auto cannot tell."""
+        ending = name.rpartition("_")[2]
+        known = {"loss": "min", "error": "min", "acc": "max", "accuracy": "max"}.get(ending, "")
+        return cls(name, known if mode == "auto" else mode)
+
     def improves(self, value: float, best: float) -> bool:
         """Whether a value is better than the best."""
         return value < best if self.mode == "min" else value > best
@@ -286,9 +293,7 @@ class Settings(Checked):
     @property
     def metric(self) -> Metric:
         """The monitored metric."""
-        ending = self.monitor.rpartition("_")[2]
-        auto = {"loss": "min", "error": "min", "acc": "max", "accuracy": "max"}.get(ending, "")
-        return Metric(self.monitor, auto if self.monitor_mode == "auto" else self.monitor_mode)
+        return Metric.of(self.monitor, self.monitor_mode)
 
     @property
     def strategy(self) -> str:

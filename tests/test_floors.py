@@ -12,7 +12,7 @@ PACKAGE = Path(lrtrain.__file__).parent
 FLOORS = (
     ("errors", "configs"),
     ("parameters", "process"),
-    ("schedules", "models", "datasets", "optimizers", "run_folder"),
+    ("schedules", "models", "datasets", "optimizers", "run_folder", "evidence"),
     ("scheduler", "settings", "report"),
     ("plan",),
     ("training",),
@@ -26,6 +26,7 @@ FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 WITHOUT_TORCH = {
     "errors",
     "configs",
+    "evidence",
     "parameters",
     "schedules",
     "run_folder",

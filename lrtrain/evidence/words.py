@@ -1,0 +1,103 @@
+"""A comparison in plain words: what is worse, what is tied, what cannot be told, and what would tell it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from lrtrain.evidence.paired import EXACT, FEWEST, seeds_to_settle, smallest_found
+from lrtrain.evidence.verdict import Comparison, Standing
+
+MOST_SEEDS = 200
+"""More than so many are not worth asking for."""
+
+
+MOST_NAMED = 6
+
+
+def describe(found: Comparison, more: Callable[[int], str] | None = None) -> str:
+    """The paragraph.
+
+    Args:
+        found: The comparison.
+        more: The command that runs the strategies with so many seeds.
+    """
+    return " ".join([*_sentences(found, more)])
+
+
+def _sentences(found: Comparison, more: Callable[[int], str] | None) -> Sequence[str]:
+    leader, seeds = found.strategies[0], len(found.seeds)
+    said = [f"{named(leader)} has the best {found.metric}: {leader.mean:.4g} over {_count(seeds, 'seed')}."]
+    if len(found.strategies) == 1:
+        return [*said, "There is no other strategy to compare it with."]
+    if seeds < FEWEST:
+        others = ", ".join(f"{each.name} {each.mean:.4g}" for each in found.strategies[1:])
+        return [
+            *said,
+            f"The others: {others}. {_count(seeds, 'seed')} bear{'s' * (seeds == 1)} no verdict: run {FEWEST} or more.",
+            *_run(more, EXACT),
+        ]
+    if leader.provisional:
+        said.append(f"All of this is provisional: {seeds} seeds are few, and {EXACT} or more bear a firm verdict.")
+    groups = {
+        verdict: [each for each in found.strategies if each.verdict == verdict]
+        for verdict in ("worse", "tied", "undecided")
+    }
+    if worse := groups["worse"]:
+        said.append(f"Worse: {_listed([f'{each.name} by {_gap(found, each)}' for each in worse])}.")
+    if tied := groups["tied"]:
+        said.append(f"Tied with it, within {amount(found, found.margin)}: {_listed([each.name for each in tied])}.")
+    if open_ := groups["undecided"]:
+        listed = _listed([f"{each.name} ({_gap(found, each)})" for each in open_])
+        said.append(f"It cannot be told whether it is better than {listed}.")
+    least = smallest_found(found.gap_sd, seeds)
+    said.append(f"With {seeds} seeds, differences of {amount(found, least)} or more are likely to be found.")
+    if open_:
+        needed = [_needed(found, each) for each in open_]
+        known = [seeds for seeds in needed if seeds is not None and seeds <= MOST_SEEDS]
+        if known:
+            said.append(f"About {max(known)} seeds would settle {'them' if len(open_) > 1 else 'it'}.")
+            said += _run(more, max(known))
+        else:
+            said.append(f"More than {MOST_SEEDS} seeds would be needed to tell them apart: take either.")
+    return said
+
+
+def named(standing: Standing) -> str:
+    """A strategy with its settings."""
+    own = ", ".join(f"{key}={value}" for key, value in standing.settings.items())
+    return f"{standing.name} ({own})" if own else standing.name
+
+
+def amount(found: Comparison, size: float) -> str:
+    """A difference as it is read: per cent of a loss, or the metric's own unit."""
+    return f"{100 * math.expm1(size):.3g} %" if found.scale == "log" else f"{size:.3g}"
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = len(items) - MOST_NAMED
+    return "; ".join(items[:MOST_NAMED]) + (f"; and {more} more, see the table" if more > 0 else "")
+
+
+def _gap(found: Comparison, each: Standing) -> str:
+    """How far a strategy is from the leader, with the interval, and how much that is beside a seed's own scatter."""
+    sign = 1 if found.mode == "min" else -1
+    ends = sorted(sign * end for end in (each.low, each.high) if end is not None)
+    text = (
+        f"{amount(found, sign * each.difference)}, 95 % interval {amount(found, ends[0])} to {amount(found, ends[1])}"
+    )
+    return text + (f", {abs(each.difference) / found.margin:.2g} times the margin" if found.margin else "")
+
+
+def _needed(found: Comparison, each: Standing) -> int | None:
+    names = found.strategies[0].name, each.name
+    pair = next(pair for pair in found.pairs if (pair["first"], pair["second"]) == names)
+    return seeds_to_settle(pair["difference"], pair["sd"], found.margin)
+
+
+def _run(more: Callable[[int], str] | None, seeds: int) -> list[str]:
+    return [f"Run: {more(seeds)}"] if more else []
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

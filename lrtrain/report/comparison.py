@@ -1,0 +1,84 @@
+"""A comparison of strategies as a table: in the terminal, as CSV, as Markdown, as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lrtrain.evidence.verdict import Comparison, Standing
+from lrtrain.evidence.words import amount
+from lrtrain.report.table import print_rows
+from lrtrain.run_folder.files import Table, write_json, write_text
+
+FORMAT = 1
+COLUMNS = (
+    *("strategy", "settings", "tried", "failed", "n", "mean", "sd", "difference", "low", "high", "p", "verdict"),
+    *("provisional", "good_rates", "seconds"),
+)
+
+
+def print_comparison(found: Comparison, words: str) -> None:
+    """Print the paragraph, the table, what is not fair, and the table at the same rates."""
+    print(words)
+    print_rows(["verdict", found.metric, "sd", "difference", "95 % interval", "seeds", "strategy"], _rows(found))
+    for warning in found.warnings:
+        print(f"warning: {warning}")
+    if len(found.same_rate) > 1:
+        print(f"mean {found.metric} at the same rate, whatever suits each best:")
+        rows = [
+            [*(_number(row.get(each.name)) for row in found.same_rate.values()), each.name] for each in found.strategies
+        ]
+        print_rows([*(f"lr={rate}" for rate in found.same_rate), "strategy"], rows)
+
+
+def write_comparison(found: Comparison, words: str, folder: Path) -> None:
+    """Write `comparison.json`, `.csv` and `.md` into a folder."""
+    values = asdict(found)
+    values["strategies"] = [asdict(each) for each in found.strategies]
+    write_json(folder / "comparison.json", {"format": FORMAT, **values, "words": words})
+    table = Table(folder / "comparison.csv", COLUMNS)
+    for each in found.strategies:
+        row: dict[str, Any] = asdict(each)
+        rates = row.pop("good_rates")
+        settings = " ".join(f"{key}={value}" for key, value in row.pop("settings").items())
+        own = {"strategy": row.pop("name"), "settings": settings, "good_rates": rates and f"{rates[0]:g}..{rates[1]:g}"}
+        table.add({**own, **row})
+    table.close()
+    write_text(folder / "comparison.md", _markdown(found, words))
+
+
+def _rows(found: Comparison) -> list[list[str]]:
+    return [
+        [
+            (each.verdict or "-") + (" (provisional)" if each.provisional and each.verdict == "worse" else ""),
+            f"{each.mean:.4g}",
+            _number(each.sd, 2),
+            "" if index == 0 else amount(found, each.difference),
+            "" if each.low is None or each.high is None else f"{amount(found, each.low)} .. {amount(found, each.high)}",
+            str(each.n),
+            _called(each),
+        ]
+        for index, each in enumerate(found.strategies)
+    ]
+
+
+def _called(each: Standing) -> str:
+    return " ".join([each.name, *(f"{key}={value}" for key, value in each.settings.items())])
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "" if value is None else f"{value:.{digits}g}"
+
+
+def _markdown(found: Comparison, words: str) -> str:
+    columns = ["strategy", found.metric, "sd", "difference", "95 % interval", "seeds", "verdict"]
+    lines = [words, "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    for verdict, mean, sd, difference, interval, seeds, name in _rows(found):
+        lines.append(f"| {' | '.join([f'`{name}`', mean, sd, difference, interval, seeds, verdict])} |")
+    lines += ["", *(f"- {warning}" for warning in found.warnings)]
+    return "\n".join([*lines, "", f"Method: {found.method}. Differences are of {_scale(found)}.", ""])
+
+
+def _scale(found: Comparison) -> str:
+    return "the logarithm, in per cent" if found.scale == "log" else "the plain values"

@@ -1,0 +1,118 @@
+"""task=compare: what is read of run folders, what is written, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import CommandLine, read_csv
+
+from lrtrain.models import model
+from lrtrain.run_folder.folder import RunFolder
+from lrtrain.run_folder.summary import Summary
+from lrtrain.schedules import by_name
+from lrtrain.settings import Settings
+
+
+def make_run(folder: Path, strategy: str, loss: float | None, **given: Any) -> None:
+    """A folder as a training leaves it, without the training."""
+    settings = Settings(schedule=by_name(strategy, {}), **given)
+    best = {} if loss is None else {"val_loss": loss, "test_loss": loss * 1.1, "val_acc": 1 - loss, "epoch": 3}
+    folder.mkdir(parents=True)
+    Summary(
+        status="finished" if best else "diverged",
+        strategy=settings.strategy,
+        seed=settings.seed,
+        monitor=settings.monitor,
+        best=best,
+        config=settings.plain(),
+        wall_s=2.0,
+    ).write(RunFolder(folder).summary)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Three strategies at two rates over seven seeds; step is 30 % worse than cosine, linear is cosine."""
+    for seed in range(7):
+        for rate, factor in ((0.1, 1.0), (0.2, 1.5)):
+            for name, own in (("cosine", 1.0), ("step", 1.3), ("linear", 1.0)):
+                loss = 0.1 * factor * own * math.exp(0.05 * math.sin(seed * 1.7))
+                make_run(tmp_path / "runs" / f"{name}_{rate}_{seed}", name, loss, lr=rate, seed=seed, workers=seed % 2)
+    return tmp_path / "runs"
+
+
+def test_comparison(place: Path, command_line: CommandLine, tmp_path: Path) -> None:
+    done = command_line("task=compare", f"runs={place}", f"hydra.run.dir={tmp_path / 'out'}")
+    assert done.code == 0, done.err
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert {key: found[key] for key in ("metric", "mode", "scale", "by")} == {
+        "metric": "test_loss",
+        "mode": "min",
+        "scale": "log",
+        "by": ["scheduler"],
+    }
+    standings = {each["name"]: each for each in found["strategies"]}
+    assert {name: each["verdict"] for name, each in standings.items()} == {
+        "cosine": "leader",
+        "linear": "tied",
+        "step": "worse",
+    }
+    assert standings["step"]["difference"] == pytest.approx(math.log(1.3))
+    assert standings["step"]["settings"] == {"lr": 0.1}
+    assert {each["n"] for each in standings.values()} == {7}
+    assert {each["tried"] for each in standings.values()} == {2}
+    assert standings["cosine"]["seconds"] == pytest.approx(28)
+    assert found["same_rate"]["0.2"]["step"] / found["same_rate"]["0.2"]["cosine"] == pytest.approx(1.3)
+    assert found["words"] in done.out
+    assert len(found["pairs"]) == 3
+    assert [row["strategy"] for row in read_csv(tmp_path / "out" / "comparison.csv")] == [*standings]
+    assert "| `step lr=0.1` |" in (tmp_path / "out" / "comparison.md").read_text()
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["task"] == "compare"
+
+
+def test_by_other_keys_another_metric_and_margin(place: Path, command_line: CommandLine, tmp_path: Path) -> None:
+    words = ("task=compare", f"runs=[{place}]", "by=[scheduler,lr]", "metric=val_acc", "margin=0.5")
+    assert command_line(*words, f"hydra.run.dir={tmp_path / 'out'}").code == 0
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert (found["metric"], found["scale"], found["margin"]) == ("val_acc", "plain", 0.5)
+    assert [each["name"] for each in found["strategies"]][-1] == "step 0.2"
+
+
+def test_runs_that_cannot_be_compared(place: Path, command_line: CommandLine, tmp_path: Path) -> None:
+    def refused(*words: str) -> str:
+        done = command_line("task=compare", *words, f"hydra.run.dir={tmp_path / 'out'}")
+        assert done.code == 2, done.out
+        assert not (tmp_path / "out").exists()
+        return done.err
+
+    assert "there is no such folder" in refused("runs=nowhere")
+    (tmp_path / "empty").mkdir()
+    assert "there is no training below" in refused("runs=empty")
+    assert "no run has such a key" in refused(f"runs={place}", "by=colour")
+    assert "no run has measured test_f1: write metric=NAME; there are val_loss, test_loss, val_acc" in refused(
+        f"runs={place}", "metric=test_f1", "monitor_mode=max"
+    )
+    assert "metric=test_f1: set monitor_mode=min or max" in refused(f"runs={place}", "metric=test_f1")
+    make_run(place / "other", "step", 0.1, model=model("cnn"))
+    assert "the runs are of cnn, mlp: name the folder of one, or add model.name to by" in refused(f"runs={place}")
+    make_run(place / "third", "step", 0.1, monitor="val_acc")
+    assert "the runs have monitored val_acc, val_loss" in refused(f"runs={place}")
+
+
+def test_failed_and_unfinished_runs(tmp_path: Path, command_line: CommandLine) -> None:
+    for seed in range(4):
+        make_run(tmp_path / "runs" / f"a{seed}", "step", 0.1 + seed / 100, seed=seed)
+        make_run(tmp_path / "runs" / f"b{seed}", "cosine", None if seed == 3 else 0.2, seed=seed)
+    (tmp_path / "runs" / "begun").mkdir()
+    (tmp_path / "runs" / "begun" / ".lock").write_text("")
+    done = command_line("task=compare", f"runs={tmp_path / 'runs'}", f"hydra.run.dir={tmp_path / 'out'}")
+    assert done.code == 0, done.err
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [(each["name"], each["failed"], each["n"]) for each in found["strategies"]] == [
+        ("step", 0, 3),
+        ("cosine", 1, 3),
+    ]
+    assert "cosine: 1 of its seeds failed under every setting" in found["warnings"]

@@ -1,0 +1,231 @@
+"""The verdict: its tests against scipy's and against every permutation by hand, and what is said in each case."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lrtrain.errors import RequestError
+from lrtrain.evidence.paired import compare_pairs, correlation, seeds_to_settle, smallest_found
+from lrtrain.evidence.verdict import Comparison, Trial, compare
+from lrtrain.evidence.words import describe
+
+
+def values(strategies: int, seeds: int, seed: int = 0, gap: float = 0.0) -> Any:
+    """Normal values with a seed correlation of a half; the last strategy is worse by `gap`."""
+    random = np.random.default_rng(seed)
+    found = (random.normal(size=(1, seeds)) + random.normal(size=(strategies, seeds))) * math.sqrt(0.5)
+    found[-1] += gap
+    return found
+
+
+def test_interval_is_that_of_a_paired_t_test() -> None:
+    found = values(2, 7, gap=0.5)
+    [pair] = compare_pairs(found)
+    expected = stats.ttest_rel(found[1], found[0])
+    low, high = expected.confidence_interval(0.95)
+    assert (pair.difference, pair.low, pair.high) == pytest.approx(((found[1] - found[0]).mean(), low, high))
+    assert pair.sd == pytest.approx(np.std(found[1] - found[0], ddof=1))
+
+
+def test_two_strategies_are_those_of_scipys_exact_sign_test() -> None:
+    for seeds, seed in itertools.product((6, 8, 10), range(5)):
+        found = values(2, seeds, seed, gap=0.8)
+        expected = stats.permutation_test(
+            (found[1] - found[0],), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=False
+        )
+        assert compare_pairs(found)[0].p == pytest.approx(expected.pvalue), (seeds, seed)
+
+
+def test_all_pairs_step_down_as_by_hand() -> None:
+    found = values(4, 7, seed=3, gap=1.0)
+    pairs = list(itertools.combinations(range(4), 2))
+    gaps = {pair: found[pair[1]] - found[pair[0]] for pair in pairs}
+    seen = {pair: abs(gaps[pair].mean()) for pair in pairs}
+    order = sorted(pairs, key=lambda pair: -seen[pair])
+    expected, largest = {}, 0.0
+    for number, pair in enumerate(order):
+        reached = [
+            max(abs(np.mean(np.array(signs) * gaps[other])) for other in order[number:]) >= seen[pair] - 1e-12
+            for signs in itertools.product((-1, 1), repeat=7)
+        ]
+        largest = max(largest, float(np.mean(reached)))
+        expected[pair] = largest
+    assert {(pair.first, pair.second): pair.p for pair in compare_pairs(found)} == pytest.approx(expected)
+
+
+def test_few_seeds_need_both_tests() -> None:
+    found = values(3, 4, seed=1, gap=4.0)
+    orders = list(itertools.permutations(range(3)))
+    ranges = [
+        np.ptp(np.mean([found[list(order), seed] for seed, order in enumerate(chosen)], axis=0))
+        for chosen in itertools.product(orders, repeat=4)
+    ]
+    for pair in compare_pairs(found):
+        shuffled = np.mean([spread >= abs(pair.difference) - 1e-12 for spread in ranges])
+        own = stats.ttest_rel(found[pair.second], found[pair.first]).pvalue
+        assert pair.p == pytest.approx(max(shuffled, own), abs=0.01)  # 10,000 of the shuffles are drawn
+
+
+def test_fewer_than_three_seeds_have_no_p() -> None:
+    assert all(math.isnan(pair.p) for seeds in (1, 2) for pair in compare_pairs(values(3, seeds)))
+
+
+def test_power_is_that_of_the_t_test() -> None:
+    """Simulated: a difference as large as `smallest_found` is found four times out of five."""
+    random = np.random.default_rng(0)
+    for seeds in (6, 10, 20):
+        gaps = random.normal(smallest_found(1.0, seeds), 1.0, size=(20_000, seeds))
+        found = np.mean(stats.ttest_1samp(gaps, 0.0, axis=1).pvalue <= 0.05)
+        assert found == pytest.approx(0.8, abs=0.02)
+    needed = seeds_to_settle(0.5, 1.0, 0.0)
+    assert needed is not None
+    assert smallest_found(1.0, needed) <= 0.5 < smallest_found(1.0, needed - 1)
+    assert seeds_to_settle(0.0, 1.0, 0.0) is None, "nothing settles what is equal, without a margin"
+
+
+def test_correlation_over_the_seeds() -> None:
+    shared = np.arange(5.0)
+    assert correlation(np.array([shared, 2 * shared + 1, shared - 3])) == pytest.approx(1)
+    assert correlation(np.array([shared, -shared])) == pytest.approx(-1)
+    assert math.isnan(correlation(np.ones((3, 5))))
+
+
+Losses = Mapping[str, Sequence[float | None]]
+
+
+def compared(losses: Losses, metric: str = "test_loss", mode: str = "min", **settings: Any) -> Comparison:
+    """A comparison of strategies by their values over seeds 0, 1, ..., each with one setting."""
+    trials = [Trial(name, (), seed, value, value) for name, row in losses.items() for seed, value in enumerate(row)]
+    return compare(
+        trials, metric=metric, mode=mode, chooser="val_loss", chooser_mode=mode, by=["scheduler"], **settings
+    )
+
+
+def verdicts(found: Comparison) -> dict[str, str | None]:
+    return {each.name: each.verdict for each in found.strategies}
+
+
+TEN = np.exp(0.05 * values(4, 10, seed=2))
+
+
+def test_a_leader_a_worse_one_a_tie_and_an_open_question() -> None:
+    leader = TEN[0]
+    noise = np.array([1, -1] * 5)
+    losses = {
+        "worse": leader * 1.2,
+        "open": leader * np.exp(0.02 + 0.1 * noise),
+        "equal": leader,
+        "close": leader * np.exp(0.001 * (1 + noise)),
+    }
+    found = compared({"best": leader, **losses})
+    assert verdicts(found) == {
+        "best": "leader",
+        "equal": "tied",
+        "close": "tied",
+        "open": "undecided",
+        "worse": "worse",
+    }
+    assert found.scale == "log"
+    worse = found.strategies[-1]
+    assert worse.difference == pytest.approx(math.log(1.2))
+    assert worse.p == pytest.approx(1 / 512), "2^(n - 1) patterns of signs"
+    assert not worse.provisional
+    text = describe(found, lambda count: f"more {count}")
+    assert text.startswith("best has the best test_loss: ")
+    assert "Worse: worse by 20 %, 95 % interval 20 % to 20 %" in text
+    assert "Tied with it, within " in text
+    assert "It cannot be told whether it is better than open" in text
+    assert "Run: more " in text
+
+
+def test_a_margin_takes_no_worse_away() -> None:
+    losses = {"a": TEN[0], "b": TEN[0] * 1.01}
+    assert verdicts(compared(losses, margin=10.0)) == {"a": "leader", "b": "worse"}
+
+
+def test_larger_is_better_and_plain() -> None:
+    accuracy = 0.9 + 0.01 * values(1, 8)[0]
+    found = compared({"low": accuracy - 0.05, "high": accuracy}, metric="test_acc", mode="max")
+    assert verdicts(found) == {"high": "leader", "low": "worse"}
+    assert found.scale == "plain"
+    assert found.strategies[1].difference == pytest.approx(-0.05)
+    assert "low by 0.05" in describe(found)
+
+
+def test_three_to_five_seeds_are_provisional() -> None:
+    rows = {name: TEN[0][:4] * factor for name, factor in {"a": 1, "b": 1.001, "c": 1.5, "d": 1.52, "e": 1.54}.items()}
+    rows = {name: row * np.exp(0.001 * values(1, 4, seed)[0]) for seed, (name, row) in enumerate(rows.items())}
+    found = compared(rows)
+    assert {each.name: (each.verdict, each.provisional) for each in found.strategies}["e"] == ("worse", True)
+    assert all(each.provisional for each in found.strategies)
+    assert "provisional" in describe(found)
+
+
+def test_one_or_two_seeds_bear_no_verdict() -> None:
+    for seeds in (1, 2):
+        found = compared({"a": TEN[0][:seeds], "b": TEN[0][:seeds] * 2})
+        assert verdicts(found) == {"a": None, "b": None}
+        assert f"{seeds} seed{'s bear' if seeds == 2 else ' bears'} no verdict: run 3 or more" in describe(found)
+        assert found.strategies[1].p is None
+
+
+def test_one_strategy() -> None:
+    found = compared({"a": TEN[0]})
+    assert verdicts(found) == {"a": "leader"}
+    assert "no other strategy" in describe(found)
+
+
+def test_missing_seeds_leave_complete_cases() -> None:
+    row: list[float | None] = list(TEN[0])
+    gap: list[float | None] = [None, math.nan, *row[2:]]
+    found = compared({"a": row, "b": gap, "alone": [*[None] * 10, 0.1]})
+    assert found.seeds == tuple(range(2, 10))
+    assert any("seeds 0, 1 are left out" in warning for warning in found.warnings)
+    assert any("no seed in common" in warning and "alone" in warning for warning in found.warnings)
+
+
+def test_nothing_to_compare() -> None:
+    with pytest.raises(RequestError, match="no run has a value of test_loss"):
+        compared({"a": [None, math.nan]})
+
+
+def tuned(*cells: tuple[str, float, Sequence[float | None], Sequence[float]]) -> Comparison:
+    """A comparison of strategies, each with several rates: name, rate, validation losses, test losses."""
+    trials = [
+        Trial(name, (("lr", rate),), seed, chosen, judged if chosen is not None else None)
+        for name, rate, chosen_by, judged_by in cells
+        for seed, (chosen, judged) in enumerate(zip(chosen_by, judged_by, strict=True))
+    ]
+    return compare(trials, metric="test_loss", mode="min", chooser="val_loss", chooser_mode="min", by=["scheduler"])
+
+
+def test_settings_are_chosen_by_the_validation_and_judged_by_the_test() -> None:
+    found = tuned(("a", 0.1, [1.0] * 3, [2.0] * 3), ("a", 0.2, [2.0] * 3, [1.0] * 3), ("b", 0.1, [1.5] * 3, [1.5] * 3))
+    assert [(each.name, dict(each.settings)) for each in found.strategies] == [("b", {"lr": 0.1}), ("a", {"lr": 0.1})]
+    assert [each.mean for each in found.strategies] == pytest.approx([1.5, 2.0])
+    assert found.same_rate == {"0.1": {"a": 2.0, "b": 1.5}}
+    assert any("unequal numbers of settings (b 1, a 2)" in warning for warning in found.warnings)
+    assert any("best rate of a, 0.1, is at the edge of its grid: add lr=0.05" in warning for warning in found.warnings)
+
+
+def test_a_failed_seed_bars_a_setting() -> None:
+    found = tuned(("a", 0.1, [0.1, 0.1, None], [0.1] * 3), ("a", 0.2, [1.0] * 3, [1.0] * 3))
+    [only] = found.strategies
+    assert dict(only.settings) == {"lr": 0.2}
+    assert only.failed == 1
+
+
+def test_unequal_scatter_is_said() -> None:
+    noise = values(3, 10, seed=5)
+    found = compared({"a": np.exp(0.1 * noise[0]), "b": np.exp(0.01 * noise[1])})
+    assert any("scatter" in warning for warning in found.warnings)
+    assert any(
+        "pairing them gains nothing" in warning for warning in compared({"a": [1, 2, 3], "b": [3, 2, 1]}).warnings
+    )
