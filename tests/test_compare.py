@@ -91,7 +91,7 @@ def test_runs_that_cannot_be_compared(place: Path, command_line: CommandLine, tm
     assert "there is no such folder" in refused("runs=nowhere")
     (tmp_path / "empty").mkdir()
     assert "there is no training below" in refused("runs=empty")
-    assert "no run has such a key" in refused(f"runs={place}", "by=colour")
+    assert "no run has a key colour" in refused(f"runs={place}", "by=colour")
     assert "no run has measured test_f1: write metric=NAME; there are val_loss, test_loss, val_acc" in refused(
         f"runs={place}", "metric=test_f1", "monitor_mode=max"
     )
@@ -100,6 +100,28 @@ def test_runs_that_cannot_be_compared(place: Path, command_line: CommandLine, tm
     assert "the runs are of cnn, mlp: name the folder of one, or add model.name to by" in refused(f"runs={place}")
     make_run(place / "third", "step", 0.1, monitor="val_acc")
     assert "the runs have monitored val_acc, val_loss" in refused(f"runs={place}")
+
+
+def test_a_table_of_runs_from_elsewhere(command_line: CommandLine, tmp_path: Path) -> None:
+    table = tmp_path / "runs.csv"
+    rows = [
+        f"{name},{rate},{repeat},{3 + own + 0.01 * rate + 0.001 * repeat}"
+        for name, own in (("a", 0), ("b", 1))
+        for rate in (1, 2)
+        for repeat in (1, 2)
+    ]
+    table.write_text("\n".join(["schedule,lr,repeat,final_loss", *rows, "c,1,1,"]) + "\n")
+    words = ("task=compare", f"runs={table}", "by=schedule", "pair_by=repeat", f"hydra.run.dir={tmp_path / 'out'}")
+    assert "metric=COLUMN" in command_line(*words).err
+    done = command_line(*words, "metric=final_loss")
+    assert done.code == 0, done.err
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [(each["name"], each["settings"], each["n"], each["verdict"]) for each in found["strategies"]] == [
+        ("a", {"lr": 1}, 2, None),
+        ("b", {"lr": 1}, 2, None),
+    ]
+    assert "2 seeds bear no verdict" in found["words"]
+    assert any("chose the settings and judges them" in warning for warning in found["warnings"])
 
 
 def test_failed_and_unfinished_runs(tmp_path: Path, command_line: CommandLine) -> None:

@@ -37,7 +37,7 @@ class Trial(NamedTuple):
     Attributes:
         strategy: Whose.
         setting: What was varied beside the strategy and the seed, by key.
-        seed: Of the run.
+        seed: Of the run; what it has in common with one run of each other strategy.
         chosen_by: The metric that chooses a strategy's setting; None where the run failed.
         judged_by: The metric that is compared; likewise.
         seconds: It took.
@@ -45,7 +45,7 @@ class Trial(NamedTuple):
 
     strategy: str
     setting: Setting
-    seed: int
+    seed: Any
     chosen_by: float | None
     judged_by: float | None
     seconds: float = 0.0
@@ -118,7 +118,7 @@ class Comparison:
     strategies: tuple[Standing, ...]
     pairs: tuple[Mapping[str, Any], ...]
     same_rate: Mapping[str, Mapping[str, float]]
-    seeds: tuple[int, ...]
+    seeds: tuple[Any, ...]
     gap_sd: float
     warnings: tuple[str, ...] = field(default=())
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from lrtrain import __version__
 from lrtrain.errors import RequestError
@@ -17,6 +18,7 @@ from lrtrain.parameters.rules import Either, ListOf, Number, OptionalText, OrNul
 from lrtrain.parameters.signatures import Affects
 from lrtrain.report.comparison import print_comparison, write_comparison
 from lrtrain.run_folder.claimed import ClaimedFolder
+from lrtrain.run_folder.files import read_table
 from lrtrain.run_folder.find import find_runs
 from lrtrain.run_folder.folder import SWEEP
 from lrtrain.run_folder.summary import Summary, read_summary
@@ -38,20 +40,23 @@ def run(
     by: Annotated[str | Sequence[str], Either((ListOf(Text(), least=1), Text()))] = ("scheduler",),
     metric: OptionalText = None,
     margin: Annotated[float | None, OrNull(Number(low=0))] = None,
+    pair_by: Annotated[str, Text()] = "seed",
 ) -> Summary:
     """Compare strategies, each at its best setting, paired by seed; print a paragraph and a table, and write them.
 
     Args:
-        runs: a folder of runs, such as that of a sweep, or several
-        by: the keys that make a strategy, such as [scheduler,optimizer.name]
+        runs: a folder of runs, such as that of a sweep, or a CSV file with a row for each run; or several
+        by: the keys, or columns, that make a strategy, such as [scheduler,optimizer.name]
         metric: what they are judged by; null takes test_loss where val_loss was monitored, and so on
         margin: within which two are tied: a share of a loss, or in the metric's unit; null takes a seed's own sd
+        pair_by: the key, or column, that says which runs of two strategies belong together
 
     Raises:
         RequestError: There are no runs to compare, or they are of several models or datasets.
     """
     began, places = time.perf_counter(), [Path(each) for each in _several(runs)]
-    found, words = compare_runs(places, _several(by), metric=metric, mode=job.settings.monitor_mode, margin=margin)
+    mode = job.settings.monitor_mode
+    found, words = compare_runs(places, _several(by), metric=metric, mode=mode, margin=margin, pair_by=pair_by)
     with ClaimedFolder(job.folder, locks=job.locks) as folder:
         folder.check_unused()
         folder.write_request(job.asked)
@@ -80,15 +85,16 @@ def compare_runs(
     metric: str | None = None,
     mode: str = "auto",
     margin: float | None = None,
+    pair_by: str = "seed",
 ) -> tuple[Comparison, str]:
-    """The comparison of all trainings below some folders, and its paragraph; see `run`."""
-    summaries = list(_read(places))
-    if not summaries:
+    """The comparison of all trainings below some folders or in some files, and its paragraph; see `run`."""
+    records = [record for place in places for record in _records(place)]
+    if not records:
         raise RequestError(f"there is no training below {', '.join(map(str, places))} that has ended")
-    monitor = _monitored(summaries)
+    monitor = _monitored(records, metric, mode)
     judge = _judge(metric, mode, monitor)
     found = compare(
-        _trials(summaries, by, monitor.name, judge.name),
+        _trials(records, by, pair_by, monitor.name, judge.name),
         metric=judge.name,
         mode=judge.mode,
         chooser=monitor.name,
@@ -99,31 +105,68 @@ def compare_runs(
     return found, describe(found, _more(places, found.seeds))
 
 
+class _Record(NamedTuple):
+    """One run, wherever it was found.
+
+    Attributes:
+        config: What it was, by whole keys.
+        metrics: Of its best weights, by name; nothing where it failed.
+        monitor: What chose these weights; None where that is not known.
+        seconds: It took.
+        ended: When, as text that sorts.
+    """
+
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    monitor: str | None
+    seconds: float
+    ended: str
+
+
 def _several(value: str | Sequence[str]) -> Sequence[str]:
     return [value] if isinstance(value, str) else value
 
 
-def _read(places: Sequence[Path]) -> Iterator[Summary]:
-    """The summaries of all trainings that have ended."""
-    for place in places:
-        if not place.is_dir():
-            raise RequestError(f"runs={place}: there is no such folder")
-        for folder in find_runs(place):
-            try:
-                summary = read_summary(folder.summary)
-            except (FileNotFoundError, RequestError):  # it has not come to that, or is damaged
-                continue
-            if summary.task == "train" and summary.monitor:
-                yield summary
+def _records(place: Path) -> Iterator[_Record]:
+    """All trainings that have ended."""
+    if place.is_file():
+        yield from _rows(place)
+        return
+    if not place.is_dir():
+        raise RequestError(f"runs={place}: there is no such folder or file")
+    for folder in find_runs(place):
+        try:
+            summary = read_summary(folder.summary)
+        except (FileNotFoundError, RequestError):  # it has not come to that, or is damaged
+            continue
+        if summary.task == "train" and summary.monitor:
+            config = {**flat(summary.config), "scheduler": summary.strategy}
+            metrics = summary.best if summary.is_good else {}
+            yield _Record(config, metrics, summary.monitor, summary.wall_s, str(summary.ended))
 
 
-def _monitored(summaries: Sequence[Summary]) -> Metric:
-    """The metric that all have monitored."""
-    names = {str(summary.monitor) for summary in summaries}
+def _rows(file: Path) -> Iterator[_Record]:
+    """The runs of a table, each column a key and, where it holds a number, a metric."""
+    for row in read_table(file):
+        values: dict[str, Any] = dict(row)
+        numbers = {}
+        for key, text in row.items():
+            with suppress(ValueError, TypeError):
+                values[key] = numbers[key] = int(text) if text.isdecimal() else float(text)
+        yield _Record(values, numbers, None, 0.0, "")
+
+
+def _monitored(records: Sequence[_Record], metric: str | None, mode: str) -> Metric:
+    """The metric that all have monitored; of a table, that which judges."""
+    names = {record.monitor for record in records}
     if len(names) > 1:
-        raise RequestError(f"the runs have monitored {', '.join(sorted(names))}: compare those of one metric")
-    mode = str(summaries[0].config.get("monitor_mode", "auto"))
-    return Metric.of(names.pop(), mode)
+        raise RequestError(f"the runs have monitored {', '.join(sorted(map(str, names)))}: compare those of one metric")
+    name = names.pop() or metric
+    if name is None:
+        raise RequestError("say by metric=COLUMN what the runs of a table are judged by")
+    if name == metric:
+        return _judge(metric, mode, Metric(name, ""))
+    return Metric.of(name, str(records[0].config.get("monitor_mode", "auto")))
 
 
 def _judge(metric: str | None, mode: str, monitor: Metric) -> Metric:
@@ -135,45 +178,46 @@ def _judge(metric: str | None, mode: str, monitor: Metric) -> Metric:
     raise RequestError(f"metric={metric}: set monitor_mode=min or max: is less or more of it better?")
 
 
-def _trials(summaries: Sequence[Summary], by: Sequence[str], chooser: str, judge: str) -> list[Trial]:
+def _trials(records: Sequence[_Record], by: Sequence[str], pair_by: str, chooser: str, judge: str) -> list[Trial]:
     """The runs as they count; of two with the same settings, the one that ended last."""
-    configs = [{**flat(summary.config), "scheduler": summary.strategy} for summary in summaries]
     for kind in KINDS:
-        if kind not in by and len(several := {str(config.get(kind)) for config in configs}) > 1:
-            raise RequestError(
-                f"the runs are of {', '.join(sorted(several))}: name the folder of one, or add {kind} to by"
-            )
-    if unknown := [key for key in by if not any(key in config for config in configs)]:
-        raise RequestError(f"by={unknown[0]}: no run has such a key")
-    names = [" ".join(str(config.get(key)) for key in by) for config in configs]
-    varied = {
-        name: _varied([config for other, config in zip(names, configs, strict=True) if other == name], by)
-        for name in {*names}
-    }
-    trials = {}
-    for summary, config, name in sorted(
-        zip(summaries, configs, names, strict=True), key=lambda each: str(each[0].ended)
-    ):
-        setting = tuple((key, config.get(key)) for key in varied[name])
-        value, judged = (summary.best.get(each) if summary.is_good else None for each in (chooser, judge))
-        trials[name, str(setting), summary.seed] = Trial(
-            name, setting, int(summary.seed or 0), value, judged, summary.wall_s
+        several = sorted({str(record.config.get(kind)) for record in records})
+        if kind not in by and len(several) > 1:
+            raise RequestError(f"the runs are of {', '.join(several)}: name the folder of one, or add {kind} to by")
+    known = dict.fromkeys(key for record in records for key in record.config)
+    if unknown := [key for key in (*by, pair_by) if key not in known]:
+        raise RequestError(
+            f"no run has a key {unknown[0]}; there are {', '.join(known) if len(known) < 40 else 'by=...'}"
         )
-    if all(trial.judged_by is None for trial in trials.values()) and any(summary.is_good for summary in summaries):
-        known = dict.fromkeys(key for summary in summaries for key in summary.best if key not in ("epoch", "step"))
-        raise RequestError(f"no run has measured {judge}: write metric=NAME; there are {', '.join(known)}")
+    measured = dict.fromkeys(key for record in records for key in record.metrics if key not in ("epoch", "step"))
+    if measured and judge not in measured:
+        raise RequestError(f"no run has measured {judge}: write metric=NAME; there are {', '.join(measured)}")
+    own: dict[str, list[Mapping[str, Any]]] = {}
+    for record in records:
+        own.setdefault(_name(record, by), []).append(record.config)
+    varied = {name: _varied(configs, (*by, pair_by, chooser, judge)) for name, configs in own.items()}
+    trials = {}
+    for record in sorted(records, key=lambda record: record.ended):
+        name, seed = _name(record, by), record.config.get(pair_by)
+        setting = tuple((key, record.config.get(key)) for key in varied[name])
+        values = record.metrics.get(chooser), record.metrics.get(judge)
+        trials[name, str(setting), str(seed)] = Trial(name, setting, seed, *values, record.seconds)
     return list(trials.values())
 
 
-def _varied(configs: Sequence[Mapping[str, Any]], by: Sequence[str]) -> list[str]:
-    """What tells runs of one strategy from each other, beside the seed, and what changes nothing."""
+def _name(record: _Record, by: Sequence[str]) -> str:
+    return " ".join(str(record.config.get(key)) for key in by)
+
+
+def _varied(configs: Sequence[Mapping[str, Any]], others: Sequence[str]) -> list[str]:
+    """What tells runs of one strategy from each other, without what changes nothing."""
     told = Settings().effects()
-    keys = dict.fromkeys(key for config in configs for key in config if key not in (*by, "seed"))
+    keys = dict.fromkeys(key for config in configs for key in config if key not in others)
     able = [key for key in keys if told.get(key) is not Affects.NOTHING]
     return [key for key in able if len({str(config.get(key)) for config in configs}) > 1]
 
 
-def _more(places: Sequence[Path], seeds: Sequence[int]) -> Callable[[int], str] | None:
+def _more(places: Sequence[Path], seeds: Sequence[Any]) -> Callable[[int], str] | None:
     """The command that gives a sweep more seeds."""
     if len(places) > 1 or not (places[0] / SWEEP).exists():
         return None
