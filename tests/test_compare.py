@@ -81,6 +81,22 @@ def test_by_other_keys_another_metric_and_margin(place: Path, command_line: Comm
     assert [each["name"] for each in found["strategies"]][-1] == "step 0.2"
 
 
+def test_several_models(place: Path, command_line: CommandLine, tmp_path: Path) -> None:
+    for seed in range(3):
+        make_run(place / f"other{seed}", "step", 0.1 + seed / 100, model=model("cnn"), seed=seed)
+    words = ("task=compare", f"runs={place}", f"hydra.run.dir={tmp_path / 'out'}")
+    done = command_line(*words)
+    assert done.code == 0, done.err
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [(table["of"], len(table["strategies"])) for table in found["tables"]] == [
+        ({"model.name": "cnn"}, 1),
+        ({"model.name": "mlp"}, 3),
+    ]
+    assert {each["name"]: each["tables"] for each in found["ranks"]} == {"step": 2, "cosine": 1, "linear": 1}
+    assert [row["model.name"] for row in read_csv(tmp_path / "out" / "comparison.csv")] == ["cnn", *["mlp"] * 3]
+    assert "mean rank over 2 comparisons" in done.out
+
+
 def test_runs_that_cannot_be_compared(place: Path, command_line: CommandLine, tmp_path: Path) -> None:
     def refused(*words: str) -> str:
         done = command_line("task=compare", *words, f"hydra.run.dir={tmp_path / 'out'}")
@@ -96,8 +112,6 @@ def test_runs_that_cannot_be_compared(place: Path, command_line: CommandLine, tm
         f"runs={place}", "metric=test_f1", "monitor_mode=max"
     )
     assert "metric=test_f1: set monitor_mode=min or max" in refused(f"runs={place}", "metric=test_f1")
-    make_run(place / "other", "step", 0.1, model=model("cnn"))
-    assert "the runs are of cnn, mlp: name the folder of one, or add model.name to by" in refused(f"runs={place}")
     make_run(place / "third", "step", 0.1, monitor="val_acc")
     assert "the runs have monitored val_acc, val_loss" in refused(f"runs={place}")
 

@@ -107,6 +107,8 @@ class Comparison:
         seeds: That count.
         gap_sd: Typical sd of a seed's difference to the leader, on the scale.
         warnings: What a reader should know before believing it.
+        of: What all runs have in common, where other comparisons stand beside this one.
+        more: The command that would settle what is open; None where it is not known.
     """
 
     metric: str
@@ -120,7 +122,9 @@ class Comparison:
     same_rate: Mapping[str, Mapping[str, float]]
     seeds: tuple[Any, ...]
     gap_sd: float
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    of: Mapping[str, str] = field(default_factory=dict)
+    more: str | None = None
 
 
 def compare(
@@ -189,6 +193,36 @@ def compare(
         gap_sd=float(np.median(gaps)),
         warnings=tuple(_warnings(found, best, names, order, scaled, metric, chooser)),
     )
+
+
+class Rank(NamedTuple):
+    """How a strategy stands in several comparisons.
+
+    Attributes:
+        name: Of the strategy.
+        mean: Its rank in those that it is in, from 1; those called tied with the leader share the mean of their ranks.
+        tables: How many these are.
+        worse: In how many it is worse than the leader.
+    """
+
+    name: str
+    mean: float
+    tables: int
+    worse: int
+
+
+def rank(all_found: Sequence[Comparison]) -> list[Rank]:
+    """The strategies by their mean rank."""
+    ranks: dict[str, list[float]] = {}
+    worse: dict[str, int] = {}
+    for found in all_found:
+        tied = [place for place, each in enumerate(found.strategies, 1) if each.verdict in ("leader", "tied")]
+        shared = sum(tied) / len(tied) if tied else 0.0
+        for place, each in enumerate(found.strategies, 1):
+            ranks.setdefault(each.name, []).append(shared if place in tied else place)
+            worse[each.name] = worse.get(each.name, 0) + (each.verdict == "worse")
+    means = [Rank(name, sum(own) / len(own), len(own), worse[name]) for name, own in ranks.items()]
+    return sorted(means, key=lambda each: (-each.tables, each.mean))
 
 
 def _stand(

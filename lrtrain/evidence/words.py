@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from lrtrain.evidence.paired import EXACT, FEWEST, seeds_to_settle, smallest_found
 from lrtrain.evidence.verdict import Comparison, Standing
@@ -15,28 +15,32 @@ MOST_SEEDS = 200
 MOST_NAMED = 6
 
 
-def describe(found: Comparison, more: Callable[[int], str] | None = None) -> str:
-    """The paragraph.
-
-    Args:
-        found: The comparison.
-        more: The command that runs the strategies with so many seeds.
-    """
-    return " ".join([*_sentences(found, more)])
+def describe(found: Comparison) -> str:
+    """The paragraph."""
+    of = ", ".join(found.of.values())
+    return " ".join([*([f"{of}:"] if of else []), *_sentences(found), *([f"Run: {found.more}"] if found.more else [])])
 
 
-def _sentences(found: Comparison, more: Callable[[int], str] | None) -> Sequence[str]:
+def wanted_seeds(found: Comparison) -> int | None:
+    """The seeds that would settle what is open; None where nothing is, or no affordable number would."""
+    seeds = len(found.seeds)
+    if len(found.strategies) == 1:
+        return None
+    if seeds < FEWEST:
+        return EXACT
+    needed = [_needed(found, each) for each in found.strategies if each.verdict == "undecided"]
+    return max((count for count in needed if count is not None and count <= MOST_SEEDS), default=None)
+
+
+def _sentences(found: Comparison) -> Sequence[str]:
     leader, seeds = found.strategies[0], len(found.seeds)
     said = [f"{named(leader)} has the best {found.metric}: {leader.mean:.4g} over {_count(seeds, 'seed')}."]
     if len(found.strategies) == 1:
         return [*said, "There is no other strategy to compare it with."]
     if seeds < FEWEST:
-        others = ", ".join(f"{each.name} {each.mean:.4g}" for each in found.strategies[1:])
-        return [
-            *said,
-            f"The others: {others}. {_count(seeds, 'seed')} bear{'s' * (seeds == 1)} no verdict: run {FEWEST} or more.",
-            *_run(more, EXACT),
-        ]
+        others = _listed([f"{each.name} {each.mean:.4g}" for each in found.strategies[1:]])
+        verb = "bears" if seeds == 1 else "bear"
+        return [*said, f"The others: {others}. {_count(seeds, 'seed')} {verb} no verdict: run {FEWEST} or more."]
     if leader.provisional:
         said.append(f"All of this is provisional: {seeds} seeds are few, and {EXACT} or more bear a firm verdict.")
     groups = {
@@ -52,14 +56,10 @@ def _sentences(found: Comparison, more: Callable[[int], str] | None) -> Sequence
         said.append(f"It cannot be told whether it is better than {listed}.")
     least = smallest_found(found.gap_sd, seeds)
     said.append(f"With {seeds} seeds, differences of {amount(found, least)} or more are likely to be found.")
-    if open_:
-        needed = [_needed(found, each) for each in open_]
-        known = [seeds for seeds in needed if seeds is not None and seeds <= MOST_SEEDS]
-        if known:
-            said.append(f"About {max(known)} seeds would settle {'them' if len(open_) > 1 else 'it'}.")
-            said += _run(more, max(known))
-        else:
-            said.append(f"More than {MOST_SEEDS} seeds would be needed to tell them apart: take either.")
+    if open_ and (count := wanted_seeds(found)):
+        said.append(f"About {count} seeds would settle {'them' if len(open_) > 1 else 'it'}.")
+    elif open_:
+        said.append(f"More than {MOST_SEEDS} seeds would be needed to tell them apart: take either.")
     return said
 
 
@@ -93,10 +93,6 @@ def _needed(found: Comparison, each: Standing) -> int | None:
     names = found.strategies[0].name, each.name
     pair = next(pair for pair in found.pairs if (pair["first"], pair["second"]) == names)
     return seeds_to_settle(pair["difference"], pair["sd"], found.margin)
-
-
-def _run(more: Callable[[int], str] | None, seeds: int) -> list[str]:
-    return [f"Run: {more(seeds)}"] if more else []
 
 
 def _count(number: int, noun: str) -> str:

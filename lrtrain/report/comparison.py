@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lrtrain.evidence.verdict import Comparison, Standing
-from lrtrain.evidence.words import amount
+from lrtrain.evidence.verdict import Comparison, Rank, Standing
+from lrtrain.evidence.words import amount, describe
 from lrtrain.report.table import print_rows
 from lrtrain.run_folder.files import Table, write_json, write_text
 
@@ -18,9 +19,19 @@ COLUMNS = (
 )
 
 
-def print_comparison(found: Comparison, words: str) -> None:
+def print_comparisons(all_found: Sequence[Comparison], ranks: Sequence[Rank]) -> None:
+    """Print each comparison, and of several the strategies by their mean rank."""
+    for found in all_found:
+        _print(found)
+    if len(all_found) > 1:
+        print(f"mean rank over {len(all_found)} comparisons:")
+        rows = [[f"{rank.mean:.3g}", str(rank.tables), str(rank.worse), rank.name] for rank in ranks]
+        print_rows(["rank", "in", "worse in", "strategy"], rows)
+
+
+def _print(found: Comparison) -> None:
     """Print the paragraph, the table, what is not fair, and the table at the same rates."""
-    print(words)
+    print(describe(found))
     print_rows(["verdict", found.metric, "sd", "difference", "95 % interval", "seeds", "strategy"], _rows(found))
     for warning in found.warnings:
         print(f"warning: {warning}")
@@ -32,20 +43,23 @@ def print_comparison(found: Comparison, words: str) -> None:
         print_rows([*(f"lr={rate}" for rate in found.same_rate), "strategy"], rows)
 
 
-def write_comparison(found: Comparison, words: str, folder: Path) -> None:
-    """Write `comparison.json`, `.csv` and `.md` into a folder."""
-    values = asdict(found)
-    values["strategies"] = [asdict(each) for each in found.strategies]
-    write_json(folder / "comparison.json", {"format": FORMAT, **values, "words": words})
-    table = Table(folder / "comparison.csv", COLUMNS)
-    for each in found.strategies:
-        row: dict[str, Any] = asdict(each)
-        rates = row.pop("good_rates")
-        settings = " ".join(f"{key}={value}" for key, value in row.pop("settings").items())
-        own = {"strategy": row.pop("name"), "settings": settings, "good_rates": rates and f"{rates[0]:g}..{rates[1]:g}"}
-        table.add({**own, **row})
+def write_comparisons(all_found: Sequence[Comparison], ranks: Sequence[Rank], folder: Path) -> None:
+    """Write `comparison.json`, `.csv` and `.md` into a folder; of several, the JSON lists them as `tables`."""
+    tables = [{**asdict(found), "words": describe(found)} for found in all_found]
+    whole = tables[0] if len(tables) == 1 else {"tables": tables, "ranks": [rank._asdict() for rank in ranks]}
+    write_json(folder / "comparison.json", {"format": FORMAT, **whole})
+    keys = list(all_found[0].of)
+    table = Table(folder / "comparison.csv", (*keys, *COLUMNS))
+    for found in all_found:
+        for each in found.strategies:
+            row: dict[str, Any] = asdict(each)
+            rates = row.pop("good_rates")
+            settings = " ".join(f"{key}={value}" for key, value in row.pop("settings").items())
+            own = {"strategy": row.pop("name"), "settings": settings}
+            own["good_rates"] = f"{rates[0]:g}..{rates[1]:g}" if rates else ""
+            table.add({**found.of, **own, **row})
     table.close()
-    write_text(folder / "comparison.md", _markdown(found, words))
+    write_text(folder / "comparison.md", "\n".join(map(_markdown, all_found)))
 
 
 def _rows(found: Comparison) -> list[list[str]]:
@@ -71,9 +85,9 @@ def _number(value: float | None, digits: int = 4) -> str:
     return "" if value is None else f"{value:.{digits}g}"
 
 
-def _markdown(found: Comparison, words: str) -> str:
+def _markdown(found: Comparison) -> str:
     columns = ["strategy", found.metric, "sd", "difference", "95 % interval", "seeds", "verdict"]
-    lines = [words, "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    lines = [describe(found), "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     for verdict, mean, sd, difference, interval, seeds, name in _rows(found):
         lines.append(f"| {' | '.join([f'`{name}`', mean, sd, difference, interval, seeds, verdict])} |")
     lines += ["", *(f"- {warning}" for warning in found.warnings)]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from lrtrain import __version__
 from lrtrain.errors import RequestError
-from lrtrain.evidence.verdict import Comparison, Trial, compare
-from lrtrain.evidence.words import describe
+from lrtrain.evidence.verdict import Comparison, Trial, compare, rank
+from lrtrain.evidence.words import describe, wanted_seeds
 from lrtrain.parameters.bound import flat
+from lrtrain.parameters.nearest import nearest
 from lrtrain.parameters.rules import Either, ListOf, Number, OptionalText, OrNull, Text
 from lrtrain.parameters.signatures import Affects
-from lrtrain.report.comparison import print_comparison, write_comparison
+from lrtrain.report.comparison import print_comparisons, write_comparisons
 from lrtrain.run_folder.claimed import ClaimedFolder
 from lrtrain.run_folder.files import read_table
 from lrtrain.run_folder.find import find_runs
@@ -29,7 +31,7 @@ JUDGES = {"val_loss": "test_loss", "val_acc": "test_acc"}
 """What judges a strategy whose setting was chosen by the metric before it."""
 
 KINDS = ("model.name", "dataset.name")
-"""Whose values are not to be compared."""
+"""Whose values are compared apart."""
 
 
 def run(
@@ -52,15 +54,16 @@ def run(
         pair_by: the key, or column, that says which runs of two strategies belong together
 
     Raises:
-        RequestError: There are no runs to compare, or they are of several models or datasets.
+        RequestError: There are no runs to compare, or they do not say what is asked of them.
     """
     began, places = time.perf_counter(), [Path(each) for each in _several(runs)]
     mode = job.settings.monitor_mode
-    found, words = compare_runs(places, _several(by), metric=metric, mode=mode, margin=margin, pair_by=pair_by)
+    found = compare_runs(places, _several(by), metric=metric, mode=mode, margin=margin, pair_by=pair_by)
+    ranks = rank(found)
     with ClaimedFolder(job.folder, locks=job.locks) as folder:
         folder.check_unused()
         folder.write_request(job.asked)
-        write_comparison(found, words, folder.path)
+        write_comparisons(found, ranks, folder.path)
         summary = Summary(
             status="finished",
             ended_by="end",
@@ -69,11 +72,11 @@ def run(
             ended=datetime.now(UTC).isoformat(timespec="seconds"),
             versions={"lrtrain": __version__},
             folder=folder.path,
-            extra={"runs": [str(place.absolute()) for place in places], "words": words},
+            extra={"runs": [str(place.absolute()) for place in places], "words": [describe(each) for each in found]},
         )
         summary.write(folder.summary)
         folder.begun = True
-    print_comparison(found, words)
+    print_comparisons(found, ranks)
     print(folder.path)
     return summary
 
@@ -86,23 +89,32 @@ def compare_runs(
     mode: str = "auto",
     margin: float | None = None,
     pair_by: str = "seed",
-) -> tuple[Comparison, str]:
-    """The comparison of all trainings below some folders or in some files, and its paragraph; see `run`."""
+) -> list[Comparison]:
+    """The comparisons of all trainings below some folders or in files, one for each model and dataset; see `run`."""
     records = [record for place in places for record in _records(place)]
     if not records:
         raise RequestError(f"there is no training below {', '.join(map(str, places))} that has ended")
     monitor = _monitored(records, metric, mode)
     judge = _judge(metric, mode, monitor)
-    found = compare(
-        _trials(records, by, pair_by, monitor.name, judge.name),
-        metric=judge.name,
-        mode=judge.mode,
-        chooser=monitor.name,
-        chooser_mode=monitor.mode,
-        by=by,
-        margin=margin,
-    )
-    return found, describe(found, _more(places, found.seeds))
+    _check_keys(records, (*by, pair_by), judge.name)
+    several = [kind for kind in KINDS if kind not in by and len({record.config.get(kind) for record in records}) > 1]
+    tables: dict[tuple[str, ...], list[_Record]] = {}
+    for record in records:
+        tables.setdefault(tuple(str(record.config.get(kind)) for kind in several), []).append(record)
+    all_found = []
+    for names, own in sorted(tables.items()):
+        found = compare(
+            _trials(own, by, pair_by, monitor.name, judge.name),
+            metric=judge.name,
+            mode=judge.mode,
+            chooser=monitor.name,
+            chooser_mode=monitor.mode,
+            by=by,
+            margin=margin,
+        )
+        found = replace(found, of=dict(zip(several, names, strict=True)))
+        all_found.append(replace(found, more=_command(places, found)))
+    return all_found
 
 
 class _Record(NamedTuple):
@@ -178,20 +190,17 @@ def _judge(metric: str | None, mode: str, monitor: Metric) -> Metric:
     raise RequestError(f"metric={metric}: set monitor_mode=min or max: is less or more of it better?")
 
 
-def _trials(records: Sequence[_Record], by: Sequence[str], pair_by: str, chooser: str, judge: str) -> list[Trial]:
-    """The runs as they count; of two with the same settings, the one that ended last."""
-    for kind in KINDS:
-        several = sorted({str(record.config.get(kind)) for record in records})
-        if kind not in by and len(several) > 1:
-            raise RequestError(f"the runs are of {', '.join(several)}: name the folder of one, or add {kind} to by")
+def _check_keys(records: Sequence[_Record], keys: Sequence[str], judge: str) -> None:
     known = dict.fromkeys(key for record in records for key in record.config)
-    if unknown := [key for key in (*by, pair_by) if key not in known]:
-        raise RequestError(
-            f"no run has a key {unknown[0]}; there are {', '.join(known) if len(known) < 40 else 'by=...'}"
-        )
+    if unknown := [key for key in keys if key not in known]:
+        raise RequestError(f"no run has a key {unknown[0]}; {nearest(unknown[0], list(known))}")
     measured = dict.fromkeys(key for record in records for key in record.metrics if key not in ("epoch", "step"))
     if measured and judge not in measured:
         raise RequestError(f"no run has measured {judge}: write metric=NAME; there are {', '.join(measured)}")
+
+
+def _trials(records: Sequence[_Record], by: Sequence[str], pair_by: str, chooser: str, judge: str) -> list[Trial]:
+    """The runs as they count; of two with the same settings, the one that ended last."""
     own: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
         own.setdefault(_name(record, by), []).append(record.config)
@@ -217,13 +226,10 @@ def _varied(configs: Sequence[Mapping[str, Any]], others: Sequence[str]) -> list
     return [key for key in able if len({str(config.get(key)) for config in configs}) > 1]
 
 
-def _more(places: Sequence[Path], seeds: Sequence[Any]) -> Callable[[int], str] | None:
-    """The command that gives a sweep more seeds."""
-    if len(places) > 1 or not (places[0] / SWEEP).exists():
+def _command(places: Sequence[Path], found: Comparison) -> str | None:
+    """The command that gives a sweep the seeds that would settle what is open."""
+    count = wanted_seeds(found)
+    if count is None or len(places) > 1 or not (places[0] / SWEEP).exists():
         return None
-
-    def command(count: int) -> str:
-        new = [*seeds, *(seed for seed in range(count + len(seeds)) if seed not in seeds)][:count]
-        return f"python -m lrtrain -m resume={places[0]} seed={','.join(map(str, new))}"
-
-    return command
+    new = [*found.seeds, *(seed for seed in range(count + len(found.seeds)) if seed not in found.seeds)][:count]
+    return f"python -m lrtrain -m resume={places[0]} seed={','.join(map(str, new))}"
