@@ -140,7 +140,7 @@ def test_a_leader_a_worse_one_a_tie_and_an_open_question() -> None:
     assert not worse.provisional
     text = describe(replace(found, more="more"))
     assert text.startswith("best has the best test_loss: ")
-    assert "Worse: worse by 20 %, 95 % interval 20 % to 20 %" in text
+    assert "Worse: worse by 20 %, 95 % interval 20 to 20 %" in text
     assert "Tied with it, within " in text
     assert "It cannot be told whether it is better than open" in text
     assert text.endswith("Run: more")

@@ -71,7 +71,19 @@ def named(standing: Standing) -> str:
 
 def amount(found: Comparison, size: float) -> str:
     """A difference as it is read: per cent of a loss, or the metric's own unit."""
-    return f"{100 * math.expm1(size):.3g} %" if found.scale == "log" else f"{size:.3g}"
+    return f"{_number(found, size)} %" if found.scale == "log" else _number(found, size)
+
+
+def between(found: Comparison, low: float, high: float) -> str:
+    """An interval of differences, likewise."""
+    return f"{_number(found, low)} to {amount(found, high)}"
+
+
+def _number(found: Comparison, size: float) -> str:
+    if found.scale == "plain":
+        return f"{size:.3g}"
+    per_cent = 100 * math.expm1(size)
+    return f"{per_cent:.2g}" if abs(per_cent) < 100 else f"{per_cent:.0f}"
 
 
 def _listed(items: Sequence[str]) -> str:
@@ -83,9 +95,7 @@ def _gap(found: Comparison, each: Standing) -> str:
     """How far a strategy is from the leader, with the interval, and how much that is beside a seed's own scatter."""
     sign = 1 if found.mode == "min" else -1
     ends = sorted(sign * end for end in (each.low, each.high) if end is not None)
-    text = (
-        f"{amount(found, sign * each.difference)}, 95 % interval {amount(found, ends[0])} to {amount(found, ends[1])}"
-    )
+    text = f"{amount(found, sign * each.difference)}, 95 % interval {between(found, *ends)}"
     return text + (f", {abs(each.difference) / found.margin:.2g} times the margin" if found.margin else "")
 
 

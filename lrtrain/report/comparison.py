@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lrtrain.evidence.verdict import Comparison, Rank, Standing
-from lrtrain.evidence.words import amount, describe
+from lrtrain.evidence.words import amount, between, describe
 from lrtrain.report.table import print_rows
 from lrtrain.run_folder.files import Table, write_json, write_text
 
@@ -31,8 +33,9 @@ def print_comparisons(all_found: Sequence[Comparison], ranks: Sequence[Rank]) ->
 
 def _print(found: Comparison) -> None:
     """Print the paragraph, the table, what is not fair, and the table at the same rates."""
-    print(describe(found))
-    print_rows(["verdict", found.metric, "sd", "difference", "95 % interval", "seeds", "strategy"], _rows(found))
+    print(textwrap.fill(describe(found), shutil.get_terminal_size((160, 24)).columns, break_on_hyphens=False))
+    columns = ["verdict", found.metric, "behind", "95 % interval", "seeds", "strategy"]
+    print_rows(columns, [[row[0], row[1], *row[3:]] for row in _rows(found)])
     for warning in found.warnings:
         print(f"warning: {warning}")
     if len(found.same_rate) > 1:
@@ -69,7 +72,7 @@ def _rows(found: Comparison) -> list[list[str]]:
             f"{each.mean:.4g}",
             _number(each.sd, 2),
             "" if index == 0 else amount(found, each.difference),
-            "" if each.low is None or each.high is None else f"{amount(found, each.low)} .. {amount(found, each.high)}",
+            "" if each.low is None or each.high is None else between(found, each.low, each.high),
             str(each.n),
             _called(each),
         ]
