@@ -66,7 +66,7 @@ def test_comparison(place: Path, command_line: CommandLine, tmp_path: Path) -> N
     assert {each["tried"] for each in standings.values()} == {2}
     assert standings["cosine"]["seconds"] == pytest.approx(28)
     assert found["same_rate"]["0.2"]["step"] / found["same_rate"]["0.2"]["cosine"] == pytest.approx(1.3)
-    assert found["words"] in done.out
+    assert found["words"] in " ".join(done.out.split())
     assert len(found["pairs"]) == 3
     assert [row["strategy"] for row in read_csv(tmp_path / "out" / "comparison.csv")] == [*standings]
     assert "| `step lr=0.1` |" in (tmp_path / "out" / "comparison.md").read_text()
