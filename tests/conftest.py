@@ -6,11 +6,16 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: batches this small only lose by being shared out
 
+import contextlib
 import csv
+import functools
+import io
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -86,30 +91,79 @@ def parts(splits: Splits) -> list[tuple[Any, Any]]:
     return [whole(source) for source in splits[:3]]
 
 
-def python(*arguments: str, cwd: Path, interpreter: str = sys.executable) -> Result:
+def said_of(act: Callable[[], object]) -> str:
+    """What a refusal says; nothing where nothing is refused."""
+    try:
+        act()
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def run_line(folder: Path, *arguments: str, trace: str = "0") -> Result:
+    """Run `python -m lrtrain ...` in this process, in a folder; with a trace of errors where HYDRA_FULL_ERROR is 1."""
+    from lrtrain.cli.main import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("HYDRA_FULL_ERROR", trace)
+        patch.setattr(sys, "argv", ["lrtrain", *arguments])
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main()
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def fork(
+    act: Callable[[], int], folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, **pipes: Any
+) -> subprocess.Popen[str]:
+    """Do something in a process of its own, in a group of its own, that has imported all that this one has.
+
+    Args:
+        act: What it does; its exit code is what this returns.
+        folder: Where it is.
+        arguments: What it finds in `sys.argv`.
+        environment: Its variables; those of this process where not given.
+        pipes: Of `Popen`.
+    """
+
+    def run() -> None:
+        os.closerange(3, 4096)  # with them the pipe by which Popen waits for a program to be executed
+        sys.stdin, sys.stdout, sys.stderr = (open(number, mode, closefd=False) for number, mode in enumerate("rww"))  # noqa: SIM115
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.argv[:] = arguments
+        if environment is not None:
+            os.environ.clear()
+            os.environ.update(environment)
+        code: Any = 1
+        try:
+            code = act()
+        except SystemExit as ended:
+            code = ended.code
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    return subprocess.Popen([sys.executable], preexec_fn=run, cwd=folder, text=True, start_new_session=True, **pipes)
+
+
+def python(*arguments: str, cwd: Path, interpreter: str = sys.executable, said: str | None = None) -> Result:
     """Run Python in its own process; the interpreter's path is searched as that of `python -m` in `cwd`."""
     environment = {key: value for key, value in os.environ.items() if key not in ("HYDRA_FULL_ERROR", "PYTHONPATH")}
     done = subprocess.run(
-        [interpreter, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        [interpreter, *arguments], cwd=cwd, env=environment, input=said, capture_output=True, text=True, check=False
     )
     return Result(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture
-def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     """Run `python -m lrtrain ...` in this process, in an empty folder."""
-    from lrtrain.cli.main import main
-
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Result:
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-        monkeypatch.setattr(sys, "argv", ["lrtrain", *arguments])
-        capsys.readouterr()
-        code = main()
-        return Result(code, *capsys.readouterr())
-
-    return run
+    return functools.partial(run_line, tmp_path)
 
 
 @pytest.fixture

@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-from conftest import python
+from conftest import CommandLine, python, run_line
 
 REFUSED = 2
 
 WATCHED = """
-import json, sys
+import contextlib, io, json, os, sys
+from pathlib import Path
 from lrtrain.cli.main import main
-code = main()
-print(json.dumps(sorted({"torch", "lightning", "torchmetrics", "sklearn", "matplotlib"} & set(sys.modules))))
-sys.exit(code)
+
+place = Path.cwd()
+for number, words in enumerate(json.loads(sys.stdin.read())):
+    (place / str(number)).mkdir()
+    os.chdir(place / str(number))
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(words.split())
+    heavy = sorted({"torch", "lightning", "torchmetrics", "sklearn", "matplotlib"} & set(sys.modules))
+    print(json.dumps([code, out.getvalue(), err.getvalue(), heavy, os.listdir()]))
 """
-"""The command line, which tells at its end what heavy things it has imported."""
+"""One command line after the other, each in its own folder: what comes of it, and what it has imported and left."""
 
 WRONG = {
     "decay below 0": ("scheduler=inverse_time decay=-1", "decay must be a number >= 0, got -1"),
@@ -84,30 +91,32 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "fragment"), WRONG.values(), ids=WRONG.keys())
-def test_wrong_request(arguments: str, fragment: str, tmp_path: Path) -> None:
-    code, out, err = python("-c", WATCHED, *arguments.split(), cwd=tmp_path)
-    assert code == REFUSED
-    lines = err.splitlines()
-    assert len(lines) == 1, err
-    assert lines[0].startswith("lrtrain: ")
-    assert all(part in lines[0] for part in fragment.split("...")), lines[0]
-    assert json.loads(out) == [], "imported before the request was known to be good"
-    assert list(tmp_path.iterdir()) == [], "left behind"
+def test_wrong_requests(tmp_path: Path) -> None:
+    asked = json.dumps([arguments for arguments, _ in WRONG.values()])
+    done = python("-c", WATCHED, cwd=tmp_path, said=asked)
+    assert done.code == 0, done.err
+    found = [json.loads(line) for line in done.out.splitlines()]
+    for (what, (_, fragment)), (code, out, err, heavy, left) in zip(WRONG.items(), found, strict=True):
+        assert (code, out) == (REFUSED, ""), f"{what}: {err}"
+        lines = err.splitlines()
+        assert len(lines) == 1, f"{what}: {err}"
+        assert lines[0].startswith("lrtrain: "), what
+        assert all(part in lines[0] for part in fragment.split("...")), f"{what}: {err}"
+        assert heavy == [], f"{what}: imported before the request was known to be good"
+        assert left == [], f"{what}: left behind"
 
 
-def test_trainer_argument_that_lightning_does_not_have(tmp_path: Path) -> None:
-    code, _, err = python("-m", "lrtrain", "+trainer.limit_trian_batches=2", cwd=tmp_path)
+def test_trainer_argument_that_lightning_does_not_have(command_line: CommandLine, tmp_path: Path) -> None:
+    code, _, err = command_line("+trainer.limit_trian_batches=2")
     assert code == REFUSED
     assert "limit_trian_batches" in err
     assert "Traceback" not in err
-    assert not list(tmp_path.rglob("*.yaml"))
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("wrong", ["lr=abc", "scheduler=cosin"])
-def test_traceback_when_asked_for(wrong: str, tmp_path: Path) -> None:
-    script = "import os; os.environ['HYDRA_FULL_ERROR'] = '1';" + WATCHED
-    code, _, err = python("-c", script, wrong, cwd=tmp_path)
-    assert code == REFUSED
-    assert "Traceback" in err
-    assert err.splitlines()[-1].startswith("lrtrain: ")
+def test_traceback_when_asked_for(tmp_path: Path) -> None:
+    for wrong in ("lr=abc", "scheduler=cosin"):
+        code, _, err = run_line(tmp_path, wrong, trace="1")
+        assert code == REFUSED
+        assert "Traceback" in err
+        assert err.splitlines()[-1].startswith("lrtrain: ")

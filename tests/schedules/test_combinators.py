@@ -91,55 +91,53 @@ TABLE: list[tuple[str, Curve, dict[int, float]]] = [
 ]
 
 
-@pytest.mark.parametrize(("curve", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
-def test_values(curve: Curve, expected: dict[int, float]) -> None:
-    assert {step: at(curve, step) for step in expected} == pytest.approx(expected, rel=1e-12, abs=1e-15)
+def test_values() -> None:
+    for what, curve, expected in TABLE:
+        found = {step: at(curve, step) for step in expected}
+        assert found == pytest.approx(expected, rel=1e-12, abs=1e-15), what
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("shape", ["linear", "cosine", "1-sqrt"])
-def test_warmup_ends_where_the_schedule_goes_on(name: str, shape: Any) -> None:
-    inner = registered()[name]()
-    warm = s.warmup(inner, "50st", shape)
-    after = [at(inner, step, start=50) for step in range(49, 201)]
-    assert at(warm, 49) == after[0]
-    assert [at(warm, step) for step in range(50, 201)] == after[1:]
+INNER = [registered()[name]() for name in FAMILIES]
 
 
-@pytest.mark.parametrize(("first", "second"), list(itertools.product(FAMILIES, repeat=2)))
-def test_a_join_does_not_jump_further_than_its_parts_step(first: str, second: str) -> None:
-    one, two = registered()[first](), registered()[second]()
-    joined = s.join([one, two], ["50%"])
-    reached = at(one, 100, total_steps=100)
-    start = at(two, 0, total_steps=100)
-    below_peak = reached * abs(start - 1)  # what begins below its base rate is meant to
-    assert abs(at(joined, 100) - at(joined, 99)) <= steps_of(one, range(101), total_steps=100) + below_peak + 1e-12
+def test_warmup_ends_where_the_schedule_goes_on() -> None:
+    shapes: Any = ("linear", "cosine", "1-sqrt")
+    for inner, shape in itertools.product(INNER, shapes):
+        warm = s.warmup(inner, "50st", shape)
+        after = [at(inner, step, start=50) for step in range(49, 201)]
+        assert [at(warm, step) for step in range(49, 201)] == after, warm
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_cooldown_starts_at_the_rate_that_is_there(name: str) -> None:
-    inner = registered()[name]()
-    cooled = s.cooldown(inner, "25%")
-    assert [at(cooled, step) for step in range(151)] == [at(inner, step) for step in range(151)]
-    assert at(cooled, 200) == 0
-    assert steps_of(cooled, range(150, 201)) <= at(inner, 150) / 50 + 1e-12
+def test_a_join_does_not_jump_further_than_its_parts_step() -> None:
+    for one in INNER:
+        reached, largest = at(one, 100, total_steps=100), steps_of(one, range(101), total_steps=100)
+        for two in INNER:
+            joined = s.join([one, two], ["50%"])
+            start = at(two, 0, total_steps=100)
+            below_peak = reached * abs(start - 1)  # what begins below its base rate is meant to
+            assert abs(at(joined, 100) - at(joined, 99)) <= largest + below_peak + 1e-12, joined
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_stretch_to_the_same_length_changes_nothing(name: str) -> None:
-    inner = registered()[name]()
-    stretched = s.stretch(inner, "200st")
-    assert [at(stretched, step) for step in range(300)] == [at(inner, step) for step in range(300)]
+def test_a_cooldown_starts_at_the_rate_that_is_there() -> None:
+    for inner in INNER:
+        cooled = s.cooldown(inner, "25%")
+        assert [at(cooled, step) for step in range(151)] == [at(inner, step) for step in range(151)], inner
+        assert at(cooled, 200) == 0, inner
+        assert steps_of(cooled, range(150, 201)) <= at(inner, 150) / 50 + 1e-12, inner
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("planned", ["130st", "1000st"])
-def test_a_stretch_meets_the_same_ends(name: str, planned: str) -> None:
-    inner = registered()[name]()
-    stretched, length = s.stretch(inner, planned), int(planned[:-2])
-    assert at(stretched, 0) == at(inner, 0, total_steps=length)
-    assert at(stretched, 200) == at(inner, length, total_steps=length)
-    assert all(math.isfinite(at(stretched, step)) for step in range(300))
+def test_a_stretch_to_the_same_length_changes_nothing() -> None:
+    for inner in INNER:
+        stretched = s.stretch(inner, "200st")
+        assert [at(stretched, step) for step in range(300)] == [at(inner, step) for step in range(300)], inner
+
+
+def test_a_stretch_meets_the_same_ends() -> None:
+    for inner, length in itertools.product(INNER, (130, 1000)):
+        stretched = s.stretch(inner, f"{length}st")
+        assert at(stretched, 0) == at(inner, 0, total_steps=length), stretched
+        assert at(stretched, 200) == at(inner, length, total_steps=length), stretched
+        assert all(math.isfinite(at(stretched, step)) for step in range(300)), stretched
 
 
 def test_configurations_name_their_parts() -> None:
@@ -148,20 +146,20 @@ def test_configurations_name_their_parts() -> None:
     assert said == s.join([s.linear(end=0.5), s.floor(s.cosine())], [5])
 
 
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (lambda: s.by_name("warmup", {"inner": 0.1}), "must be a schedule"),
-        (lambda: s.by_name("warmup", {"inner": {"scheduler": "cosin"}}), "did you mean cosine"),
-        (lambda: at(s.warmup(s.constant(), "4st", "exponential"), 0), "needs a start above 0"),
-        (lambda: at(s.join([s.constant(), s.linear()], []), 0), "2 parts need 1 lengths, got 0"),
-        (lambda: s.custom("math"), "must be a place such as my_module:my_function"),
-        (lambda: s.custom("math:nothing"), "cannot be imported"),
-    ],
-)
-def test_refusals(build: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build()
+REFUSED: list[tuple[Callable[[], object], str]] = [
+    (lambda: s.by_name("warmup", {"inner": 0.1}), "must be a schedule"),
+    (lambda: s.by_name("warmup", {"inner": {"scheduler": "cosin"}}), "did you mean cosine"),
+    (lambda: at(s.warmup(s.constant(), "4st", "exponential"), 0), "needs a start above 0"),
+    (lambda: at(s.join([s.constant(), s.linear()], []), 0), "2 parts need 1 lengths, got 0"),
+    (lambda: s.custom("math"), "must be a place such as my_module:my_function"),
+    (lambda: s.custom("math:nothing"), "cannot be imported"),
+]
+
+
+def test_refusals() -> None:
+    for build, message in REFUSED:
+        with pytest.raises(ValueError, match=message):
+            build()
 
 
 def halving(progress: Progress, every: int = 10) -> float:

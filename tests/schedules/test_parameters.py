@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
-import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from conftest import said_of
 
 from lrtrain import schedules as s
 
@@ -67,13 +68,11 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("build", "parameters", "message"), REFUSED, ids=[f"{row[0].__name__}-{row[1]}" for row in REFUSED]
-)
-def test_refusals(build: Callable[..., Any], parameters: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)) as refusal:
-        build(**parameters)
-    assert str(refusal.value).startswith(f"{build.__name__}: ")
+def test_refusals() -> None:
+    for build, parameters, message in REFUSED:
+        said = said_of(functools.partial(build, **parameters))
+        assert said.startswith(f"{build.__name__}: "), (build.__name__, parameters)
+        assert message in said, (build.__name__, parameters)
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
@@ -81,13 +80,10 @@ def test_an_unknown_name_gets_the_nearest() -> None:
         s.by_name("cosine_restart", {})
 
 
-@pytest.mark.parametrize("build", [s.linear, s.wsd, s.knee, s.trapezoid, s.one_cycle])
-def test_a_schedule_with_an_end_asks_for_the_total(build: Callable[[], Any]) -> None:
-    with pytest.raises(ValueError, match="needs total_steps"):
-        build()(s.Progress(3, 10))
-
-
-@pytest.mark.parametrize("build", [s.inverse_sqrt, s.cyclic, s.cosine_restarts, s.chebyshev, s.noise])
-def test_a_schedule_that_counts_epochs_asks_for_their_length(build: Callable[[], Any]) -> None:
-    with pytest.raises(ValueError, match="needs steps_per_epoch"):
-        build()(s.Progress(3, total_steps=10))
+def test_a_schedule_asks_for_the_length_that_it_needs() -> None:
+    ended = (s.linear(), s.wsd(), s.knee(), s.trapezoid(), s.one_cycle())
+    counted = (s.inverse_sqrt(), s.cyclic(), s.cosine_restarts(), s.chebyshev(), s.noise())
+    for curve in ended:
+        assert "needs total_steps" in said_of(functools.partial(curve, s.Progress(3, 10))), curve
+    for curve in counted:
+        assert "needs steps_per_epoch" in said_of(functools.partial(curve, s.Progress(3, total_steps=10))), curve

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
 import math
 import pickle
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,74 +87,71 @@ def runs(draw: st.DrawFn) -> tuple[int, int, int]:
     return epoch, epoch * epochs, draw(st.just(0) | st.integers(0, epoch * epochs))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-@settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_always_finite_and_never_below_zero(name: str, data: st.DataObject) -> None:
-    value = data.draw(schedules(name))
-    epoch, total, start = data.draw(runs())
-    steps = {0, 1, total // 2, total - 1, total, total + 1, 10 * total, start, data.draw(st.integers(0, 20 * total))}
-    for step in steps:
-        factor = value(Progress(step, epoch, total, start))
-        assert math.isfinite(factor), step
-        assert factor >= 0, step
-        if name not in {"piecewise", "noise"}:
-            assert factor <= 1 + 1e-15, step
+def test_finite_and_never_below_zero_up_to_an_end_that_holds() -> None:
+    for name in FAMILIES:
+        check_curve(name)
 
 
-@pytest.mark.parametrize("name", ENDS)
-@settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_reaches_its_end_exactly_and_holds_it(name: str, data: st.DataObject) -> None:
-    value = data.draw(schedules(name))
-    epoch, total, start = data.draw(runs())
-    for step in (total, total + 1, 2 * total, 2 * total + 1, 10 * total):
-        assert value(Progress(step, epoch, total, start)) == ENDS[name](value.parameters)
+def check_curve(name: str) -> None:
+    @settings(max_examples=60, deadline=None)
+    @given(schedules(name), runs(), st.integers(0, 50_000))
+    def check(value: Schedule, run: tuple[int, int, int], far: int) -> None:
+        _, total, start = run
+        for step in {0, 1, total // 2, total - 1, total, total + 1, 10 * total, start, far}:
+            factor = value(Progress(step, *run))
+            assert math.isfinite(factor), step
+            assert factor >= 0, step
+            if name not in {"piecewise", "noise"}:
+                assert factor <= 1 + 1e-15, step
+        if name in ENDS:
+            for step in (total, total + 1, 2 * total, 2 * total + 1, 10 * total):
+                assert value(Progress(step, *run)) == ENDS[name](value.parameters), step
+        if name in ENDS.keys() - RISING:
+            every = max(1, total // 200)
+            factors = [value(Progress(step, *run)) for step in range(0, total + 3, every)]
+            assert all(factor == 1 for factor in factors[: start // every]), "begins at its peak"
+            assert value(Progress(start, *run)) == 1 or start == total
+            assert all(later <= factor + 1e-15 for factor, later in pairwise(factors)), "never rises"
+
+    check()
 
 
-@pytest.mark.parametrize("name", sorted(ENDS.keys() - RISING))
-@settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_begins_at_its_peak_and_never_rises(name: str, data: st.DataObject) -> None:
-    value = data.draw(schedules(name))
-    epoch, total, start = data.draw(runs())
-    factors = [value(Progress(step, epoch, total, start)) for step in range(0, total + 3, max(1, total // 200))]
-    assert all(factor == 1 for factor in factors[: start // max(1, total // 200)])
-    assert value(Progress(start, epoch, total, start)) == 1 or start == total
-    assert all(later <= factor + 1e-15 for factor, later in pairwise(factors))
+def test_is_a_value() -> None:
+    for name in FAMILIES:
+        check_value(name)
 
 
-@pytest.mark.parametrize("total", [1, 2, 3])
-@pytest.mark.parametrize("name", FAMILIES)
-def test_very_short_runs(name: str, total: int) -> None:
-    value = registered()[name]()
-    for epoch in {1, total}:
-        for start in range(total + 1):
+def check_value(name: str) -> None:
+    @settings(max_examples=10, deadline=None)
+    @given(schedules(name))
+    def check(value: Schedule) -> None:
+        copies = pickle.loads(pickle.dumps(value)), copy.deepcopy(value), eval(repr(value), vars(lrtrain.schedules))
+        for other in copies:
+            assert other == value
+            assert hash(other) == hash(value)
+            assert other(Progress(7, 4, 20)) == value(Progress(7, 4, 20))
+
+    check()
+
+
+def test_very_short_runs() -> None:
+    for name, total in itertools.product(FAMILIES, (1, 2, 3)):
+        value = registered()[name]()
+        for epoch, start in itertools.product({1, total}, range(total + 1)):
             factors = [value(Progress(step, epoch, total, start)) for step in range(total + 2)]
-            assert all(0 <= factor <= 1.1 for factor in factors)
+            assert all(0 <= factor <= 1.1 for factor in factors), (name, epoch, total, start)
             if name in ENDS:
-                assert factors[total] == ENDS[name](value.parameters)
+                assert factors[total] == ENDS[name](value.parameters), (name, epoch, total, start)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_period_of_no_updates_is_one(name: str) -> None:
-    limits = rules(formula(registered()[name]))
-    periods = [key for key, rule in limits.items() if isinstance(rule, Length) and rule.positive]
-    tiny = registered()[name](**dict.fromkeys(periods, "0.001ep"))
-    one = registered()[name](**dict.fromkeys(periods, "1st"))
-    for step in range(30):
-        assert tiny(Progress(step, 4, 20)) == one(Progress(step, 4, 20))
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-@settings(max_examples=20, deadline=None)
-@given(data=st.data())
-def test_is_a_value(name: str, data: st.DataObject) -> None:
-    value = data.draw(schedules(name))
-    for other in (pickle.loads(pickle.dumps(value)), copy.deepcopy(value), eval(repr(value), vars(lrtrain.schedules))):
-        assert other == value
-        assert hash(other) == hash(value)
-        assert other(Progress(7, 4, 20)) == value(Progress(7, 4, 20))
+def test_a_period_of_no_updates_is_one() -> None:
+    for name in FAMILIES:
+        limits = rules(formula(registered()[name]))
+        periods = [key for key, rule in limits.items() if isinstance(rule, Length) and rule.positive]
+        tiny = registered()[name](**dict.fromkeys(periods, "0.001ep"))
+        one = registered()[name](**dict.fromkeys(periods, "1st"))
+        for step in range(30):
+            assert tiny(Progress(step, 4, 20)) == one(Progress(step, 4, 20)), (name, step)
 
 
 def test_noise_is_even_and_differs_by_seed() -> None:
@@ -169,7 +166,7 @@ def test_noise_is_even_and_differs_by_seed() -> None:
 
 
 # The metric at each validation, and the scale after it; patience 1, factor 1/2, so all scales are powers of 2.
-GREEDY = [
+GREEDY: list[tuple[str, dict[str, Any], list[float], list[float]]] = [
     ("keeps improving", {}, [5, 4, 3, 2, 1], [1, 2, 2, 4, 4]),
     ("never improves", {}, [5, 5, 5, 5, 5], [1, 1, 0.5, 0.5, 0.25]),
     ("one bad in between starts the count again", {}, [5, 6, 4, 6, 3, 6], [1, 1, 1, 1, 1, 1]),
@@ -183,16 +180,11 @@ GREEDY = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("parameters", "metrics", "scales"), [row[1:] for row in GREEDY], ids=[row[0] for row in GREEDY]
-)
-def test_greedy(parameters: dict[str, Any], metrics: list[float], scales: list[float]) -> None:
-    rule = greedy(**{"factor": 0.5, "patience": 1, **parameters})
-    state, seen = Observed(), []
-    for metric in metrics:
-        state = rule(state, metric)
-        seen.append(state.scale)
-    assert seen == scales
+def test_greedy() -> None:
+    for what, parameters, metrics, scales in GREEDY:
+        rule: Any = greedy(**{"factor": 0.5, "patience": 1, **parameters})
+        states = itertools.accumulate(metrics, rule, initial=Observed())
+        assert [state.scale for state in states][1:] == scales, what
 
 
 def test_cycles_that_hardly_grow_are_cycles() -> None:

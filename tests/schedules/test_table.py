@@ -173,14 +173,11 @@ TABLE: list[Row] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters", "run", "expected"), TABLE, ids=[f"{row[0]}-{number}" for number, row in enumerate(TABLE)]
-)
-def test_values(
-    name: str, parameters: dict[str, Any], run: tuple[int | None, int | None, int], expected: dict[int, float]
-) -> None:
-    value = by_name(name, parameters)
-    assert {step: value(Progress(step, *run)) for step in expected} == pytest.approx(expected, rel=1e-12, abs=1e-12)
+def test_values() -> None:
+    for name, parameters, run, expected in TABLE:
+        value = by_name(name, parameters)
+        found = {step: value(Progress(step, *run)) for step in expected}
+        assert found == pytest.approx(expected, rel=1e-12, abs=1e-12), (value, run)
 
 
 # A schedule that cannot be built without being told of what, such as a combinator, is no family of its own.
@@ -201,22 +198,22 @@ def test_covers_every_family() -> None:
     assert sorted({row[0] for row in TABLE}) == sorted(FAMILIES)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_configuration_has_the_functions_defaults(name: str) -> None:
-    values = keys(CONF / "scheduler" / f"{name}.yaml")
-    assert values.pop("scheduler") == name
-    assert list(values) == list(defaults(formula(registered()[name])))
-    assert by_name(name, values) == registered()[name]()
+def test_configurations_have_the_functions_defaults() -> None:
+    for name in FAMILIES:
+        values = keys(CONF / "scheduler" / f"{name}.yaml")
+        assert values.pop("scheduler") == name
+        assert list(values) == list(defaults(formula(registered()[name]))), name
+        assert by_name(name, values) == registered()[name](), name
 
 
-@pytest.mark.parametrize("name", registered(Feedback))
-def test_feedback_has_a_configuration(name: str) -> None:
-    values = keys(CONF / "feedback" / f"{name}.yaml")
-    assert values.pop("feedback") == name
-    assert keys(CONF / "scheduler" / f"{name}.yaml")["scheduler"] == name
-    # What the run knows by itself, the metric's direction and the least scale, is no key.
-    assert values.keys() == defaults(formula(registered(Feedback)[name])).keys() - {"mode", "min_scale"}
-    by_name(name, values, Feedback)
+def test_feedback_has_a_configuration() -> None:
+    for name, factory in registered(Feedback).items():
+        values = keys(CONF / "feedback" / f"{name}.yaml")
+        assert values.pop("feedback") == name
+        assert keys(CONF / "scheduler" / f"{name}.yaml")["scheduler"] == name
+        # What the run knows by itself, the metric's direction and the least scale, is no key.
+        assert values.keys() == defaults(formula(factory)).keys() - {"mode", "min_scale"}, name
+        by_name(name, values, Feedback)
 
 
 def test_every_configuration_has_a_function() -> None:
@@ -231,8 +228,8 @@ def test_no_parameter_is_a_key_of_every_run() -> None:
         assert not (roots | groups) & defaults(formula(registered()[name])).keys(), name
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_help_explains_every_parameter(name: str) -> None:
-    document = inspect.getdoc(formula(registered()[name])) or ""
-    for parameter in defaults(formula(registered()[name])):
-        assert f"\n    {parameter}: " in document
+def test_help_explains_every_parameter() -> None:
+    for name in FAMILIES:
+        document = inspect.getdoc(formula(registered()[name])) or ""
+        for parameter in defaults(formula(registered()[name])):
+            assert f"\n    {parameter}: " in document, (name, parameter)
