@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: batches this small only lose by being shared out
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a process that has used a GPU cannot be forked
 
 import contextlib
 import csv
 import functools
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,6 +52,13 @@ class Run(NamedTuple):
     def rows(self) -> list[dict[str, str]]:
         return read_csv(self.folder / "metrics.csv")
 
+    @property
+    def rates(self) -> list[tuple[str, str, str]]:
+        """The step, the epoch and the rate of each update, as a run or its preview has written them."""
+        shown = self.folder / "schedule.csv"
+        rows = read_csv(shown) if shown.exists() else self.rows
+        return [(row["step"], row["epoch"], row["lr"]) for row in rows]
+
     def series(self, column: str) -> dict[int, float]:
         """A column of metrics.csv by step, where it has a value."""
         return {int(row["step"]): float(row[column]) for row in self.rows if row[column]}
@@ -68,6 +77,9 @@ def settings_of(*words: str) -> Settings:
 
 CommandLine = Callable[..., Result]
 Train = Callable[..., Run]
+
+KEPT: dict[tuple[object, ...], Run] = {}
+"""What was trained once for all tests of this process, by what was asked for."""
 
 SMALL = ("model=linear", "trainer=cpu", "log_every=1", "trainer.limit_train_batches=4")
 """Four updates an epoch, all of them logged."""
@@ -115,7 +127,7 @@ def run_line(folder: Path, *arguments: str, trace: str = "0") -> Result:
 
 
 def fork(
-    act: Callable[[], int], folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, **pipes: Any
+    act: Callable[[], int], folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
     """Do something in a process of its own, in a group of its own, that has imported all that this one has.
 
@@ -124,7 +136,6 @@ def fork(
         folder: Where it is.
         arguments: What it finds in `sys.argv`.
         environment: Its variables; those of this process where not given.
-        pipes: Of `Popen`.
     """
 
     def run() -> None:
@@ -147,6 +158,7 @@ def fork(
             sys.stderr.flush()
             os._exit(code)
 
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     return subprocess.Popen([sys.executable], preexec_fn=run, cwd=folder, text=True, start_new_session=True, **pipes)
 
 
@@ -175,5 +187,26 @@ def train(command_line: CommandLine, tmp_path: Path) -> Train:
         result = command_line(*arguments, f"hydra.run.dir={folder}")
         assert result.code == code, result.err
         return Run(result, folder)
+
+    return run
+
+
+def copied(run: Run, place: Path) -> Run:
+    """The run with a copy of its folder, which may be changed."""
+    folder = place / f"run{len(list(place.glob('run*')))}"
+    return Run(run.result, Path(shutil.copytree(run.folder, folder)))
+
+
+@pytest.fixture
+def trained(command_line: CommandLine, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """A copy of what a training leaves that is done once for all tests, in a folder of the test's own."""
+
+    def run(*arguments: str) -> Run:
+        if arguments not in KEPT:
+            folder = tmp_path_factory.mktemp("kept") / "run"
+            result = command_line(*arguments, f"hydra.run.dir={folder}")
+            assert result.code == 0, result.err
+            KEPT[arguments] = Run(result, folder)
+        return copied(KEPT[arguments], tmp_path)
 
     return run

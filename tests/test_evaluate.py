@@ -96,8 +96,8 @@ def test_measures_what_the_run_measured(arguments: tuple[str, ...], train: Train
 
 
 @pytest.mark.parametrize(("split", "prefix"), [("test", "test"), ("validation", "val"), ("train", "train")])
-def test_agrees_with_scikit_learn(split: str, prefix: str, train: Train, evaluate: Task) -> None:
-    done = train(*SMALL, "epochs=2")
+def test_agrees_with_scikit_learn(split: str, prefix: str, trained: Train, evaluate: Task) -> None:
+    done = trained(*SMALL, "epochs=2")
     run = evaluate(f"checkpoint={done.folder}", f"split={split}")
     expected, labels = probabilities(plain(done.folder, linear.linear(Inputs((1, 8, 8)), 10)), split)
     predicted = expected.argmax(axis=1)
@@ -191,8 +191,8 @@ def test_of_the_newest_run(name: str, train: Train, command_line: CommandLine, t
     assert json.loads(summary.read_text())["final"]["test_loss"] == expected
 
 
-def test_file_without_its_run(train: Train, evaluate: Task, command_line: CommandLine, tmp_path: Path) -> None:
-    done = train(*SMALL, "epochs=1")
+def test_file_without_its_run(trained: Train, evaluate: Task, command_line: CommandLine, tmp_path: Path) -> None:
+    done = trained(*SMALL, "epochs=1")
     loose = tmp_path / "alone" / "it's 1.ckpt"
     loose.parent.mkdir()
     shutil.copy(done.folder / "checkpoints" / "best.ckpt", loose)
@@ -203,8 +203,8 @@ def test_file_without_its_run(train: Train, evaluate: Task, command_line: Comman
     assert ours["test_loss"] == done.summary["best"]["test_loss"]
 
 
-def test_weights_of_another_model(train: Train, command_line: CommandLine, tmp_path: Path) -> None:
-    done = train(*SMALL, "epochs=1")
+def test_weights_of_another_model(trained: Train, command_line: CommandLine, tmp_path: Path) -> None:
+    done = trained(*SMALL, "epochs=1")
     for task in ("evaluate", "predict"):
         wrong = command_line(f"task={task}", f"checkpoint={done.folder}", "model=mlp", "model.hidden=[10]")
         one_line(wrong, "do not fit model=mlp", "4.weight is missing in the checkpoint, and 10 x 10 in the model")
@@ -236,8 +236,8 @@ PLANTED: dict[str, Plant] = {
 
 
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED.keys())
-def test_file_that_is_no_checkpoint(plant: Plant, train: Train, command_line: CommandLine, tmp_path: Path) -> None:
-    path = train(*SMALL, "epochs=1").folder / "checkpoints" / "best.ckpt"
+def test_file_that_is_no_checkpoint(plant: Plant, trained: Train, command_line: CommandLine, tmp_path: Path) -> None:
+    path = trained(*SMALL, "epochs=1").folder / "checkpoints" / "best.ckpt"
     plant(path, torch.load(path, weights_only=True), Payload(f"touch {tmp_path / 'canary'}"))
     for task in ("evaluate", "predict"):
         one_line(command_line(f"task={task}", f"checkpoint={path}"), str(path))
@@ -266,8 +266,8 @@ def test_the_schedule_is_not_needed(train: Train, evaluate: Task, poison: Path) 
     assert not poison.exists()
 
 
-def test_code_of_the_model_must_be_said_again(train: Train, command_line: CommandLine, poison: Path) -> None:
-    path = train(*SMALL, "epochs=1").folder / "plan.json"
+def test_code_of_the_model_must_be_said_again(trained: Train, command_line: CommandLine, poison: Path) -> None:
+    path = trained(*SMALL, "epochs=1").folder / "plan.json"
     plan = json.loads(path.read_text())
     plan["segments"][-1]["settings"]["model"] = {"name": "custom", "function": "poison:half", "parameters": None}
     path.write_text(json.dumps(plan))
@@ -276,8 +276,8 @@ def test_code_of_the_model_must_be_said_again(train: Train, command_line: Comman
     assert not poison.exists()
 
 
-def test_predictions(train: Train, predict: Task) -> None:
-    done = train(*SMALL, "epochs=2")
+def test_predictions(trained: Train, predict: Task) -> None:
+    done = trained(*SMALL, "epochs=2")
     before = snapshot(done.folder)
     rows = read_csv(predict(f"checkpoint={done.folder}", "split=train").folder / "predictions.csv")
     expected, labels = probabilities(plain(done.folder, linear.linear(Inputs((1, 8, 8)), 10)), "train")
@@ -295,8 +295,8 @@ def test_predictions(train: Train, predict: Task) -> None:
     assert snapshot(done.folder) == before
 
 
-def test_predictions_of_the_likeliest(train: Train, predict: Task) -> None:
-    done = train(*SMALL, "epochs=2")
+def test_predictions_of_the_likeliest(trained: Train, predict: Task) -> None:
+    done = trained(*SMALL, "epochs=2")
     run = predict(f"checkpoint={done.folder}", "top=3")
     rows = read_csv(run.folder / "predictions.csv")
     expected, _ = probabilities(plain(done.folder, linear.linear(Inputs((1, 8, 8)), 10)), "test")
@@ -337,8 +337,8 @@ def test_a_label_for_each_token(train: Train, evaluate: Task, predict: Task, mon
 
 
 @pytest.mark.parametrize("task", ["evaluate", "predict"])
-def test_damaged_weights_are_not_used(task: str, train: Train, command_line: CommandLine) -> None:
-    best = train(*SMALL, "epochs=1").folder / "checkpoints" / "best.ckpt"
+def test_damaged_weights_are_not_used(task: str, trained: Train, command_line: CommandLine) -> None:
+    best = trained(*SMALL, "epochs=1").folder / "checkpoints" / "best.ckpt"
     with zipfile.ZipFile(best) as archive:
         weights = max(archive.infolist(), key=lambda info: info.file_size)
     data = bytearray(best.read_bytes())
@@ -347,8 +347,8 @@ def test_damaged_weights_are_not_used(task: str, train: Train, command_line: Com
     one_line(command_line(f"task={task}", f"checkpoint={best}"), "damaged")
 
 
-def test_split_without_samples(train: Train, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = train(*SMALL, "epochs=1")
+def test_split_without_samples(trained: Train, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = trained(*SMALL, "epochs=1")
     splits = digits.load()
     monkeypatch.setattr(digits, "load", lambda: splits._replace(test=InMemory(np.empty((0, 1, 8, 8)), np.empty(0))))
     for task in ("evaluate", "predict"):
@@ -357,9 +357,9 @@ def test_split_without_samples(train: Train, command_line: CommandLine, monkeypa
 
 
 def test_predictions_need_one_device(
-    train: Train, command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Train, command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = train(*SMALL, "epochs=1")
+    done = trained(*SMALL, "epochs=1")
     monkeypatch.setattr(Trainer, "test", lambda *_, **__: pytest.fail("began, and would have started processes"))
     several = ("trainer=cpu", "trainer.devices=2", "trainer.strategy=ddp")
     one_line(command_line("task=predict", f"checkpoint={done.folder}", *several), "trainer.devices=1")
@@ -387,8 +387,8 @@ def test_refused(arguments: tuple[str, ...], parts: tuple[str, ...], command_lin
 @pytest.mark.parametrize(
     ("argument", "part"), [("split=tests", "split must be"), ("top=0", "top must be"), ("resume=last", "resume")]
 )
-def test_wrong_values(argument: str, part: str, train: Train, command_line: CommandLine, tmp_path: Path) -> None:
-    done = train(*SMALL, "epochs=1")
+def test_wrong_values(argument: str, part: str, trained: Train, command_line: CommandLine, tmp_path: Path) -> None:
+    done = trained(*SMALL, "epochs=1")
     one_line(command_line("task=predict", f"checkpoint={done.folder}", argument), part)
     assert not (tmp_path / "outputs").exists()
 

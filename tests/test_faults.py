@@ -7,17 +7,18 @@ import logging
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import SMALL, CommandLine, Result, Train
+from conftest import SMALL, CommandLine, Result, Train, fork
 from test_resume import SHORT, Stop, assert_equal, checkpoint, stop, stopped
 
+from lrtrain.cli.main import main
 from lrtrain.errors import FaultError, InterruptedRunError
 from lrtrain.process import signals
 from lrtrain.run_folder.folder import RunFolder
@@ -30,26 +31,22 @@ __all__ = ["stop", "stopped"]
 FAILED, REFUSED = 1, 2
 ASKED = (*SMALL, "epochs=3", "checkpoint_every=3st", "trainer.enable_progress_bar=false")
 
-LIMITED = """
-import resource, sys
-from pathlib import Path
-from lrtrain.cli.main import main
-from lrtrain.training.module import Classifier
 
-folder, pattern, room = Path(sys.argv.pop(1)), sys.argv.pop(1), int(sys.argv.pop(1))
-seen, training_step = [0], Classifier.training_step
+def run_out_of_room(folder: Path, pattern: str, room: int) -> int:
+    """The command line, where from the fifth step on files grow no larger than one that matches, and some bytes."""
+    import resource
 
-def limited(module, batch, batch_idx):
-    seen[0] += 1
-    if seen[0] == 5:
-        size = max(path.stat().st_size for path in folder.glob(pattern))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, resource.RLIM_INFINITY))
-    return training_step(module, batch, batch_idx)
+    seen, training_step = [0], Classifier.training_step
 
-Classifier.training_step = limited
-sys.exit(main())
-"""
-"""The command line, where from the fifth step on files grow no larger than one that matches, and some bytes of room."""
+    def limited(module: Classifier, batch: Any, batch_idx: int) -> Any:
+        seen[0] += 1
+        if seen[0] == 5:
+            size = max(path.stat().st_size for path in folder.glob(pattern))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, resource.RLIM_INFINITY))
+        return training_step(module, batch, batch_idx)
+
+    Classifier.training_step = limited  # type: ignore[method-assign]
+    return main()
 
 
 def one_line(result: Result, *parts: str) -> None:
@@ -69,9 +66,10 @@ def test_disk_full(
     folder = tmp_path / "full"
     # A hidden layer makes the checkpoint larger than all other files.
     asked = (*ASKED, "model=mlp", "model.hidden=[16]")
-    words = (LIMITED, str(folder), pattern, str(room), *asked, f"hydra.run.dir={folder}")
-    done = subprocess.run([sys.executable, "-c", *words], capture_output=True, text=True, cwd=tmp_path, check=False)
-    result = Result(done.returncode, done.stdout, done.stderr)
+    act = partial(run_out_of_room, folder, pattern, room)
+    process = fork(act, tmp_path, "lrtrain", *asked, f"hydra.run.dir={folder}")
+    out, err = process.communicate(timeout=60)
+    result = Result(process.returncode, out, err)
     assert result.code == FAILED, result.err
     one_line(result, "File too large", f"resume={folder}")
     assert [path.name for path in (folder / "checkpoints").iterdir() if path.name.startswith(".")] == []

@@ -6,12 +6,13 @@ import gzip
 import io
 import tarfile
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from conftest import whole
-from fuzzing import fuzzing, unless_refused
+from fuzzing import Outcomes, fuzzing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,9 +37,15 @@ def overwrite(share: float, piece: bytes) -> Damage:
     return lambda data: put(share, piece)(cut(share, len(piece))(data))
 
 
+def undamaged(data: bytes) -> bytes:
+    """Leave it as it is: it is taken."""
+    return data
+
+
 places = st.floats(0, 1)
 pieces = st.one_of(st.binary(min_size=1, max_size=8), st.sampled_from([b"\xff" * 4, b"\0" * 8, b"(9, 9)", b"|O", b"'"]))
 damages = st.one_of(
+    st.just(undamaged),
     st.builds(cut, places, st.integers(1, 64)),
     st.builds(put, places, pieces),
     st.builds(overwrite, places, pieces),
@@ -46,9 +53,9 @@ damages = st.one_of(
 )
 
 
-def loaded_or_refused(load: Callable[[], Splits]) -> None:
+def loaded_or_refused(outcomes: Outcomes, load: Callable[[], Splits]) -> None:
     """Load a dataset, and look at what it holds."""
-    if (splits := unless_refused(load)) is None:
+    if (splits := outcomes.unless_refused(load)) is None:
         return
     for source in splits[:3]:
         inputs, labels = whole(source)
@@ -66,15 +73,20 @@ def npy(array: Any) -> bytes:
 INPUTS, LABELS = npy(np.arange(240, dtype=np.float32).reshape(40, 6)), npy(np.arange(40) % 3)
 
 
-@fuzzing
-@given(damage=damages, both=st.booleans())
-def test_npy(damage: Damage, both: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.getbasetemp()
-    files = {"inputs": folder / "inputs.npy", "labels": folder / "labels.npy"}
-    files["inputs"].write_bytes(damage(INPUTS) if both else INPUTS)
-    files["labels"].write_bytes(damage(LABELS))
-    given_files = {name: str(file) for name, file in files.items()}
-    loaded_or_refused(lambda: dataset("npy", **given_files).make())
+def test_npy(tmp_path: Path) -> None:
+    outcomes = Outcomes()
+
+    @fuzzing
+    @given(damage=damages, both=st.booleans())
+    def try_it(damage: Damage, both: bool) -> None:
+        files = {"inputs": tmp_path / "inputs.npy", "labels": tmp_path / "labels.npy"}
+        files["inputs"].write_bytes(damage(INPUTS) if both else INPUTS)
+        files["labels"].write_bytes(damage(LABELS))
+        named = {name: str(file) for name, file in files.items()}
+        loaded_or_refused(outcomes, lambda: dataset("npy", **named).make())
+
+    try_it()
+    outcomes.are_both()
 
 
 SMALL = Pictures("p", "nowhere", dict.fromkeys("abcd", ""), (1, 3, 4), 10, 30, 20, (0.5,), (0.5,))
@@ -87,21 +99,26 @@ def idx(*shape: int) -> bytes:
     return header + bytes(index % 7 for index in range(int(np.prod(shape))))
 
 
-@fuzzing
-@given(damage=damages, packed=st.booleans(), file=st.sampled_from("abcd"))
-def test_idx(damage: Damage, packed: bool, file: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.getbasetemp()
-    contents = {"a": idx(30, 3, 4), "b": idx(30), "c": idx(20, 3, 4), "d": idx(20)}
-    for name, content in contents.items():
-        changed = damage if name == file else lambda data: data
-        whole_file = changed(gzip.compress(content)) if packed else gzip.compress(changed(content))
-        (folder / name).write_bytes(whole_file)
-    refused_or_of_the_shapes(lambda: read_idx(SMALL, folder))
+def test_idx(tmp_path: Path) -> None:
+    outcomes = Outcomes()
+
+    @fuzzing
+    @given(damage=damages, packed=st.booleans(), file=st.sampled_from("abcd"))
+    def try_it(damage: Damage, packed: bool, file: str) -> None:
+        contents = {"a": idx(30, 3, 4), "b": idx(30), "c": idx(20, 3, 4), "d": idx(20)}
+        for name, content in contents.items():
+            changed = damage if name == file else undamaged
+            whole_file = changed(gzip.compress(content)) if packed else gzip.compress(changed(content))
+            (tmp_path / name).write_bytes(whole_file)
+        refused_or_of_the_shapes(outcomes, lambda: read_idx(SMALL, tmp_path))
+
+    try_it()
+    outcomes.are_both()
 
 
-def refused_or_of_the_shapes(read: Callable[[], tuple[Any, ...]]) -> None:
+def refused_or_of_the_shapes(outcomes: Outcomes, read: Callable[[], tuple[Any, ...]]) -> None:
     """Read pictures, and look at how many there are."""
-    if (arrays := unless_refused(read)) is not None:
+    if (arrays := outcomes.unless_refused(read)) is not None:
         assert [array.shape for array in arrays] == [(30, 1, 3, 4), (30,), (20, 1, 3, 4), (20,)]
 
 
@@ -118,20 +135,30 @@ def archive(damage: Damage) -> bytes:
     return buffer.getvalue()
 
 
-@fuzzing
-@given(damage=damages, where=st.sampled_from(["file", "archive", "packed"]))
-def test_cifar(damage: Damage, where: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.getbasetemp()
-    content = archive(damage if where == "file" else lambda data: data)
-    packed = gzip.compress(damage(content) if where == "archive" else content)
-    (folder / "cifar").write_bytes(damage(packed) if where == "packed" else packed)
-    pictures = SMALL._replace(files={"cifar": ""})
-    refused_or_of_the_shapes(lambda: read_cifar(pictures, folder, ["one.bin", "two.bin"], "test.bin", 0, 1))
+def test_cifar(tmp_path: Path) -> None:
+    outcomes, pictures = Outcomes(), SMALL._replace(files={"cifar": ""})
+
+    @fuzzing
+    @given(damage=damages, where=st.sampled_from(["file", "archive", "packed"]))
+    def try_it(damage: Damage, where: str) -> None:
+        content = archive(damage if where == "file" else undamaged)
+        packed = gzip.compress(damage(content) if where == "archive" else content)
+        (tmp_path / "cifar").write_bytes(damage(packed) if where == "packed" else packed)
+        read = partial(read_cifar, pictures, tmp_path, ["one.bin", "two.bin"], "test.bin", 0, 1)
+        refused_or_of_the_shapes(outcomes, read)
+
+    try_it()
+    outcomes.are_both()
 
 
-@fuzzing
-@given(content=st.one_of(st.binary(max_size=300), st.text(max_size=300).map(lambda text: text.encode())))
-def test_text(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
-    file = tmp_path_factory.getbasetemp() / "text.txt"
-    file.write_bytes(content)
-    loaded_or_refused(lambda: dataset("text", file=str(file), length=4, stride=1, validation=0.2).make())
+def test_text(tmp_path: Path) -> None:
+    outcomes, file = Outcomes(), tmp_path / "text.txt"
+
+    @fuzzing
+    @given(content=st.one_of(st.binary(max_size=300), st.text(max_size=300).map(lambda text: text.encode())))
+    def try_it(content: bytes) -> None:
+        file.write_bytes(content)
+        loaded_or_refused(outcomes, lambda: dataset("text", file=str(file), length=4, stride=1, validation=0.2).make())
+
+    try_it()
+    outcomes.are_both()

@@ -144,3 +144,16 @@ def test_workers_make_no_difference() -> None:
         assert len(ours) == len(theirs)
         assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
         assert [part.dtype for part in ours] == [part.dtype for part in theirs]
+
+
+def test_follows_another() -> None:
+    """In the middle of an epoch or at its end, just read from a checkpoint or not, it is the same batches next."""
+    for done in (0, 2, 5, 7, 10):
+        other, expected = loader(shuffle=True, seed=1), loader(shuffle=True, seed=1)
+        other.load_state_dict({"epoch": done // 5, "batch": done % 5})
+        expected.load_state_dict({"epoch": done // 5, "batch": done % 5})
+        ours = loader(shuffle=True, seed=1)
+        ours.follow(other)
+        assert [places(ours) for _ in range(2)] == [places(expected) for _ in range(2)], done
+        ours.follow(expected)
+        assert places(ours) == places(expected), "the epoch after those that were iterated over"

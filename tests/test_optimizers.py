@@ -313,10 +313,31 @@ RUN = (
 )
 """Two epochs of five updates; the last checkpoint before the eighth is of the sixth, in mid-epoch."""
 
-AVERAGED = [*(f"optimizer={name}" for name in NAMES), "ema=0.8", "ema=0.8 model=cnn", "optimizer=muon model=cnn"]
+CHOICES = [
+    *(f"optimizer={name}" for name in NAMES if name.startswith("schedulefree") or name in ("adamw", "prodigy")),
+    *("optimizer=muon model=cnn", "ema=0.8 model=cnn"),
+]
+"""What has a state of its own besides torch's: test_state_is_all_there looks at that of every optimizer."""
 
 
-@pytest.mark.parametrize("choice", AVERAGED)
+def test_state_is_all_there(tmp_path: Path) -> None:
+    """An optimizer that is given another's state, as a checkpoint has it, takes the same steps from there on."""
+    for name in NAMES:
+        model, again = network(), network()
+        first = optimizer(name).make(split_groups(optimizer(name), model, groups(model), 0.02), 0.02)
+        for each in (first,) if averages_weights(optimizer(name)) else ():
+            each.train()  # type: ignore[attr-defined]
+        descend(model, first, updates=3)
+        torch.save({"model": model.state_dict(), "optimizer": first.state_dict()}, tmp_path / "state.pt")
+        state = torch.load(tmp_path / "state.pt", weights_only=True)
+        second = optimizer(name).make(split_groups(optimizer(name), again, groups(again), 0.02), 0.02)
+        again.load_state_dict(state["model"])
+        second.load_state_dict(state["optimizer"])
+        pairs = zip(descend(model, first, updates=2), descend(again, second, updates=2), strict=True)
+        assert all(torch.equal(*pair) for pair in pairs), name
+
+
+@pytest.mark.parametrize("choice", CHOICES)
 def test_goes_on_exactly(choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = (word for word in RUN if not word.startswith("model") or "cnn" not in choice)
     asked = settings_of(*words, *choice.split())

@@ -338,6 +338,7 @@ REFUSED = {
     "trainer.limit_train_batches=4 trainer.val_check_interval=5": "more than the 4 batches of an epoch",
     "trainer.precision=16": "trainer.precision must be 32-true or bf16-mixed",
     "trainer.precision=16-mixed trainer=cpu": "trainer.precision=16-mixed needs a GPU: write bf16-mixed",
+    "trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches must be a whole number >= 1, got 0",
     "trainer.gradient_clip_val=0": "trainer.gradient_clip_val must be a number > 0",
     "trainer.gradient_clip_algorithm=nrom": "trainer.gradient_clip_algorithm must be norm or value",
     "+trainer.enable_checkpointing=false": "trainer.enable_checkpointing is set by lrtrain itself: leave it out",

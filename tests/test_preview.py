@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CommandLine, Result, Run, Train, python, read_csv, requested
+from conftest import CommandLine, Result, Run, Train, fork, python, read_csv, requested
 
+from lrtrain import __main__ as program
 from lrtrain.configs import choices
 from lrtrain.plan.curve import plan_run
 from lrtrain.plan.history import Segment
@@ -31,6 +31,7 @@ from lrtrain.schedules import (
     step,
     warmup,
 )
+from lrtrain.tasks import preview as preview_task
 
 EXTRA = {"custom": ["function=test_preview:halves"]}
 """What a strategy needs that has no default."""
@@ -172,8 +173,8 @@ def test_refuses_what_is_not_there(command_line: CommandLine, tmp_path: Path, wr
     assert not list(tmp_path.glob("outputs/*/*"))
 
 
-def test_several_jobs_give_one_overlay(tmp_path: Path) -> None:
-    result = python("-m", "lrtrain", "-m", "task=preview", "scheduler=step,cosine,wsd", "lr=1", cwd=tmp_path)
+def test_several_jobs_give_one_overlay(command_line: CommandLine, tmp_path: Path) -> None:
+    result = command_line("-m", "task=preview", "scheduler=step,cosine,wsd", "lr=1")
     assert result.code == 0, result.err
     [sweep] = tmp_path.glob("outputs/*/*_sweep")
     jobs = ["0_scheduler=step", "1_scheduler=cosine", "2_scheduler=wsd"]
@@ -298,32 +299,21 @@ def test_jumps_are_those_of_the_milestones() -> None:
     assert jumps(Curve(list(long(warmup(cosine(), "5st")).rates()), 10, 5)) == []
 
 
-WAITING = """
-import sys
-from lrtrain import __main__ as program
-from lrtrain.tasks import preview
-
-def wait(*_):
-    print("waiting", flush=True)
-    sys.stdin.readline()
-
-preview.{function} = wait
-sys.exit(program.main())
-"""
-"""A preview that waits for a line where it would compute the rates, or write them out."""
-
-
-@pytest.mark.parametrize("function", ["_curve", "_rows"])
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+@pytest.mark.parametrize(
+    ("function", "name", "code"), [("_curve", "SIGTERM", 143), ("_rows", "SIGTERM", 143), ("_curve", "SIGINT", 130)]
+)
 def test_a_preview_that_ends_early_leaves_nothing(function: str, name: str, code: int, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", WAITING.format(function=function), "task=preview", "scheduler=cosine"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-    )
+    """By a signal where it would compute the rates, or write them out."""
+
+    def wait(*_: Any) -> None:
+        print("waiting", flush=True)
+        sys.stdin.readline()
+
+    def run() -> int:
+        setattr(preview_task, function, wait)
+        return program.main()
+
+    process = fork(run, tmp_path, "lrtrain", "task=preview", "scheduler=cosine")
     assert process.stdout
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(getattr(signal, name))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SMALL, CommandLine, Result, Run, Train, read_csv
+from conftest import KEPT, SMALL, CommandLine, Result, Run, Train, copied, read_csv
 from torch import Tensor
 
 from lrtrain.report.curves import Curve, replanned
@@ -29,8 +29,8 @@ Stopped = Callable[..., Path]
 
 
 @pytest.fixture
-def stopped(train: Train, monkeypatch: pytest.MonkeyPatch) -> Stopped:
-    """The folder of a run that was ended in its sixth update, in mid-epoch."""
+def stopped(train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stopped:
+    """A copy of the folder of a run that was ended in its sixth update, in mid-epoch; it is stopped once for all."""
 
     def run(*arguments: str) -> Path:
         seen, original = [0], Classifier.training_step
@@ -41,9 +41,14 @@ def stopped(train: Train, monkeypatch: pytest.MonkeyPatch) -> Stopped:
                 os.kill(os.getpid(), signal.SIGTERM)
             return original(module, data, batch_idx)
 
-        with monkeypatch.context() as patched:
-            patched.setattr(Classifier, "training_step", training_step)
-            return train(*(arguments or PLAN), code=INTERRUPTED).folder
+        asked = (*(arguments or PLAN), AT)
+        if asked not in KEPT:
+            with monkeypatch.context() as patched:
+                patched.setattr(Classifier, "training_step", training_step)
+                ended = train(*(arguments or PLAN), code=INTERRUPTED)
+            KEPT[asked] = copied(ended, tmp_path.with_name(f"{tmp_path.name}_kept"))
+            shutil.rmtree(ended.folder)
+        return copied(KEPT[asked], tmp_path).folder
 
     return run
 
@@ -163,22 +168,19 @@ def test_finished_run_that_would_not_go_on(train: Train, preview: Preview) -> No
     assert f"update {OLD}, epoch 3" in shown.result.out
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
+def test_refuses_what_resuming_refuses(stopped: Stopped, command_line: CommandLine) -> None:
+    folder = stopped()
+    for arguments in (
         "epochs=5",
         "lr=0.05 warmup=2st",
         "batch_size=16 resume_plan=switch",
         "lr=0.05 resume_plan=keep",
         "epochs=5 resume_plan=longer",
         "scheduler=cosin",
-    ],
-)
-def test_refuses_what_resuming_refuses(arguments: str, stopped: Stopped, command_line: CommandLine) -> None:
-    folder = stopped()
-    refused = command_line(f"resume={folder}", *arguments.split())
-    one_line(refused)
-    assert command_line("task=preview", f"resume={folder}", *arguments.split()) == refused
+    ):
+        refused = command_line(f"resume={folder}", *arguments.split())
+        one_line(refused)
+        assert command_line("task=preview", f"resume={folder}", *arguments.split()) == refused, arguments
 
 
 @pytest.mark.parametrize(
@@ -196,13 +198,11 @@ GARBAGE = ("null", "[]", "[{}]", '[{"config": {}, "policy": null, "step": 0}]', 
 """As before plan.json said its format."""
 
 
-@pytest.mark.parametrize(
-    "plan", [*GARBAGE, *(f'{{"format": 2, "segments": {each.replace("config", "settings")}}}' for each in GARBAGE)]
-)
-def test_plan_of_garbage(plan: str, stopped: Stopped, command_line: CommandLine, tmp_path: Path) -> None:
+def test_plan_of_garbage(stopped: Stopped, command_line: CommandLine, tmp_path: Path) -> None:
     folder = stopped()
-    (folder / "plan.json").write_text(plan)
-    one_line(command_line("task=preview", f"resume={folder}", "epochs=5", "resume_plan=keep"))
+    for plan in (*GARBAGE, *(f'{{"format": 2, "segments": {each.replace("config", "settings")}}}' for each in GARBAGE)):
+        (folder / "plan.json").write_text(plan)
+        one_line(command_line("task=preview", f"resume={folder}", "epochs=5", "resume_plan=keep"))
     segment = {"settings": {"scheduler": "linear"}, "steps_per_epoch": 4}
     (folder / "plan.json").write_text(json.dumps({"format": 2, "segments": [segment]}))
     one_line(command_line("task=preview", f"resume={folder}", "resume_plan=switch"))

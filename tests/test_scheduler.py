@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lrtrain import Scheduler
 from lrtrain.schedules import (
     Feedback,
+    Observed,
     Progress,
     Schedule,
     constant,
@@ -329,3 +330,34 @@ def test_foreign_module(interval: str) -> None:
     trainer.fit(module, DataLoader(TensorDataset(torch.ones(LENGTH, 2))))
     expected = [0.05, 0.1] + [0.1 * (1 + math.cos(math.pi * t / 22)) / 2 for t in range(22)]
     assert module.rates == pytest.approx(expected, rel=1e-14)
+
+
+def test_feedback_reduces_to_no_less_than_the_least_rate_and_raises_nothing_to_it() -> None:
+    optimizer = weights(1.0)
+    scheduler = Scheduler(
+        optimizer, warmup(constant(), "4st"), feedback=plateau(factor=0.5, patience=0, threshold=9), min_factor=0.6
+    )
+    scheduler.observe(1.0)
+    scheduler.observe(1.0)
+    rates = []
+    for _ in range(5):
+        rates.append(rate(optimizer))
+        optimizer.step()
+    assert scheduler.state.scale == 0.5
+    assert rates == [0.25, 0.5, 0.6, 0.6, 0.6], "below the least rate the warm-up is what it was"
+
+
+@pytest.mark.parametrize("rule", [validation_drop(factor=0.7), None], ids=["another", "none"])
+def test_state_of_another_rule_is_not_taken_over(rule: Feedback | None) -> None:
+    saved = make(weights(), constant(), plateau(factor=0.5, patience=0, threshold=9))
+    saved.observe(1.0)
+    saved.observe(1.0)
+    assert saved.state.scale == 0.5
+    optimizer = weights()
+    resumed = make(optimizer, constant(), rule)
+    resumed.load_state_dict(saved.state_dict())
+    assert resumed.state == Observed()
+    assert rate(optimizer) == 0.1
+    again = make(weights(), constant(), plateau(factor=0.9, patience=7))
+    again.load_state_dict(saved.state_dict())
+    assert again.state == saved.state, "the same rule goes on, whatever its settings are now"

@@ -8,19 +8,23 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import SMALL, CommandLine, Result, Train
+from conftest import SMALL, CommandLine, Result, Train, fork, run_line
 from test_resume import Stop, assert_equal, stop, terminate
+from torch import Tensor
 
+from lrtrain import __main__ as program
 from lrtrain.errors import InterruptedRunError
 from lrtrain.process import signals
 from lrtrain.process.imports import import_large
 from lrtrain.report.table import print_result
 from lrtrain.sweeps.previews import overlay_jobs
+from lrtrain.training.checkpoints import LastAndBest
 from lrtrain.training.module import Classifier
 
 __all__ = ["stop"]
@@ -28,32 +32,27 @@ __all__ = ["stop"]
 CODES = {"SIGTERM": 143, "SIGINT": 130, "SIGUSR1": 138}
 ASKED = (*SMALL, "epochs=3", "scheduler=cosine", "trainer.enable_progress_bar=false")
 
-RUN = """
-import os, sys
-from lrtrain.__main__ import main
-from lrtrain.training.checkpoints import LastAndBest
-from lrtrain.training.module import Classifier
 
-number, seen, training_step, save_last = int(sys.argv.pop(1)), [0], Classifier.training_step, LastAndBest.save_last
+def wait_in_sixth_step(number: int) -> int:
+    """The command line, waiting in its sixth step; the signal comes again just before and after it saves, and last."""
+    seen, training_step, save_last = [0], Classifier.training_step, LastAndBest.save_last
 
-def signalled(module, batch, batch_idx):
-    seen[0] += 1
-    if seen[0] == 6:
-        print("in the sixth step", flush=True)
-        sys.stdin.readline()
-    return training_step(module, batch, batch_idx)
+    def signalled(module: Classifier, batch: Any, batch_idx: int) -> Tensor:
+        seen[0] += 1
+        if seen[0] == 6:
+            print("in the sixth step", flush=True)
+            sys.stdin.readline()
+        return training_step(module, batch, batch_idx)
 
-def signalled_again(checkpoints, trainer):
+    def signalled_again(checkpoints: LastAndBest, trainer: Any) -> None:
+        os.kill(os.getpid(), number)
+        save_last(checkpoints, trainer)
+        os.kill(os.getpid(), number)
+
+    Classifier.training_step, LastAndBest.save_last = signalled, signalled_again  # type: ignore[method-assign]
+    code = program.main()
     os.kill(os.getpid(), number)
-    save_last(checkpoints, trainer)
-    os.kill(os.getpid(), number)
-
-Classifier.training_step, LastAndBest.save_last = signalled, signalled_again
-code = main()
-os.kill(os.getpid(), number)
-sys.exit(code)
-"""
-"""The command line, waiting in its sixth step; the signal comes again just before and after it saves, and last."""
+    return code
 
 
 def start(cwd: Path, *command: str) -> subprocess.Popen[str]:
@@ -86,14 +85,34 @@ def ended(process: subprocess.Popen[str], said: str = "go on\n") -> Result:
     return Result(process.returncode, out, err)
 
 
-@pytest.mark.parametrize(
-    ("name", "workers"), [*((name, 0) for name in CODES), ("SIGTERM", 2), ("SIGINT", 2)], ids=lambda value: str(value)
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that no signal ended."""
+    folder = tmp_path_factory.mktemp("expected")
+    assert run_line(folder, *ASKED, "hydra.run.dir=run").code == 0
+    return folder / "run"
+
+
+ITSELF = (
+    f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_signals import wait_in_sixth_step; "
 )
-def test_signal(name: str, workers: int, train: Train, command_line: CommandLine, tmp_path: Path) -> None:
+
+
+@pytest.mark.parametrize(
+    ("name", "workers", "afresh"),
+    [("SIGTERM", 2, True), ("SIGINT", 2, False), ("SIGUSR1", 0, False)],
+    ids=["SIGTERM", "SIGINT", "SIGUSR1"],
+)
+def test_signal(
+    name: str, workers: int, afresh: bool, expected: Path, command_line: CommandLine, tmp_path: Path
+) -> None:
     """Sent to all processes of the command, as by a terminal, `kill` and SLURM: its workers too."""
-    folder, number = tmp_path / "signalled", getattr(signal, name)
+    folder, number = tmp_path / "signalled", int(getattr(signal, name))
     asked = (*ASKED, f"workers={workers}", "checkpoint_every=5ep", f"hydra.run.dir={folder}")
-    process = start(tmp_path, "-c", RUN, str(int(number)), *asked)
+    if afresh:
+        process = start(tmp_path, "-c", f"{ITSELF} sys.exit(wait_in_sixth_step({number}))", *asked)
+    else:
+        process = fork(partial(wait_in_sixth_step, number), tmp_path, "lrtrain", *asked)
     wait_for("in the sixth step", process)
     os.killpg(process.pid, number)
     code, _, err = ended(process)
@@ -106,7 +125,7 @@ def test_signal(name: str, workers: int, train: Train, command_line: CommandLine
     assert checkpoint["lr_schedulers"][0]["step"] == 6
     resumed = command_line(f"resume={folder}")
     assert resumed.code == 0, resumed.err
-    assert_equal(folder, train(*ASKED).folder)
+    assert_equal(folder, expected)
 
 
 def test_handlers_are_ours_in_between_and_given_back(train: Train, stop: Stop) -> None:
@@ -123,12 +142,13 @@ def test_handlers_are_ours_in_between_and_given_back(train: Train, stop: Stop) -
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
 
 
-@pytest.mark.parametrize("name", CODES)
-@pytest.mark.parametrize("test", [1, 2], ids=["final weights", "best weights"])
+@pytest.mark.parametrize(
+    ("test", "name"), [(1, "SIGTERM"), (2, "SIGINT"), (2, "SIGUSR1")], ids=["final weights", "best weights", "SIGUSR1"]
+)
 def test_signal_in_the_test(
-    test: int, name: str, train: Train, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+    test: int, name: str, train: Train, expected: Path, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected, seen = train(*ASKED).folder, [0]
+    seen = [0]
 
     test_step = Classifier.test_step
 
@@ -218,10 +238,12 @@ def test_signal_that_becomes_another_error(
 
 @pytest.mark.parametrize("name", CODES)
 def test_signal_when_all_is_done(name: str, tmp_path: Path) -> None:
-    begins = "import os, sys; from lrtrain.__main__ import main; number = int(sys.argv.pop())"
-    ends = "code = main(); os.kill(os.getpid(), number); sys.exit(code)"
-    number = str(int(getattr(signal, name)))
-    code, _, err = ended(start(tmp_path, "-c", f"{begins}; {ends}", "--help", number))
+    def run() -> int:
+        code = program.main()
+        os.kill(os.getpid(), getattr(signal, name))
+        return code
+
+    code, _, err = ended(fork(run, tmp_path, "lrtrain", "--help"))
     assert (code, err) == (0, "")
 
 
@@ -249,20 +271,19 @@ def test_no_signal_ends_a_worker_while_it_begins() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
 def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
-    process = start(tmp_path, "-c", RUN, "15", *ASKED, "workers=2")
+    process = fork(partial(wait_in_sixth_step, 15), tmp_path, "lrtrain", *ASKED, "workers=2")
     wait_for("in the sixth step", process)
     process.kill()
     assert ended(process).code == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("name", CODES)
 @pytest.mark.parametrize(
-    "moment",
+    ("moment", "name"),
     [
-        "lrtrain.cli.request.read_settings",
-        "lrtrain.training.run._train",
-        "lrtrain.training.session.build_data",
-        "configure_optimizers",
+        ("lrtrain.cli.request.read_settings", "SIGTERM"),
+        ("lrtrain.training.run._train", "SIGINT"),
+        ("lrtrain.training.session.build_data", "SIGUSR1"),
+        ("configure_optimizers", "SIGTERM"),
     ],
 )
 def test_signal_before_training(

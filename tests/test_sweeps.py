@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import SMALL, Result, python, read_csv
+from conftest import SMALL, Result, read_csv, run_line
 from omegaconf import OmegaConf
 
 from lrtrain.sweeps.jobs import name_job
@@ -30,7 +30,7 @@ class Sweep(NamedTuple):
 
 
 def sweep(folder: Path, *arguments: str) -> Sweep:
-    result = python("-m", "lrtrain", "-m", *arguments, *SMALL, "epochs=2", cwd=folder)
+    result = run_line(folder, "-m", *arguments, *SMALL, "epochs=2")
     [table] = folder.glob("outputs/*/*_sweep")
     return Sweep(result, table)
 
@@ -107,8 +107,7 @@ def test_log_of_a_failing_job_has_its_traceback(job: int, bad: Sweep) -> None:
 
 
 def test_refused_sweep_writes_nothing(tmp_path: Path) -> None:
-    result = python("-m", "lrtrain", "-m", "lr=-1,-2", "scheduler=step,cosine", cwd=tmp_path)
-    assert result.code == 2
+    assert run_line(tmp_path, "-m", "lr=-1,-2", "scheduler=step,cosine").code == 2
     assert list(tmp_path.iterdir()) == []
 
 

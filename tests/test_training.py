@@ -192,6 +192,14 @@ def test_log_points(train: Train) -> None:
     assert list(run.series("val_loss")) == [3, 7, 11]
 
 
+def test_loss_of_accumulated_batches_is_that_of_the_last_one(train: Train) -> None:
+    """Not its share in the update; the rate is next to nothing, so that the batches are those of the other run."""
+    asked = ("lr=1e-20", "epochs=2", *SMALL)
+    alone = list(train(*asked).series("train_loss").values())
+    together = train(*asked, "trainer.accumulate_grad_batches=2").series("train_loss")
+    assert list(together.values()) == pytest.approx(alone[1::2], rel=1e-6)
+
+
 class Norms(pl.Callback):
     """The norms of the weights and the gradient before each update."""
 

@@ -87,6 +87,8 @@ TABLE: list[tuple[str, Curve, dict[int, float]]] = [
     ),
     ("product", s.product([s.linear(), s.step(gamma=0.5, every=10)]), {0: 1, 99: 0.505, 100: 0.25, 200: 0}),
     ("frozen", s.frozen(s.linear(), "3ep"), {0: 0, 29: 0, 30: 0.85, 200: 0}),
+    ("reduced, to no less", s.reduced(s.linear(), 100, 0.5, 0.2), {0: 1, 99: 0.505, 100: 0.25, 140: 0.2, 180: 0.1}),
+    ("reduced, never raised", s.reduced(s.warmup(s.constant(), "4st"), 1, 0.5, 0.6), {0: 0.25, 1: 0.5, 3: 0.6, 9: 0.6}),
     ("between", s.between(s.linear(), 0.04, 0.4), {0: 0.04, 100: 0.22, 200: 0.4}),
 ]
 
