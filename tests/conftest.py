@@ -158,8 +158,9 @@ def fork(
             sys.stderr.flush()
             os._exit(code)
 
-    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen([sys.executable], preexec_fn=run, cwd=folder, text=True, start_new_session=True, **pipes)
+    options: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    options |= {"cwd": folder, "text": True, "start_new_session": True}
+    return subprocess.Popen([sys.executable], preexec_fn=run, restore_signals=False, **options)  # as Python has them
 
 
 def python(*arguments: str, cwd: Path, interpreter: str = sys.executable, said: str | None = None) -> Result:

@@ -151,11 +151,14 @@ def test_cifar(tmp_path: Path) -> None:
     outcomes.are_both()
 
 
+texts = st.text(max_size=300) | st.text(min_size=20, max_size=300)  # of which the first are short, if anything
+
+
 def test_text(tmp_path: Path) -> None:
     outcomes, file = Outcomes(), tmp_path / "text.txt"
 
     @fuzzing
-    @given(content=st.one_of(st.binary(max_size=300), st.text(max_size=300).map(lambda text: text.encode())))
+    @given(content=st.one_of(st.binary(max_size=300), texts.map(lambda text: text.encode())))
     def try_it(content: bytes) -> None:
         file.write_bytes(content)
         loaded_or_refused(outcomes, lambda: dataset("text", file=str(file), length=4, stride=1, validation=0.2).make())

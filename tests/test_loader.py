@@ -50,6 +50,14 @@ def test_order_of_its_own_every_epoch() -> None:
     assert list(range(SAMPLES)) not in [list(epoch) for epoch in epochs]
 
 
+def test_no_two_seeds_share_an_order() -> None:
+    """Not even the second epoch of one and the first of the next: runs under several seeds would not be independent."""
+    orders = [
+        tuple(flat(places(ours))) for ours in (loader(shuffle=True, seed=seed) for seed in range(4)) for _ in "ab"
+    ]
+    assert len(set(orders)) == 8
+
+
 def test_seed_decides() -> None:
     first, again, other = (loader(shuffle=True, seed=seed) for seed in (3, 3, 4))
     for _ in range(3):

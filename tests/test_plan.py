@@ -49,6 +49,16 @@ def test_warm_up_is_in_the_sentence_of_a_run_that_began_with_it() -> None:
         assert "warm-up" not in resumed.sentence(), "where it is, no number of updates says"
 
 
+def test_a_part_of_the_run_that_is_frozen_is_that_of_the_first_plan() -> None:
+    """A longer plan does not freeze again what has been trained."""
+    frozen = ("scheduler=constant", "groups={1.*:{lr_mult:0.5,frozen:50%}}")
+    first = Segment(settings_of(*frozen, "epochs=2"), LENGTH)
+    later = Segment(settings_of(*frozen, "epochs=6"), LENGTH, "keep", 15)
+    [group] = plan_run([first, later]).groups.values()
+    assert group.lr_mult == 0.5
+    assert [group.schedule(later.horizon.at(step)) for step in (0, 9, 10, 15, 30, 59)] == [0, 0, 1, 1, 1, 1]
+
+
 def test_plans_are_as_of_the_checkpoint() -> None:
     """What was decided on after it is decided on there."""
     segments = [Segment(settings_of(f"epochs={5 + at}"), LENGTH, None, at) for at in (0, 4, 8, 12)]

@@ -271,7 +271,8 @@ def test_no_signal_ends_a_worker_while_it_begins() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
 def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
-    process = fork(partial(wait_in_sixth_step, 15), tmp_path, "lrtrain", *ASKED, "workers=2")
+    asked = (*ASKED, "workers=2", "checkpoint_every=5ep")
+    process = fork(partial(wait_in_sixth_step, 15), tmp_path, "lrtrain", *asked)
     wait_for("in the sixth step", process)
     process.kill()
     assert ended(process).code == -signal.SIGKILL

@@ -62,6 +62,7 @@ TABLE: list[tuple[str, Curve, dict[int, float]]] = [
     ("cooldown", s.cooldown(s.constant(), "40st"), {0: 1, 160: 1, 170: 0.75, 180: 0.5, 200: 0, 300: 0}),
     ("cooldown to a share", s.cooldown(s.constant(), "40st", end=0.2), {160: 1, 180: 0.6, 200: 0.2, 900: 0.2}),
     ("cooldown of what was reached", s.cooldown(s.linear(), "50%"), {100: 0.5, 150: 0.25, 200: 0}),
+    ("cooldown to a share of that", s.cooldown(s.linear(), "50%", end=0.2), {100: 0.5, 150: 0.3, 200: 0.1}),
     (
         "cosine cooldown",
         s.cooldown(s.constant(), "40st", "cosine"),

@@ -15,6 +15,7 @@ from lrtrain import schedules as s
 REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (s.exponential, {"gamma": 0}, "exponential: gamma must be a number > 0, got 0"),
     (s.exponential, {"gamma": "0.9"}, "exponential: gamma must be a number > 0, got '0.9'"),
+    (s.exponential, {"gamma": True}, "gamma must be a number > 0, got True"),
     (s.exponential, {"gamma": math.nan}, "gamma must be a number > 0, got nan"),
     (s.exponential, {"per": "batch"}, "per must be epoch or step, got 'batch'"),
     (s.step, {"every": 0}, "step: every must be longer than 0, got 0"),
