@@ -96,7 +96,7 @@ class Ended(NamedTuple):
         return [line["lr"] for line in self.told[rank] if "lr" in line]
 
 
-SECONDS = 60
+SECONDS = 300
 ONE = ("trainer=cpu", "log_every=1", "trainer.enable_progress_bar=false", "trainer.limit_train_batches=8")
 TWO = (*ONE, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 

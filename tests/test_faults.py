@@ -68,7 +68,7 @@ def test_disk_full(
     asked = (*ASKED, "model=mlp", "model.hidden=[16]")
     act = partial(run_out_of_room, folder, pattern, room)
     process = fork(act, tmp_path, "lrtrain", *asked, f"hydra.run.dir={folder}")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     result = Result(process.returncode, out, err)
     assert result.code == FAILED, result.err
     one_line(result, "File too large", f"resume={folder}")

@@ -317,7 +317,7 @@ def test_a_preview_that_ends_early_leaves_nothing(function: str, name: str, code
     assert process.stdout
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(getattr(signal, name))
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == code, err
     assert len(err.splitlines()) == 1, err
     assert list(tmp_path.iterdir()) == []

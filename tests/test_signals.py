@@ -78,7 +78,7 @@ def wait_for(line: str, process: subprocess.Popen[str]) -> None:
 def ended(process: subprocess.Popen[str], said: str = "go on\n") -> Result:
     """Wait for all processes that it started: the pipes are closed when the last one has ended."""
     try:
-        out, err = process.communicate(said, timeout=60)
+        out, err = process.communicate(said, timeout=300)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         pytest.fail(f"some process had not ended: {process.communicate()}")
