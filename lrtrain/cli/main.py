@@ -71,12 +71,12 @@ def _run(arguments: list[str]) -> int:
         show_hydra(arguments)
         return GOOD
     words = prepare(flags.overrides, multirun=flags.multirun)
-    with Composer(flags.config_name or "config", flags.config_dir) as composer:
+    with Composer(flags.config_dir) as composer:
         if flags.multirun:
             return sweep(composer, words)
         request = read_request(composer, words)
     if flags.cfg:
-        show_hydra(arguments)
+        show_hydra([word for word in arguments if word not in flags.overrides] + words)
         return GOOD
     if request.nothing_left:
         print(request.nothing_left)
@@ -112,6 +112,8 @@ def _check_flags(flags: Namespace) -> None:
     """Refuse what Hydra could be told besides overrides and would fail on, or trust too much."""
     if flags.experimental_rerun:
         raise RequestError("--experimental-rerun unpickles a file, which may run anything: give the overrides again")
+    if flags.config_name:
+        raise RequestError(f"--config-name={flags.config_name}: write experiment={flags.config_name} and --config-dir")
     if flags.config_path:
         raise RequestError("--config-path would leave out our configuration: give --config-dir=FOLDER, beside it")
     if flags.cfg and flags.multirun:
