@@ -11,7 +11,7 @@ import yaml
 from lrtrain.cli.compose import Composer
 from lrtrain.cli.hints import explain_key, explain_setting
 from lrtrain.cli.stored import check_code, choose, merge, stored_of
-from lrtrain.cli.words import key_of, quoted, says, value_of
+from lrtrain.cli.words import key_of, quoted, value_of
 from lrtrain.configs import choices, own_file
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import Bound
@@ -65,7 +65,7 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     values = merge(past[-1], composed.values, words, folders, to_measure=measures) if past else composed.values
     _check_feedback(composed.values, words)
     if past:
-        check_code([values, *(past if start.resumes else [])], composed.values, words)
+        check_code([values, *(past if start.resumes else [])], composed.values)
     try:
         locks, bound = _take_claim(values), _read_task(values, start)
         settings = read_settings(values)
@@ -73,7 +73,7 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
         preset = value_of("experiment", words)
         if not error.said.startswith("is not a setting"):
             raise RequestError(explain_setting(error)) from error
-        if preset and not says(error.path, words):
+        if preset and error.path not in map(key_of, words):
             said = f"experiment={preset} sets {error.path}, which is not there with the other choices: leave one out"
             raise RequestError(said) from error
         raise RequestError(explain_key(error.path, composed.values)) from error

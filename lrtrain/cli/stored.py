@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from lrtrain.cli.words import PATHS, key_of, says, value_of
+from lrtrain.cli.words import key_of, says, value_of
 from lrtrain.configs import GROUPS, choices, config_dir, own_file
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import flat
@@ -74,20 +74,17 @@ def merge(
     return _over(stored, composed, [f"{key}=" for key in said], "")
 
 
-def check_code(values: Sequence[Values], composed: Values, words: Sequence[str]) -> None:
+def check_code(values: Sequence[Values], composed: Values) -> None:
     """Refuse code that only a run's folder names, before anything looks for it.
 
     Args:
         values: The configurations that are to be read.
         composed: Of the words of the command.
-        words: Of the command.
 
     Raises:
         RequestError: Names the code.
     """
     foreign = named_code(list(values)) - named_code(composed)
-    own = [word for word in words if key_of(word) not in PATHS]  # a folder's name is not the user's word for code
-    foreign = {place for place in foreign if not any(place in word for word in own)}
     if foreign:
         keys = [f"{key}={value}" for each in values for key, value in flat(each).items() if str(value) in foreign]
         named = dict.fromkeys(keys or sorted(foreign))

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 
 
 class RunLog(logging.FileHandler):
-    """Makes its file with the first line; where that cannot be made or written, the run goes on without."""
+    """Makes its file with the first line; where that cannot be made or written, the run goes on without.
+
+    No link is followed to it, and no reader of a pipe waited for.
+    """
+
+    def _open(self) -> TextIOWrapper:
+        flags = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK"))
+        return open(
+            self.baseFilename, self.mode, encoding="utf-8", opener=lambda name, own: os.open(name, own | flags, 0o666)
+        )
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append a line."""
