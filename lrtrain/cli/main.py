@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from argparse import Namespace
@@ -41,14 +42,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _answered(arguments: list[str]) -> int:
     try:
-        return _run(arguments)
-    except BrokenPipeError:  # whoever read our output, such as `head`, has had enough; nor can Python flush to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read our output, such as `head`, has had enough
+        return _without_output()
     except (Exception, InterruptedRunError) as error:
         if ranks.is_child():
             return leave_to_first(error)
+        if isinstance(error, OSError) and error.filename is None and error.errno == errno.ENOSPC:  # of no file of ours
+            print(f"lrtrain: cannot write the output ({error.strerror})", file=sys.stderr)
+            return _without_output()
         return say(error, with_trace=_wants_trace())
+
+
+def _without_output() -> int:
+    """Leave Python nothing to flush at its end to where nothing can be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
 
 
 def _run(arguments: list[str]) -> int:

@@ -13,7 +13,7 @@ from lrtrain.cli.hints import explain_key, explain_setting
 from lrtrain.cli.stored import check_code, choose, merge, stored_of
 from lrtrain.cli.words import key_of, quoted, value_of
 from lrtrain.configs import choices, own_file
-from lrtrain.errors import RequestError
+from lrtrain.errors import RequestError, first_line
 from lrtrain.parameters.bound import Bound
 from lrtrain.parameters.nearest import nearest
 from lrtrain.parameters.signatures import SettingError, defaults
@@ -86,7 +86,7 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     if start.folder and start.resumes:
         return Request(bound, job, _check_going_on(start.folder, settings, start.policy, bound.name))
     if bound.name in ("train", "preview"):
-        plan_run([Segment(settings, bound.parameters.get("steps_per_epoch") or steps_per_epoch(settings))])
+        _check_plan(Segment(settings, bound.parameters.get("steps_per_epoch") or steps_per_epoch(settings)))
     return Request(bound, job)
 
 
@@ -151,6 +151,14 @@ def _read_task(values: dict[str, Any], start: Start) -> Bound:
         raise RequestError(f"resume_plan={policy} says how to go on with a run: give resume= too")
     keys = {key: values.pop(key) for key in defaults(function(name)) if key in values}
     return task(name, **keys)
+
+
+def _check_plan(segment: Segment) -> None:
+    """Refuse a plan that cannot be, and a schedule of the user's that fails at the first update."""
+    try:
+        plan_run([segment]).rate(0)
+    except ValueError as error:
+        raise RequestError(first_line(error)) from error
 
 
 def _check_going_on(folder: RunFolder, settings: Settings, policy: str | None, task_name: str) -> str | None:
