@@ -29,7 +29,8 @@ def own_file(group: str, name: str, folders: Iterable[Path]) -> Path | None:
     Raises:
         RequestError: One of ours has its name.
     """
-    found = next((path for folder in folders if (path := folder / group / f"{name}.yaml").is_file()), None)
+    files = (path for folder in folders for path in (folder / group).glob("*.yaml"))
+    found = next((path for path in files if path.stem == name), None)
     if found and name in choices(group):
         raise RequestError(f"{found}: {group}={name} is one of ours, which would be taken: give yours another name")
     return found

@@ -109,7 +109,7 @@ class Composer:
         return [Path(place.removeprefix("file://")) for place in self._search(words) if not place.startswith("pkg://")]
 
     def _search(self, words: Sequence[str]) -> list[str]:
-        asked = [override.value() for override in self._parse(words) if override.key_or_group == SEARCH]
+        asked = [override.value() for override in self._parse(_searches(words))]
         return [*self._folder, *(str(place) for place in (asked[-1] if asked and isinstance(asked[-1], list) else []))]
 
     def _with_search(self, words: Sequence[str]) -> list[str]:

@@ -71,9 +71,7 @@ class Table:
         self, path: Path, columns: Iterable[str], keep: Callable[[dict[str, str]], bool] | None = None
     ) -> None:
         self.columns = list(columns)
-        kept: list[dict[str, str]] = []
-        with suppress(OSError):  # of what cannot be read nothing stays, as of a row
-            kept = [row for row in read_table(path) if keep(row)] if keep else []
+        kept = [row for row in read_table(path) if keep(row)] if keep and path.is_file() else []
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.columns, restval="", extrasaction="ignore")
         writer.writeheader()

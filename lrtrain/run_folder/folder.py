@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -101,7 +100,7 @@ class RunFolder:
         """Keep what was asked for, by name of file: in `.hydra`, or of a run that goes on in a folder below it."""
         place = self.path / ".hydra"
         if place.is_symlink():
-            raise OSError(errno.ELOOP, f"{place} is a link", str(place))
+            raise RequestError(f"{place} is a link, which nothing is written through: remove it")
         if self.history.exists():
             self._former_history = self.history.read_bytes()
             numbers = [path.name.removeprefix("resumed_") for path in place.glob("resumed_*")]
