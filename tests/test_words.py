@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import SMALL, CommandLine, Train, requested
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lrtrain.cli.compose import Composer, parse_arguments
 from lrtrain.cli.request import read_request
@@ -54,21 +55,17 @@ def refused(*words: str) -> str:
 def test_a_pasted_path_is_taken_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "'q'").mkdir()  # without it, these are the user's quotes
-    owners = {
-        "run": ["task=preview"],
-        "checkpoint": ["task=evaluate"],
-        "file": ["dataset=csv"],
-        "path": ["dataset=hub"],
-    }
-    owners |= {"data_dir": ["dataset=mnist"], "inputs": ["dataset=npy"], "labels": ["dataset=npy"]}
-    with Composer() as composer:
-        for key in PATHS:
-            name = key.rpartition(".")[2]
-            for path in ODD:
-                found = composer.compose(prepare([*owners.get(name, []), f"{key}={path}"]))
-                places = {"hydra.run.dir": found.run_dir, "hydra.sweep.dir": found.sweep_dir}
-                values = found.values["dataset"] if key.startswith("dataset.") else found.values
-                assert places.get(key, values.get(name)) in (path, tmp_path / path), f"{key}={path}"
+    parser = OverridesParser.create()
+    for key in PATHS:
+        for path in ODD:
+            [word] = prepare([f"{key}={path}"])
+            assert parser.parse_override(word).value() == path, f"{key}={path}"
+    path = ODD[0]
+    settings = composed(
+        "dataset=npy", f"dataset.inputs={path}", f"dataset.labels={path}", "task=preview", f"run={path}"
+    )
+    assert (settings["dataset"]["inputs"], settings["dataset"]["labels"], settings["run"]) == (path, path, path)
+    assert requested(f"hydra.run.dir={path}").job.folder == tmp_path / path
 
 
 def test_a_path_with_commas_is_one_value_of_a_sweep_where_it_is_there(
@@ -88,8 +85,7 @@ def test_home_is_no_folder_of_the_name_tilde(monkeypatch: pytest.MonkeyPatch, tm
 
 def test_values_come_back_from_their_words() -> None:
     values: list[Any] = [None, True, 0.1, "5ep", "a b", "it's", "", "x\\", [1, "a,b"], {"a": {"b": [None, "{"]}}]
-    for value in values:
-        assert composed(f"groups={{x:{as_word(value)}}}")["groups"]["x"] == value
+    assert composed(f"groups={{x:{as_word(values)}}}")["groups"]["x"] == values
 
 
 @pytest.mark.parametrize(
