@@ -41,7 +41,7 @@ ODD = (
 
 def composed(*words: str, folder: Path | None = None) -> dict[str, Any]:
     """The configuration of words as the shell passes them."""
-    with Composer(folder and str(folder)) as composer:
+    with Composer(str(folder) if folder else None) as composer:
         return composer.compose(prepare(words)).values
 
 
@@ -58,6 +58,8 @@ def test_a_pasted_path_is_taken_whole(tmp_path: Path, monkeypatch: pytest.Monkey
     parser = OverridesParser.create()
     for key in PATHS:
         for path in ODD:
+            if (key, path[0]) == ("runs", "["):  # a list of folders
+                continue
             [word] = prepare([f"{key}={path}"])
             assert parser.parse_override(word).value() == path, f"{key}={path}"
     path = ODD[0]

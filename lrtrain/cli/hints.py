@@ -67,11 +67,12 @@ def explain_key(path: str, known: dict[str, Any]) -> str:
         return f"there is no key {path}; write {OTHER_NAMES[name]}"
     owned = next(((group, names) for group in KINDS if (names := _owners(group, name))), None)
     if within in KINDS:
-        own, owners = _keys(within, str(known.get(within, {}).get("name"))), _owners(within, name)
-        near = difflib.get_close_matches(path, [f"{within}.{key}" for key in own], n=1)
-        if owners or not near:
-            whose = f"; it belongs to {within}={' or '.join(owners)}" if owners else ""
-            return f"there is no key {path}{whose}; {within}={known[within]['name']} takes {', '.join(own) or 'none'}"
+        chosen = str(known[within].get("name"))
+        keys, choosing = _keys(within, chosen), _owners(within, name)
+        near = difflib.get_close_matches(path, [f"{within}.{key}" for key in keys], n=1)
+        if choosing or not near:
+            whose = f"; it belongs to {within}={' or '.join(choosing)}" if choosing else ""
+            return f"there is no key {path}{whose}; {within}={chosen} takes {', '.join(keys) or 'none'}"
         return f"there is no key {path}; did you mean {near[0]}?"
     if owned and not any(key.rpartition(".")[2] == name for key in others):
         return f"there is no key {path}; write {owned[0]}.{name}=..., of {owned[0]}={' or '.join(owned[1])}"

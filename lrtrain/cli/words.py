@@ -12,7 +12,7 @@ from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import plain
 
 PATHS = (
-    *("resume", "checkpoint", "run", "hydra.run.dir", "hydra.sweep.dir"),
+    *("resume", "checkpoint", "run", "runs", "hydra.run.dir", "hydra.sweep.dir"),
     *(f"dataset.{key}" for key in ("file", "data_dir", "inputs", "labels", "path")),
 )
 """Keys that take a pasted path, whatever characters are in it."""
@@ -41,7 +41,7 @@ def _prepared(word: str, multirun: bool) -> str:
         return word
     if value in ("", "null"):
         raise RequestError(f"{key}={value} names no folder: give one")
-    several = multirun and "," in value and not names_folder
+    several = (multirun and "," in value and not names_folder) or (key == "runs" and value.startswith("["))
     if "${" in value or ((several or re.fullmatch("(['\"]).*\\1", value)) and not _is_there(value)):
         return word
     return f"{key}={quoted(Path(value).expanduser() if value.startswith('~/') else value)}"

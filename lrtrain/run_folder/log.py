@@ -17,10 +17,10 @@ class RunLog(logging.FileHandler):
     """
 
     def _open(self) -> TextIOWrapper:
-        flags = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK"))
-        return open(
-            self.baseFilename, self.mode, encoding="utf-8", opener=lambda name, own: os.open(name, own | flags, 0o666)
+        flags = (
+            os.O_WRONLY | os.O_CREAT | os.O_APPEND | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK"))
         )
+        return os.fdopen(os.open(self.baseFilename, flags, 0o666), "a", encoding="utf-8")
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append a line."""

@@ -51,7 +51,7 @@ class ValidationFeedback(pl.Callback):
         self._refuse_unless_in(sorted(trainer.callback_metrics))
         metric = float(trainer.callback_metrics[self.monitor])
         before = scheduler.get_last_lr()[0]
-        if scheduler.observe(metric) != 1 and scheduler.last_epoch < scheduler.total_steps:
+        if scheduler.observe(metric) != 1 and scheduler.last_epoch != scheduler.total_steps:
             tell(
                 trainer,
                 f"epoch {trainer.current_epoch + 1}, update {scheduler.last_epoch}: learning rate {before:.4g} -> "
