@@ -19,6 +19,7 @@ from conftest import SMALL, CommandLine, Result, Train, python, requested
 
 import lrtrain
 from lrtrain.errors import RequestError
+from lrtrain.parameters.places import named_code
 from lrtrain.plan.history import read_history
 from lrtrain.run_folder.summary import read_summary
 
@@ -288,17 +289,14 @@ def test_plan_of_odd_values(folder: Path) -> None:
             path.write_text(json.dumps({"format": 2, "segments": [segment]}))
 
 
-def test_only_a_place_is_code(train: Train, command_line: CommandLine) -> None:
-    """A group of the name `function`, and a folder with that word in its name."""
-    folder = train(*SMALL, "epochs=2", "groups={function:0.5,weight:0.5}").folder
+def test_only_a_place_is_code(folder: Path, command_line: CommandLine) -> None:
+    """A group of the name `function`, and a folder with that word and a colon in its name."""
+    assert named_code({"groups": {"function": 0.5, "x": {"function": "my:place"}}}) == {"my:place"}
     moved = folder.rename(folder.with_name("function=my:place"))
     assert command_line(*longer(moved)).code == 0
 
 
-def test_words_that_only_hold_the_place_of_code_do_not_confirm_it(
-    folder: Path, canary: Path, command_line: CommandLine
-) -> None:
-    plant(folder, CUSTOM)
+def test_words_that_only_hold_the_place_of_code_do_not_confirm_it(folder: Path, command_line: CommandLine) -> None:
     words = ("groups={weight:0.5}", "hyperparameters={weight_decay:{scheduler:cosine,high:1,low:0}}")
     plant(folder, {**CUSTOM, "function": "scheduler:cosine"})
     one_line(command_line(*longer(folder, *words)))

@@ -23,7 +23,8 @@ def read_text(path: Path, most: int = MOST_JSON) -> str:
     Raises:
         OSError: It is not there, no file, or larger than `most`.
     """
-    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:  # noqa: PTH123 - a descriptor
+    wait_not = getattr(os, "O_NONBLOCK", 0)
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | wait_not)) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_size > most:
             raise OSError(errno.EFBIG, "no file, or too large", str(path))
