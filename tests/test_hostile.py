@@ -277,7 +277,7 @@ def test_plan_of_odd_values(folder: Path) -> None:
     """Each value of the plan, in turn, of each other kind: read, or refused in one line."""
     path = folder / "plan.json"
     [segment] = json.loads(path.read_text())["segments"]
-    odd = (None, -1, 10**400, "", "${x}", "../../x", [[]], {"name": []}, {"function": "poison:half"})
+    odd: tuple[Any, ...] = (None, -1, 10**400, "", "${x}", "../../x", [[]], {"name": []}, {"function": "poison:half"})
     for key in segment["settings"]:
         for value in odd:
             plant(folder, {key: value})

@@ -98,7 +98,7 @@ def explain_word(word: str) -> str:
 
 def explain_flag(flag: str, flags: Sequence[str]) -> str:
     """One line on a flag that does not exist."""
-    if near := difflib.get_close_matches(flag, flags, n=1):
+    if near := difflib.get_close_matches(flag, flags, n=1, cutoff=0.8):
         return f"there is no {flag}; did you mean {near[0]}?"
     word = flag.lstrip("-")
     return f"there is no {flag}: settings have no dashes, write {word if '=' in word else f'{word}=VALUE'}"
