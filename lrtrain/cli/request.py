@@ -12,7 +12,7 @@ from lrtrain.cli.compose import Composer
 from lrtrain.cli.hints import explain_key, explain_setting
 from lrtrain.cli.stored import check_code, choose, merge, stored_of
 from lrtrain.cli.words import key_of, quoted, value_of
-from lrtrain.configs import choices, own_file
+from lrtrain.configs import GROUPS, choices, own_file
 from lrtrain.errors import RequestError, first_line
 from lrtrain.parameters.bound import Bound
 from lrtrain.parameters.nearest import nearest
@@ -93,8 +93,8 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
 def _task_name(composer: Composer, words: Sequence[str]) -> str:
     """The task that the words name, whose name a choice of the user's own may leave to its file."""
     folders, name = composer.folders(words), value_of("task", words) or "train"
-    named = (own_file(group, value_of(group, words) or "", folders) for group in ("task", "experiment"))
-    if not any(named):
+    own = [group for group in GROUPS if own_file(group, value_of(group, words) or "", folders)]
+    if not {"task", "experiment"} & {*own}:
         return name
     return str(composer.compose([word for word in words if key_of(word) != "resume"]).values.get("task"))
 
