@@ -52,7 +52,7 @@ def test_names_in_brackets_are_shown(
 def test_a_reduction_that_no_update_sees_is_not_announced(train: Train) -> None:
     # With a threshold that nothing passes, each validation but the first reduces the rate.
     run = train("scheduler=plateau", "patience=0", "threshold=10", *SMALL, "epochs=3")
-    assert run.result.out.count(": learning rate ") == 1, "of the validations after epochs 2 and 3 the first only"
+    assert run.result.out.count("(plateau, val_loss") == 1, "of the validations after epochs 2 and 3 the first only"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no such file")
