@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+
+from lrtrain.errors import RequestError
 
 GROUPS = ("task", "dataset", "model", "optimizer", "feedback", "scheduler", "trainer", "logger", "experiment")
 
@@ -18,6 +21,19 @@ def config_dir() -> Path:
 def choices(group: str) -> tuple[str, ...]:
     """The names of what a group has."""
     return tuple(sorted(path.stem for path in (config_dir() / group).glob("*.yaml")))
+
+
+def own_file(group: str, name: str, folders: Iterable[Path]) -> Path | None:
+    """The first file of a choice in a user's folders of configurations; None where there is none.
+
+    Raises:
+        RequestError: One of ours has its name.
+    """
+    files = (path for folder in folders for path in (folder / group).glob("*.yaml"))
+    found = next((path for path in files if path.stem == name), None)
+    if found and name in choices(group):
+        raise RequestError(f"{found}: {group}={name} is one of ours, which would be taken: give yours another name")
+    return found
 
 
 def comment(group: str, name: str) -> str:

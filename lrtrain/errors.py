@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RequestError(ValueError):
     """The request was wrong: nothing was done, and the message says what to write instead. Exit code 2."""
@@ -42,6 +45,21 @@ class FaultError(RuntimeError):
 
 class LostProcessError(FaultError):
     """Another process of the run has ended, which says itself why if it can."""
+
+
+@contextmanager
+def of_values() -> Iterator[None]:
+    """Take what making something of a user's values, or loading a file, raises for a fault of these.
+
+    To be put around nothing but that: elsewhere such errors are our own.
+
+    Raises:
+        ValueError: Says what was raised.
+    """
+    try:
+        yield
+    except (TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise ValueError(first_line(error)) from error
 
 
 def first_line(error: BaseException) -> str:

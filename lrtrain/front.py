@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrtrain.cli.compose import Composer
 from lrtrain.cli.request import Request, read_request
-from lrtrain.cli.words import prepare
+from lrtrain.cli.words import as_word, prepare
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import flat
 from lrtrain.parameters.signatures import defaults
@@ -134,20 +134,5 @@ def _as_words(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
             words += _as_words(own, f"{key}.")
         else:
             new = "+" if prefix == "trainer." and key not in defaults(TrainerSettings) else ""
-            words.append(f"{new}{prefix}{key}={_text(value)}")
+            words.append(f"{new}{prefix}{key}={as_word(value)}")
     return words
-
-
-def _text(value: Any) -> str:
-    """A value as Hydra's grammar has it."""
-    value = value.tolist() if hasattr(value, "tolist") else value  # of numpy or torch
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{_text(item)}' for key, item in value.items())}}}"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_text, value))}]"
-    if isinstance(value, int | float):
-        return repr(value)
-    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return str(value) if str(value).replace("_", "").isalnum() else f"'{escaped}'"

@@ -443,7 +443,7 @@ def _take_name(left: dict[str, Any], group: str) -> str:
     values = _mapping(left, group)
     name = values.pop("name", None)
     if name not in choices(group):
-        raise SettingError(f"{group}.name", f"must be the name of a {group}, got {name!r}", choices(group))
+        raise SettingError(f"{group}.name", f"must be the name of a {group}, got {name!r}", choices(group), name)
     left[group] = values
     return str(name)
 
@@ -467,9 +467,9 @@ def _take_strategy(left: dict[str, Any]) -> tuple[str, Schedule, Feedback | None
     """The strategy's name, its curve, and its feedback, with their own keys."""
     name, rule = left.pop("scheduler", "step"), left.pop("feedback", None)
     if not isinstance(name, str) or name not in choices("scheduler"):
-        raise SettingError("scheduler", f"has no strategy {name!r}", choices("scheduler"))
+        raise SettingError("scheduler", f"has no strategy {name!r}", choices("scheduler"), name)
     if rule is not None and rule not in choices("feedback"):
-        raise SettingError("feedback", f"must be null or the name of a rule, got {rule!r}", choices("feedback"))
+        raise SettingError("feedback", f"must be null or the name of a rule, got {rule!r}", choices("feedback"), rule)
     curve = constant() if name in registered(Feedback) else _bound(left, Schedule, name)
     return name, curve, _bound(left, Feedback, rule) if rule else None
 

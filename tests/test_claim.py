@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import pytest
 
 from lrtrain.errors import RequestError
 from lrtrain.run_folder import claim as module
-from lrtrain.run_folder.claim import Claim, began_without_end, holder, is_live
+from lrtrain.run_folder.claim import Claim, began_without_end, is_live
 
 TAKE = "import os, sys; from pathlib import Path; from lrtrain.run_folder.claim import Claim; "
 HOLD = TAKE + "claim = Claim.take(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read(); claim.ended()"
@@ -78,6 +79,16 @@ def record(folder: Path) -> dict[str, Any]:
     return json.loads((folder / ".lock").read_text())  # type: ignore[no-any-return]
 
 
+@contextmanager
+def claimed(folder: Path, **options: Any) -> Iterator[Claim]:
+    """A claim until its end."""
+    claim = Claim.take(folder, **options)
+    try:
+        yield claim
+    finally:
+        claim.ended()
+
+
 def refuse(folder: Path, **options: Any) -> str:
     """What a claim that is refused says, which is one line."""
     with pytest.raises(RequestError) as caught:
@@ -95,14 +106,14 @@ def test_a_second_process_is_refused_until_the_first_has_ended(folder: Path, sta
     assert is_live(folder)
     assert not began_without_end(folder)
     first.communicate()
-    assert holder(folder) is None
+    assert not is_live(folder)
     assert not began_without_end(folder)
-    with Claim.take(folder) as claim:
+    with claimed(folder) as claim:
         assert claim.attempt == 1
 
 
 def test_one_process_cannot_claim_twice_from_any_thread(folder: Path) -> None:
-    with Claim.take(folder):
+    with claimed(folder):
         refuse(folder)
     claims: list[Claim] = []
     thread = threading.Thread(target=lambda: claims.append(Claim.take(folder)))
@@ -122,7 +133,7 @@ def test_what_a_killed_run_held_is_free_while_its_workers_live(folder: Path, sta
         run.wait()
         assert not is_live(folder)
         assert began_without_end(folder)
-        with Claim.take(folder, patience=0) as claim:
+        with claimed(folder, patience=0) as claim:
             assert claim.attempt == 2
         os.kill(worker, 0)  # raises where it is gone
     finally:
@@ -161,21 +172,20 @@ def test_attempts_count_the_claims_without_an_end(folder: Path) -> None:
     die_holding(folder)
     die_holding(folder)
     for _ in range(2):  # the second follows an end
-        with Claim.take(folder) as claim:
+        with claimed(folder) as claim:
             assert claim.attempt == record(folder)["attempt"] == 3
 
 
 def test_the_record_says_who_and_since_when(folder: Path) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
-    with Claim.take(folder) as claim:
+    with claimed(folder) as claim:
         written = record(folder)
         assert claim.path == folder
         assert (written["pid"], written["host"], written["ended"]) == (os.getpid(), socket.gethostname(), None)
         began = datetime.fromisoformat(written["began"])
         assert before <= began <= datetime.now(UTC)
-        words = holder(folder)
-    assert words
-    assert words.endswith(f"{began.astimezone():%H:%M} as process {os.getpid()} on {socket.gethostname()}")
+        words = refuse(folder)
+    assert f"since {began.astimezone():%H:%M} as process {os.getpid()} on {socket.gethostname()};" in words
     ended = record(folder)
     assert datetime.fromisoformat(ended.pop("ended")) >= began
     assert ended == {key: value for key, value in written.items() if key != "ended"}
@@ -184,14 +194,14 @@ def test_the_record_says_who_and_since_when(folder: Path) -> None:
 
 
 def test_an_error_is_an_end(folder: Path) -> None:
-    with pytest.raises(KeyError), Claim.take(folder):
+    with pytest.raises(KeyError), claimed(folder):
         raise KeyError
     assert record(folder)["ended"]
     assert not is_live(folder)
 
 
 def test_an_abandoned_claim_leaves_nothing(tmp_path: Path) -> None:
-    with Claim.take(tmp_path / "outputs" / "day" / "run") as claim:
+    with claimed(tmp_path / "outputs" / "day" / "run") as claim:
         claim.abandon()
     claim.abandon()
     assert not list(tmp_path.iterdir())
@@ -243,7 +253,7 @@ def before_locking(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -
 
 def test_who_locks_an_abandoned_file_takes_the_new_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before_locking(monkeypatch, Claim.take(folder).abandon)
-    with Claim.take(folder) as claim:
+    with claimed(folder) as claim:
         refuse(folder)  # two that hold two files of one name would both be let in
         assert claim.attempt == record(folder)["attempt"] == 1
 
@@ -263,7 +273,7 @@ def test_a_folder_that_is_removed_meanwhile_is_made_again(folder: Path, monkeypa
             lost.pop().rmdir()
 
     monkeypatch.setattr(Path, "mkdir", make_and_lose)
-    with Claim.take(folder):
+    with claimed(folder):
         assert is_live(folder)
 
 
@@ -321,9 +331,9 @@ def test_garbage_is_no_record(folder: Path, content: bytes) -> None:
     assert not began_without_end(folder)
     with (folder / ".lock").open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert holder(folder) == "running as an unknown process"
+        assert is_live(folder)
         assert "is in use: running as an unknown process;" in refuse(folder)
-    with Claim.take(folder) as claim:
+    with claimed(folder) as claim:
         assert claim.attempt == record(folder)["attempt"] == 1
     assert (folder / ".lock").stat().st_size < 4096
 
@@ -341,7 +351,7 @@ def test_a_record_that_was_not_cut_is_read(folder: Path) -> None:
     line = (LINE % "2026-01-01T10:00:00+00:00").replace('"h"', json.dumps(socket.gethostname()))
     (folder / ".lock").write_text(f'{line}\nnded": "2026-01-01T11:00:00+00:00"}}\n')
     assert began_without_end(folder)
-    with Claim.take(folder) as claim:
+    with claimed(folder) as claim:
         assert claim.attempt == 3
 
 
@@ -356,7 +366,7 @@ def test_readers_make_nothing_and_need_nothing(folder: Path) -> None:
     assert not is_live(folder)
     assert not folder.exists()
     folder.mkdir()
-    assert holder(folder) is None
+    assert not is_live(folder)
     assert not began_without_end(folder)
     assert not list(folder.iterdir())
 
@@ -387,7 +397,7 @@ def test_readers_are_in_nobodys_way(folder: Path) -> None:
         reader.start()
     try:
         for _ in range(10):
-            with Claim.take(folder, patience=60):
+            with claimed(folder, patience=60):
                 assert is_live(folder)
     finally:
         over.set()
@@ -412,7 +422,7 @@ def test_a_young_record_of_another_machine_is_not_taken_over(folder: Path, monke
     assert not is_live(folder)
     assert began_without_end(folder)
     Claim.take(folder).abandon()
-    with Claim.take(folder) as claim:  # what was abandoned is as old as it was
+    with claimed(folder) as claim:  # what was abandoned is as old as it was
         assert claim.attempt == 2
     Claim.take(folder).ended()  # and an end is one at any age, on any machine
     assert record(folder)["host"] == "elsewhere"
@@ -423,7 +433,7 @@ def test_containers_of_one_machine_see_their_locks(folder: Path, monkeypatch: py
     die_holding(folder)
     monkeypatch.setattr(socket, "gethostname", lambda: "container")
     assert began_without_end(folder)
-    with Claim.take(folder) as claim:
+    with claimed(folder) as claim:
         assert claim.attempt == 2
 
 
@@ -450,7 +460,7 @@ def test_without_locks_it_takes_the_word_of_the_user(
     monkeypatch.setattr(fcntl, "flock", flock)
     assert "claim=off" in refuse(folder)
     assert not folder.exists()
-    with Claim.take(folder, off=True):
+    with claimed(folder, off=True):
         assert record(folder)["pid"] == os.getpid()
         assert is_live(folder)
         assert not began_without_end(folder)
@@ -460,7 +470,7 @@ def test_without_locks_it_takes_the_word_of_the_user(
 
 @pytest.mark.skipif(not module._boot(), reason="this machine does not tell its boots apart")
 def test_a_claim_that_locks_nothing_is_seen_by_one_that_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Claim.take(folder, off=True):
+    with claimed(folder, off=True):
         assert is_live(folder)
         assert f"process {os.getpid()}" in refuse(folder)
         with monkeypatch.context() as patch:  # unless the machine was started anew since

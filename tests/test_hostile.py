@@ -6,15 +6,23 @@ import itertools
 import json
 import os
 import shutil
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import SMALL, CommandLine, Result, Train, run_line
+from conftest import SMALL, CommandLine, Result, Train, requested, run_line
+
+import lrtrain
+from lrtrain.errors import RequestError
+from lrtrain.parameters.places import named_code
+from lrtrain.plan.history import read_history
+from lrtrain.run_folder.summary import read_summary
 
 REFUSED = 2
 
@@ -217,6 +225,97 @@ def test_summary_of_garbage(folder: Path, command_line: CommandLine) -> None:
         resumed = command_line(f"resume={folder}")
         assert (resumed.code, resumed.err) == (0, ""), what
         assert json.loads((folder / "summary.json").read_text())["status"] == "finished", what
+
+
+def in_time(*words: str, cwd: Path) -> Result:
+    """The command line in its own process, which a pipe must not hold up."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lrtrain", *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=120
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def test_pipes_are_not_waited_for(folder: Path, tmp_path: Path) -> None:
+    for name in ("metrics.csv", "summary.json", "lrtrain.log", "events.out.tfevents.1"):
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+    resumed = in_time(*longer(folder), cwd=tmp_path)
+    assert (resumed.code, resumed.err) == (0, "")
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 12
+    (folder / "plan.json").unlink()
+    os.mkfifo(folder / "plan.json")
+    one_line(in_time(*longer(folder), "trainer=cpu", cwd=tmp_path))
+
+
+def test_nothing_is_written_through_links(folder: Path, command_line: CommandLine, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for name in ("metrics.csv", "summary.json", "plan.json", "lrtrain.log", "events.out.tfevents.1"):
+        content = (folder / name).read_bytes() if (folder / name).exists() else b"{}"
+        (folder / name).unlink(missing_ok=True)
+        (outside / name).write_bytes(content)
+        (folder / name).symlink_to(outside / name)
+    (folder / f".summary.json.{os.getpid()}").symlink_to(outside / "planted")
+    before = {path: path.read_bytes() for path in outside.iterdir()}
+    assert command_line(*longer(folder)).code == 0
+    assert {path: path.read_bytes() for path in outside.iterdir()} == before
+    shutil.move(folder / ".hydra", outside / "hydra")
+    (folder / ".hydra").symlink_to(outside / "hydra")
+    asked = sorted(path.name for path in (outside / "hydra").iterdir())
+    one_line(command_line(f"resume={folder}", "epochs=4", "resume_plan=keep"))
+    assert sorted(path.name for path in (outside / "hydra").iterdir()) == asked
+
+
+def test_a_folder_without_what_was_asked_for_goes_on(folder: Path, command_line: CommandLine) -> None:
+    shutil.rmtree(folder / ".hydra")
+    assert command_line(*longer(folder)).code == 0
+
+
+def test_files_that_are_too_large_are_not_read(folder: Path, command_line: CommandLine) -> None:
+    for name in ("summary.json", "plan.json"):
+        with (folder / name).open("ab") as file:
+            file.truncate(2**42)  # takes no room on the disk, and finds none in memory
+    with pytest.raises(RequestError, match="too large"):
+        read_summary(folder / "summary.json")
+    assert [row["status"] for row in lrtrain.runs(folder.parent) if row["folder"] == str(folder)] == ["interrupted"]
+    one_line(command_line(*longer(folder)))
+
+
+@pytest.mark.parametrize("format_", [0, -1, -(10**30), 10**30, True, "1", None, [2]])
+def test_summary_of_an_odd_format(format_: Any, folder: Path, command_line: CommandLine) -> None:
+    summary = json.loads((folder / "summary.json").read_text()) | {"format": format_}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(RequestError):
+        read_summary(folder / "summary.json")
+
+
+def test_plan_of_odd_values(folder: Path) -> None:
+    """Each value of the plan, in turn, of each other kind: read, or refused in one line."""
+    path = folder / "plan.json"
+    [segment] = json.loads(path.read_text())["segments"]
+    odd: tuple[Any, ...] = (None, -1, 10**400, "", "${x}", "../../x", [[]], {"name": []}, {"function": "poison:half"})
+    for key in segment["settings"]:
+        for value in odd:
+            plant(folder, {key: value})
+            with suppress(RequestError):
+                read_history(path)
+            if value in odd[6:8] and key in ("scheduler", "feedback", "model", "optimizer", "logger", "trainer"):
+                with suppress(RequestError):
+                    requested(*longer(folder, "optimizer=sgd"))
+            path.write_text(json.dumps({"format": 2, "segments": [segment]}))
+
+
+def test_only_a_place_is_code(folder: Path, command_line: CommandLine) -> None:
+    """A group of the name `function`, and a folder with that word and a colon in its name."""
+    assert named_code({"groups": {"function": 0.5, "x": {"function": "my:place"}}}) == {"my:place"}
+    moved = folder.rename(folder.with_name("function=my:place"))
+    assert command_line(*longer(moved)).code == 0
+
+
+def test_words_that_only_hold_the_place_of_code_do_not_confirm_it(folder: Path, command_line: CommandLine) -> None:
+    words = ("groups={weight:0.5}", "hyperparameters={weight_decay:{scheduler:cosine,high:1,low:0}}")
+    plant(folder, {**CUSTOM, "function": "scheduler:cosine"})
+    one_line(command_line(*longer(folder, *words)))
 
 
 def replaced(path: Path, change: Callable[[dict[str, Any]], object]) -> None:

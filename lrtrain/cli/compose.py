@@ -20,16 +20,19 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lrtrain.cli.hints import explain_choice, explain_key
+from lrtrain.cli.hints import explain_choice, explain_flag, explain_key, explain_word
+from lrtrain.cli.words import as_word, key_of
 from lrtrain.configs import config_dir
 from lrtrain.errors import RequestError, first_line
 
-HONOURED = ("hydra.run.dir", "hydra.sweep.dir", "hydra.searchpath")
+SEARCH = "hydra.searchpath"
+HONOURED = ("hydra.run.dir", "hydra.sweep.dir", SEARCH)
 """Hydra's own keys that mean something here: it composes, and lrtrain runs."""
 
 _SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
 
 
+FLAGS = ("--help", "--version", "--multirun", "--cfg", "--resolve", "--package", "--info", "--config-dir")
 _LOCK = threading.RLock()
 
 
@@ -51,13 +54,11 @@ class Composer:
     """Composes configurations while it is open.
 
     Args:
-        name: Of the root configuration.
         folder: Of the user's own configurations, searched after ours.
     """
 
-    def __init__(self, name: str = "config", folder: str | None = None) -> None:
-        self.name = name
-        self._search = [f"hydra.searchpath=[file://{Path(folder).resolve()}]"] if folder else []
+    def __init__(self, folder: str | None = None) -> None:
+        self._folder = [f"file://{Path(folder).resolve()}"] if folder else []
 
     def __enter__(self) -> Composer:
         _LOCK.acquire()  # Hydra's state is one for the whole process
@@ -81,7 +82,7 @@ class Composer:
         """
         self._check_hydra(words)
         try:
-            found = compose(self.name, [*words, *self._search], return_hydra_config=True)
+            found = compose("config", self._with_search(words), return_hydra_config=True)
             place = Path(str(found.hydra.run.dir)).absolute(), Path(str(found.hydra.sweep.dir)).absolute()
             own = OmegaConf.masked_copy(found, [str(key) for key in found if key != "hydra"])
             plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
@@ -103,6 +104,21 @@ class Composer:
         """The keys that have several values."""
         return [override.key_or_group for override in self._parse(words) if override.is_sweep_override()]
 
+    def folders(self, words: Sequence[str]) -> list[Path]:
+        """Where the user's own configurations are."""
+        return [Path(place.removeprefix("file://")) for place in self._search(words) if not place.startswith("pkg://")]
+
+    def _search(self, words: Sequence[str]) -> list[str]:
+        asked = [override.value() for override in self._parse(_searches(words))]
+        return [*self._folder, *(str(place) for place in (asked[-1] if asked and isinstance(asked[-1], list) else []))]
+
+    def _with_search(self, words: Sequence[str]) -> list[str]:
+        """The words with one search path for all folders."""
+        places = self._search(words)
+        if not self._folder:
+            return list(words)
+        return [*(word for word in words if word not in _searches(words)), f"{SEARCH}={as_word(places)}"]
+
     def _check_hydra(self, words: Sequence[str]) -> None:
         for override in self._parse(words):
             key = override.key_or_group
@@ -114,10 +130,13 @@ class Composer:
                 raise RequestError(f"{key} has no effect here: of Hydra's own keys there are {', '.join(HONOURED)}")
 
     def _parse(self, words: Sequence[str]) -> list[Override]:
-        try:
-            return OverridesParser.create(config_loader=self._loader).parse_overrides(list(words))
-        except Exception as error:  # Hydra raises whatever its parsing of the text runs into
-            raise RequestError(first_line(error)) from error
+        parser, parsed = OverridesParser.create(config_loader=self._loader), []
+        for word in words:
+            try:
+                parsed.append(parser.parse_override(word))
+            except Exception as error:  # Hydra raises whatever its parsing of the text runs into
+                raise RequestError(explain_word(word)) from error
+        return parsed
 
     @property
     def _loader(self) -> Any:
@@ -125,15 +144,16 @@ class Composer:
 
     def _explain(self, words: Sequence[str]) -> str | None:
         """What is wrong with words that Hydra cannot compose, or None where we know no better than Hydra."""
-        groups, chosen = self._loader.list_groups(""), {}
+        groups, chosen, folders = self._loader.list_groups(""), {}, self.folders(words)
         for override in self._parse(words):
             key = override.key_or_group
             if key in groups and not override.is_delete():
-                value, options = override.get_value_element_as_str(), self._loader.get_group_options(key)
-                if value not in options and not self._search:
+                value, options = override.get_value_element_as_str(), [*self._loader.get_group_options(key)]
+                options += [path.stem for folder in folders for path in sorted(folder.glob(f"{key}/*.yaml"))]
+                if value not in options and len(folders) == len(self._search(words)):
                     return explain_choice(key, value, options)
                 chosen[key] = value
-        known = self._known(chosen)
+        known = self._known([*(f"{group}={choice}" for group, choice in chosen.items()), *_searches(words)])
         for override in self._parse(words):
             key = override.key_or_group
             if key in groups or key.startswith("hydra") or override.type not in _SETTING:
@@ -144,10 +164,10 @@ class Composer:
                 return explain_key(key, known)
         return None
 
-    def _known(self, chosen: dict[str, str]) -> dict[str, Any]:
+    def _known(self, chosen: Sequence[str]) -> dict[str, Any]:
         """The configuration of the same choices with nothing else said, to tell what keys there are."""
         try:
-            found = compose(self.name, [*(f"{group}={choice}" for group, choice in chosen.items()), *self._search])
+            found = compose("config", self._with_search(chosen))
             plain = OmegaConf.to_container(found, resolve=False)
         except Exception as error:  # as above
             raise RequestError(first_line(error)) from error
@@ -160,7 +180,8 @@ def parse_arguments(arguments: Sequence[str]) -> Namespace:
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
-        raise RequestError(f"{message}; see --help")
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        raise RequestError(explain_flag(unknown[0], FLAGS) if unknown else f"{message}; see --help")
 
     parser.error = refuse  # type: ignore[method-assign]
     return parser.parse_args(list(arguments))
@@ -184,6 +205,10 @@ def show_hydra(arguments: Sequence[str]) -> None:
             raise RequestError("Hydra cannot show that") from error
     finally:
         sys.argv[1:] = before
+
+
+def _searches(words: Sequence[str]) -> list[str]:
+    return [word for word in words if key_of(word) == SEARCH]
 
 
 def _has(values: Any, path: str) -> bool:

@@ -7,10 +7,10 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lrtrain import datasets, models, optimizers
+from lrtrain.cli.hints import KINDS
+from lrtrain.cli.words import as_word
 from lrtrain.configs import GROUPS, choices, comment
 from lrtrain.errors import RequestError
-from lrtrain.parameters.bound import plain
 from lrtrain.parameters.nearest import nearest
 from lrtrain.parameters.rules import Choice
 from lrtrain.parameters.signatures import defaults, meanings, rules
@@ -40,7 +40,6 @@ COMMAND = {
 }
 """Words of the command itself, with their defaults and meanings."""
 
-KINDS = {"model": models.function, "dataset": datasets.function, "optimizer": optimizers.function}
 PARTS = {"trainer": TrainerSettings, "augment": AugmentSettings}
 WIDTH = 28
 
@@ -125,7 +124,8 @@ def _described(meaning: str, rule: Any) -> str:
 
 
 def _line(prefix: str, key: str, default: Any, meaning: str) -> str:
-    head = f"{prefix}{f'{key}={_shown(default)}':{WIDTH}s} "
+    shown = "" if isinstance(default, type) else as_word(default)  # one that must be given has none
+    head = f"{prefix}{f'{key}={shown}':{WIDTH}s} "
     beside = " " * (len(prefix) + WIDTH + 1)
     columns = shutil.get_terminal_size((160, 24)).columns
     return textwrap.fill(head + meaning, max(columns, 60), subsequent_indent=beside, break_on_hyphens=False).rstrip()
@@ -139,14 +139,3 @@ def _about(group: str, name: str) -> str:
 
 def _first_line(kind: Callable[..., Any]) -> str:
     return (kind.__doc__ or "").partition("\n")[0]
-
-
-def _shown(value: Any) -> str:
-    value = plain(value)
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{key}:{_shown(item)}' for key, item in value.items())}}}"
-    if isinstance(value, list):
-        return f"[{','.join(map(_shown, value))}]"
-    return "" if isinstance(value, type) else str(value)

@@ -6,12 +6,16 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
+from lrtrain import datasets, models, optimizers
 from lrtrain.configs import GROUPS, choices
 from lrtrain.parameters.bound import flat
 from lrtrain.parameters.nearest import nearest
 from lrtrain.parameters.signatures import SettingError, defaults
-from lrtrain.settings import strategy_keys
+from lrtrain.settings import Settings, strategy_keys
 from lrtrain.tasks import function
+
+KINDS = {"model": models.function, "dataset": datasets.function, "optimizer": optimizers.function}
+"""What declares the keys of a group's choices."""
 
 OTHER_NAMES = {
     "learning_rate": "lr=...",
@@ -27,6 +31,7 @@ OTHER_NAMES = {
     "warmup_steps": "warmup=...",
     "step_size": "every=...",
     "devices": "trainer.devices=...",
+    "gpus": "trainer.devices=...",
     "weight_decay": "optimizer.weight_decay=...",
     "data_dir": "dataset.data_dir=...",
 }
@@ -47,8 +52,9 @@ def explain_key(path: str, known: dict[str, Any]) -> str:
     """
     if not path:
         return "there is a word without a key before its =: write key=value"
-    name, scheduler = path.rpartition(".")[2], str(known.get("scheduler"))
-    others = [key for key in [*GROUPS, *flat(known)] if key != path]
+    within, _, name = path.rpartition(".")
+    scheduler = str(known.get("scheduler"))
+    others = [key for key in [*GROUPS, *flat(known)] if key != path and not key.startswith(f"{path}.")]
     taken = {strategy: strategy_keys(strategy) for strategy in choices("scheduler")}
     if path.startswith("scheduler.") and name in taken.get(scheduler, {}):
         return f"there is no key {path}; write {name}=..."
@@ -59,6 +65,17 @@ def explain_key(path: str, known: dict[str, Any]) -> str:
         return f"{path} belongs to task={' or '.join(owners)}"
     if name in OTHER_NAMES and path != OTHER_NAMES[name].removesuffix("=..."):
         return f"there is no key {path}; write {OTHER_NAMES[name]}"
+    owned = next(((group, names) for group in KINDS if (names := _owners(group, name))), None)
+    if within in KINDS:
+        chosen = str(known[within].get("name"))
+        keys, choosing = _keys(within, chosen), _owners(within, name)
+        near = difflib.get_close_matches(path, [f"{within}.{key}" for key in keys], n=1)
+        if choosing or not near:
+            whose = f"; it belongs to {within}={' or '.join(choosing)}" if choosing else ""
+            return f"there is no key {path}{whose}; {within}={chosen} takes {', '.join(keys) or 'none'}"
+        return f"there is no key {path}; did you mean {near[0]}?"
+    if owned and not any(key.rpartition(".")[2] == name for key in others):
+        return f"there is no key {path}; write {owned[0]}.{name}=..., of {owned[0]}={' or '.join(owned[1])}"
     elsewhere = {key: strategy for strategy, keys in reversed(taken.items()) for key in keys}
     near = difflib.get_close_matches(path, elsewhere, n=1)
     if near and not difflib.get_close_matches(path, others, n=1, cutoff=0.8):
@@ -66,8 +83,37 @@ def explain_key(path: str, known: dict[str, Any]) -> str:
     return f"there is no key {path}; {nearest(path, others)}"
 
 
+def explain_word(word: str) -> str:
+    """One line on a word that is no key=value, or whose value cannot be read."""
+    key, is_set, value = word.partition("=")
+    if not is_set:
+        groups = [group for group in reversed(GROUPS) if key in choices(group)]
+        keys = [*GROUPS, *flat(Settings().plain())]
+        instead = f"{groups[0]}={key}" if groups else f"{key}=VALUE" if key in keys else "key=value, such as lr=0.1"
+        return f"{key or 'an empty word'} is no setting: write {instead}, without spaces"
+    if value.endswith(","):
+        return f"{word} ends in a comma: write {word.rstrip(',')}"
+    return f"{word} cannot be read: a text with other than letters, digits and ./%-_ is put in quotes, \"{key}='...'\""
+
+
+def explain_flag(flag: str, flags: Sequence[str]) -> str:
+    """One line on a flag that does not exist."""
+    if near := difflib.get_close_matches(flag, flags, n=1, cutoff=0.8):
+        return f"there is no {flag}; did you mean {near[0]}?"
+    word = flag.lstrip("-")
+    return f"there is no {flag}: settings have no dashes, write {word if '=' in word else f'{word}=VALUE'}"
+
+
+def _owners(group: str, key: str) -> list[str]:
+    """The choices of a group that have a key."""
+    return [choice for choice in choices(group) if key in _keys(group, choice)]
+
+
+def _keys(group: str, choice: str) -> list[str]:
+    return [*defaults(KINDS[group](choice))] if choice in choices(group) else []
+
+
 def explain_setting(error: SettingError) -> str:
     """The line of a setting that is not admitted, with the nearest of the names that there are."""
-    value = error.said.rpartition("got ")[2].strip("'\"") if "got " in error.said else error.path
-    value = error.said.partition("'")[2].rpartition("'")[0] or value
-    return f"{error}; {nearest(value, error.known)}" if error.known else str(error)
+    wrong = error.path if error.value is None else str(error.value)
+    return f"{error}; {nearest(wrong, error.known)}" if error.known else str(error)

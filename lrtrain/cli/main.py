@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from argparse import Namespace
@@ -41,14 +42,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _answered(arguments: list[str]) -> int:
     try:
-        return _run(arguments)
-    except BrokenPipeError:  # whoever read our output, such as `head`, has had enough; nor can Python flush to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read our output, such as `head`, has had enough
+        return _without_output()
     except (Exception, InterruptedRunError) as error:
         if ranks.is_child():
             return leave_to_first(error)
+        if isinstance(error, OSError) and error.filename is None and error.errno == errno.ENOSPC:  # of no file of ours
+            print(f"lrtrain: cannot write the output ({error.strerror})", file=sys.stderr)
+            return _without_output()
         return say(error, with_trace=_wants_trace())
+
+
+def _without_output() -> int:
+    """Leave Python nothing to flush at its end to where nothing can be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
 
 
 def _run(arguments: list[str]) -> int:
@@ -71,12 +82,12 @@ def _run(arguments: list[str]) -> int:
         show_hydra(arguments)
         return GOOD
     words = prepare(flags.overrides, multirun=flags.multirun)
-    with Composer(flags.config_name or "config", flags.config_dir) as composer:
+    with Composer(flags.config_dir) as composer:
         if flags.multirun:
             return sweep(composer, words)
         request = read_request(composer, words)
     if flags.cfg:
-        show_hydra(arguments)
+        show_hydra([word for word in arguments if word not in flags.overrides] + words)
         return GOOD
     if request.nothing_left:
         print(request.nothing_left)
@@ -112,6 +123,8 @@ def _check_flags(flags: Namespace) -> None:
     """Refuse what Hydra could be told besides overrides and would fail on, or trust too much."""
     if flags.experimental_rerun:
         raise RequestError("--experimental-rerun unpickles a file, which may run anything: give the overrides again")
+    if flags.config_name:
+        raise RequestError(f"--config-name={flags.config_name}: write experiment={flags.config_name} and --config-dir")
     if flags.config_path:
         raise RequestError("--config-path would leave out our configuration: give --config-dir=FOLDER, beside it")
     if flags.cfg and flags.multirun:

@@ -12,8 +12,8 @@ from lrtrain.cli.compose import Composer
 from lrtrain.cli.hints import explain_key, explain_setting
 from lrtrain.cli.stored import check_code, choose, merge, stored_of
 from lrtrain.cli.words import key_of, quoted, value_of
-from lrtrain.configs import choices
-from lrtrain.errors import RequestError
+from lrtrain.configs import GROUPS, choices, own_file
+from lrtrain.errors import RequestError, first_line
 from lrtrain.parameters.bound import Bound
 from lrtrain.parameters.nearest import nearest
 from lrtrain.parameters.signatures import SettingError, defaults
@@ -57,20 +57,26 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     Raises:
         RequestError: Something is wrong with them; one line says what to write.
     """
-    words, past, start = _come_back(words)
+    name, folders = _task_name(composer, words), composer.folders(words)
+    words, past, start = _come_back(words, name)
     own = [word for word in words if key_of(word) != "resume"]  # a folder's name is not to be interpolated
-    measures = value_of("task", words) in MEASURING
-    composed = composer.compose(choose(past[-1], own, to_measure=measures) if past else own)
-    values = merge(past[-1], composed.values, words, to_measure=measures) if past else composed.values
+    measures = name in MEASURING
+    composed = composer.compose(choose(past[-1], own, folders, to_measure=measures) if past else own)
+    values = merge(past[-1], composed.values, words, folders, to_measure=measures) if past else composed.values
+    _check_feedback(composed.values, words)
     if past:
-        check_code([values, *(past if start.resumes else [])], composed.values, words)
+        check_code([values, *(past if start.resumes else [])], composed.values)
     try:
         locks, bound = _take_claim(values), _read_task(values, start)
         settings = read_settings(values)
     except SettingError as error:
-        if error.said.startswith("is not a setting"):
-            raise RequestError(explain_key(error.path, composed.values)) from error
-        raise RequestError(explain_setting(error)) from error
+        preset = value_of("experiment", words)
+        if not error.said.startswith("is not a setting"):
+            raise RequestError(explain_setting(error)) from error
+        if preset and error.path not in map(key_of, words):
+            said = f"experiment={preset} sets {error.path}, which is not there with the other choices: leave one out"
+            raise RequestError(said) from error
+        raise RequestError(explain_key(error.path, composed.values)) from error
     folder = place or composed.run_dir
     if start.folder and start.resumes and bound.name == "train":
         folder = start.folder.path
@@ -80,17 +86,40 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     if start.folder and start.resumes:
         return Request(bound, job, _check_going_on(start.folder, settings, start.policy, bound.name))
     if bound.name in ("train", "preview"):
-        plan_run([Segment(settings, bound.parameters.get("steps_per_epoch") or steps_per_epoch(settings))])
+        _check_plan(Segment(settings, bound.parameters.get("steps_per_epoch") or steps_per_epoch(settings)))
     return Request(bound, job)
 
 
-def _come_back(words: Sequence[str]) -> tuple[list[str], list[dict[str, Any]], Start]:
+def _task_name(composer: Composer, words: Sequence[str]) -> str:
+    """The task that the words name, whose name a choice of the user's own may leave to its file."""
+    folders, name = composer.folders(words), value_of("task", words) or "train"
+    own = [group for group in GROUPS if own_file(group, value_of(group, words) or "", folders)]
+    if not {"task", "experiment"} & {*own}:
+        return name
+    return str(composer.compose([word for word in words if key_of(word) != "resume"]).values.get("task"))
+
+
+def _check_feedback(composed: dict[str, Any], words: Sequence[str]) -> None:
+    """Refuse a rule beside a strategy that is one itself, which would drop it."""
+    strategy, rule = composed.get("scheduler"), value_of("feedback", words)
+    if strategy in choices("feedback") and rule not in (None, strategy):
+        raise RequestError(
+            f"scheduler={strategy} is a feedback rule itself: leave out feedback={rule}, or put it on top of a "
+            f"schedule, as in scheduler=constant feedback={rule}"
+        )
+
+
+def _come_back(words: Sequence[str], name: str) -> tuple[list[str], list[dict[str, Any]], Start]:
     """The run that a command comes back to, if it does.
+
+    Args:
+        words: Of the command.
+        name: Of its task.
 
     Returns:
         The words with the whole path of a checkpoint, the configurations that the run has had, and where to start.
     """
-    name, wanted = value_of("task", words), value_of("resume", words)
+    wanted = value_of("resume", words)
     if name in MEASURING and wanted not in (None, "null"):
         raise RequestError(f"resume goes on with training; leave out task={name}")
     if name in MEASURING:
@@ -122,6 +151,14 @@ def _read_task(values: dict[str, Any], start: Start) -> Bound:
         raise RequestError(f"resume_plan={policy} says how to go on with a run: give resume= too")
     keys = {key: values.pop(key) for key in defaults(function(name)) if key in values}
     return task(name, **keys)
+
+
+def _check_plan(segment: Segment) -> None:
+    """Refuse a plan that cannot be, and a schedule of the user's that fails at the first update."""
+    try:
+        plan_run([segment]).rate(0)
+    except ValueError as error:
+        raise RequestError(first_line(error)) from error
 
 
 def _check_going_on(folder: RunFolder, settings: Settings, policy: str | None, task_name: str) -> str | None:

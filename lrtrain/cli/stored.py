@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from lrtrain.cli.words import PATHS, key_of, says, value_of
-from lrtrain.configs import choices, config_dir
+from lrtrain.cli.words import key_of, says, value_of
+from lrtrain.configs import GROUPS, choices, config_dir, own_file
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import flat
 from lrtrain.parameters.places import named_code
@@ -33,9 +33,9 @@ def stored_of(folder: RunFolder) -> list[Values]:
     return [dict(segment["settings"]) for segment in read_stored(folder.history)] if folder.history.exists() else []
 
 
-def choose(stored: Values, words: Sequence[str], *, to_measure: bool = False) -> list[str]:
+def choose(stored: Values, words: Sequence[str], folders: Sequence[Path], *, to_measure: bool = False) -> list[str]:
     """The words of a command, after those that choose what the run had and the command says nothing of."""
-    set_now = _set_by_choices(words)
+    set_now = _set_by_choices(words, folders)
     wanted = {kind: _mapping(stored, kind).get("name") for kind in (KINDS[:2] if to_measure else KINDS)}
     if not to_measure:
         scheduler = stored.get("scheduler")
@@ -53,16 +53,19 @@ def choose(stored: Values, words: Sequence[str], *, to_measure: bool = False) ->
     return [*first, *words]
 
 
-def merge(stored: Values, composed: Values, words: Sequence[str], *, to_measure: bool = False) -> Values:
+def merge(
+    stored: Values, composed: Values, words: Sequence[str], folders: Sequence[Path], *, to_measure: bool = False
+) -> Values:
     """The configuration of a run that goes on: its own, but for what a command says, and what its choices bring.
 
     Args:
         stored: Of the run.
         composed: Of the words of the command, after `choose`.
         words: Of the command.
+        folders: Of the user's own configurations.
         to_measure: A checkpoint of the run is measured, on the hardware of this command and without its limits.
     """
-    named = [*map(key_of, words), *_set_by_choices(words)]
+    named = [*map(key_of, words), *_set_by_choices(words, folders)]
     # trainer=cpu says what a run runs on, and nothing of the other arguments of the Trainer.
     said = [*(key for key in named if key != "trainer"), *_replaced(stored, composed, named)]
     if to_measure:
@@ -71,20 +74,17 @@ def merge(stored: Values, composed: Values, words: Sequence[str], *, to_measure:
     return _over(stored, composed, [f"{key}=" for key in said], "")
 
 
-def check_code(values: Sequence[Values], composed: Values, words: Sequence[str]) -> None:
+def check_code(values: Sequence[Values], composed: Values) -> None:
     """Refuse code that only a run's folder names, before anything looks for it.
 
     Args:
         values: The configurations that are to be read.
         composed: Of the words of the command.
-        words: Of the command.
 
     Raises:
         RequestError: Names the code.
     """
     foreign = named_code(list(values)) - named_code(composed)
-    own = [word for word in words if key_of(word) not in PATHS]  # a folder's name is not the user's word for code
-    foreign = {place for place in foreign if not any(place in word for word in own)}
     if foreign:
         keys = [f"{key}={value}" for each in values for key, value in flat(each).items() if str(value) in foreign]
         named = dict.fromkeys(keys or sorted(foreign))
@@ -117,23 +117,35 @@ def _replaced(stored: Values, composed: Values, named: Sequence[str]) -> list[st
         found += ["scheduler", *strategy_keys(str(composed["scheduler"]))]
     if stored.get("feedback") != composed["feedback"]:
         found += ["feedback", *(strategy_keys(composed["feedback"]) if composed["feedback"] else ())]
-    own_rate = _loaded("optimizer", str(_mapping(stored, "optimizer").get("name"))).get("lr", 0.1)
+    former = _mapping(stored, "optimizer").get("name")
+    own_rate = (
+        _loaded(config_dir() / "optimizer" / f"{former}.yaml").get("lr", 0.1) if former in choices("optimizer") else 0.1
+    )
     if "optimizer" in found and stored.get("lr") == own_rate:
         found.append("lr")
     return found
 
 
-def _set_by_choices(words: Sequence[str]) -> list[str]:
-    """The keys and groups that an experiment sets."""
-    name = value_of("experiment", words)
-    values = _loaded("experiment", name) if name else {}
-    groups = [str(key).removeprefix("override /") for item in values.pop("defaults", []) for key in item]
-    return [*groups, *flat(values)]
+def _set_by_choices(words: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """The keys and groups that an experiment sets, and a choice of the user's own beside those of its group."""
+    found: list[str] = []
+    for group in GROUPS:
+        name = value_of(group, words) or ""
+        own = own_file(group, name, folders)
+        if own is None and (group != "experiment" or name not in choices(group)):
+            continue
+        values = _loaded(own or config_dir() / group / f"{name}.yaml")
+        parts = [item for item in values.pop("defaults", []) if isinstance(item, dict)]
+        found += [str(key).removeprefix("override /") for item in parts for key in item]
+        found += flat(values)
+    return found
 
 
-def _loaded(group: str, name: str) -> Values:
-    path: Path = config_dir() / group / f"{name}.yaml"
-    values = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
+def _loaded(path: Path) -> Values:
+    """What a file says at the root of a configuration."""
+    if not path.is_file() or "@package _global_" not in path.read_text():
+        return {}
+    values = OmegaConf.to_container(OmegaConf.load(path))
     return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 from lrtrain.errors import RequestError
+from lrtrain.parameters.bound import plain
 
-PATHS = ("resume", "checkpoint", "run", "hydra.run.dir", "hydra.sweep.dir")
-"""Keys that take a pasted folder name."""
+PATHS = (
+    *("resume", "checkpoint", "run", "runs", "hydra.run.dir", "hydra.sweep.dir"),
+    *(f"dataset.{key}" for key in ("file", "data_dir", "inputs", "labels", "path")),
+)
+"""Keys that take a pasted path, whatever characters are in it."""
 
 NOTHING_CHOSEN = ("feedback=null", "experiment=null")
 """What our configuration says where nothing is chosen; Hydra takes no null from the command line."""
@@ -29,14 +36,21 @@ def _prepared(word: str, multirun: bool) -> str:
     if word in NOTHING_CHOSEN:
         return f"~{word.removesuffix('=null')}"
     key, is_set, value = word.partition("=")
-    if key not in PATHS or not is_set or value == "null":
+    names_folder = key.startswith("hydra.")
+    if key not in PATHS or not is_set or (value == "null" and not names_folder):
         return word
-    if not value:
-        raise RequestError(f"{key}= is empty: give a folder")
-    several = multirun and "," in value
-    if "${" in value or several or re.fullmatch("(['\"]).*\\1", value):
+    if value in ("", "null"):
+        raise RequestError(f"{key}={value} names no folder: give one")
+    several = (multirun and "," in value and not names_folder) or (key == "runs" and value.startswith("["))
+    if "${" in value or ((several or re.fullmatch("(['\"]).*\\1", value)) and not _is_there(value)):
         return word
-    return f"{key}={quoted(value)}"
+    return f"{key}={quoted(Path(value).expanduser() if value.startswith('~/') else value)}"
+
+
+def _is_there(path: str) -> bool:
+    with suppress(OSError, ValueError):
+        return Path(path).exists()
+    return False
 
 
 def key_of(word: str) -> str:
@@ -57,8 +71,27 @@ def says(key: str, words: Sequence[str]) -> bool:
     return any(key == said or key.startswith(f"{said}.") for said in map(key_of, words))
 
 
+def as_word(value: Any) -> str:
+    """A value as Hydra reads it back."""
+    value = plain(value.tolist() if hasattr(value, "tolist") else value)  # of numpy or torch
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{as_word(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(as_word, value))}]"
+    if isinstance(value, int | float):
+        return repr(value)
+    return str(value) if re.fullmatch(r"[\w.%-]+", str(value)) else _in_quotes(str(value))
+
+
 def quoted(path: object) -> str:
-    """A path as Hydra reads it back: in quotes, where a backslash counts only before one."""
+    """A path as Hydra reads it back."""
     if "${" in str(path):
         raise RequestError(f"{path} has ${{ in it, which Hydra would interpolate: rename that folder")
-    return "'" + re.sub(r"(\\+)(?='|$)", r"\1\1", str(path)).replace("'", "\\'") + "'"
+    return _in_quotes(str(path))
+
+
+def _in_quotes(text: str) -> str:
+    """A text in quotes, where a backslash counts only before one."""
+    return "'" + re.sub(r"(\\+)(?='|$)", r"\1\1", text).replace("'", "\\'") + "'"

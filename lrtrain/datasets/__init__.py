@@ -107,7 +107,7 @@ def function(name: str) -> Callable[..., Any]:
         SettingError: There is no such dataset.
     """
     if name not in choices("dataset"):
-        raise SettingError("dataset.name", f"must be the name of a dataset, got {name!r}", choices("dataset"))
+        raise SettingError("dataset.name", f"must be the name of a dataset, got {name!r}", choices("dataset"), name)
     return importlib.import_module(f"lrtrain.datasets.{name}").load  # type: ignore[no-any-return]
 
 

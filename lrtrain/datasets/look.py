@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lrtrain.parameters.bound import Bound
+from lrtrain.parameters.places import said_of
 
 
 class Look(NamedTuple):
@@ -47,8 +48,7 @@ def _look_at(dataset: Bound, given: tuple[tuple[str, Any], ...]) -> Look:
             loader = data.train_dataloader()
             batch = next(iter(loader))
         except Exception as error:  # custom code may raise anything
-            said = f"{type(error).__name__}: {error}"
-            raise ValueError(f"dataset.function={function} gives no training batch: {said}") from error
+            raise ValueError(f"dataset.function={function} gives no training batch: {said_of(error)}") from error
     batches = _length(loader)
     is_pair = isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)
     if not is_pair:
@@ -75,8 +75,7 @@ def measuring_batches(dataset: Bound, given: Mapping[str, Any]) -> dict[str, lis
                 data.setup(stage)
                 found[part] = [sized_len(loader) for loader in _several(getattr(data, method)())]
             except Exception as error:  # custom code may raise anything
-                said = f"{type(error).__name__}: {error}"
-                raise ValueError(f"dataset.function={function} gives no {part} batches: {said}") from error
+                raise ValueError(f"dataset.function={function} gives no {part} batches: {said_of(error)}") from error
     return found
 
 

@@ -28,7 +28,7 @@ def function(name: str) -> Callable[..., Any]:
         SettingError: There is no such model.
     """
     if name not in choices("model"):
-        raise SettingError("model.name", f"must be the name of a model, got {name!r}", choices("model"))
+        raise SettingError("model.name", f"must be the name of a model, got {name!r}", choices("model"), name)
     return getattr(importlib.import_module(f"lrtrain.models.{name}"), name)  # type: ignore[no-any-return]
 
 

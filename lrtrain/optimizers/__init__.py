@@ -31,7 +31,9 @@ def function(name: str) -> Callable[..., Any]:
         SettingError: There is no such optimizer.
     """
     if name not in choices("optimizer"):
-        raise SettingError("optimizer.name", f"must be the name of an optimizer, got {name!r}", choices("optimizer"))
+        raise SettingError(
+            "optimizer.name", f"must be the name of an optimizer, got {name!r}", choices("optimizer"), name
+        )
     return globals()[name]  # type: ignore[no-any-return]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from lrtrain.optimizers.building import Groups, build, optimizer_class
-from lrtrain.parameters.places import Place
+from lrtrain.parameters.places import Place, said_of
 from lrtrain.parameters.rules import OptionalTable
 
 if TYPE_CHECKING:
@@ -25,5 +25,12 @@ def custom(
     Args:
         function: module:class of a torch.optim.Optimizer, such as pytorch_optimizer:Lion.
         parameters: its arguments besides the parameters and lr: {weight_decay:0.1}.
+
+    Raises:
+        ValueError: It cannot be imported, fails, or is no optimizer.
     """
-    return build(optimizer_class("custom", function), groups, lr, parameters or {})
+    kind = optimizer_class("custom", function)
+    try:
+        return build(kind, groups, lr, parameters or {})
+    except Exception as error:  # whatever calling somebody's code runs into
+        raise ValueError(f"optimizer.function={function} fails: {said_of(error)}") from error

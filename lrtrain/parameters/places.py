@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import sysconfig
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -82,13 +85,14 @@ def by_path(text: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever importing somebody's code runs into
-        raise ValueError(f"names {text!r}, which cannot be imported: {_said(error)}") from error
+        raise ValueError(f"names {text!r}, which cannot be imported: {said_of(error)}") from error
 
 
 def named_code(value: Any) -> set[str]:
     """The places of code that a configuration names, at any depth."""
     if isinstance(value, Mapping):
-        own = {str(value["function"])} if value.get("function") else set()
+        said = value.get("function")
+        own = {said} if isinstance(said, str) and ":" in said else set()  # nothing else is a place: Place, Function
         return own.union(*map(named_code, value.values()))
     return set().union(*map(named_code, value)) if isinstance(value, list | tuple) else set()
 
@@ -103,7 +107,7 @@ def _check_place(text: str) -> None:
     try:
         found = importlib.util.find_spec(module)
     except Exception as error:
-        raise ValueError(f"names {text!r}, which cannot be imported: {_said(error)}") from error
+        raise ValueError(f"names {text!r}, which cannot be imported: {said_of(error)}") from error
     if found is None:
         raise ValueError(f"names {text!r}, which cannot be imported: there is no module {module} here")
 
@@ -128,7 +132,7 @@ def call(key: str, text: str, parameters: Mapping[str, Any] | None, **offered: A
         taken = {name: value for name, value in offered.items() if name in _parameters(function)}
         return function(**(taken | dict(parameters or {})))
     except Exception as error:  # whatever calling somebody's code runs into
-        raise ValueError(f"{key} names {text!r}, which fails: {_said(error)}") from error
+        raise ValueError(f"{key} names {text!r}, which fails: {said_of(error)}") from error
 
 
 def _parameters(function: Any) -> Mapping[str, Any]:
@@ -145,5 +149,10 @@ def _parts(text: str) -> tuple[str, str]:
     return module, name
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def said_of(error: Exception) -> str:
+    """What somebody's code has raised, and at which of its lines."""
+    others = *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")), str(Path(__file__).parents[1])
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith((*others, "<"))]
+    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {error}{where}"

@@ -34,11 +34,12 @@ class SettingError(RequestError):
         path: The setting, such as ``trainer.precision``.
         said: What is wrong with it; completes the path to a sentence.
         known: The names that there are, where this one is not among them.
+        value: What was given instead of one of them; None where that is the path itself.
     """
 
-    def __init__(self, path: str, said: str, known: tuple[str, ...] = ()) -> None:
+    def __init__(self, path: str, said: str, known: tuple[str, ...] = (), value: object = None) -> None:
         super().__init__(f"{path} {said}")
-        self.path, self.said, self.known = path, said, known
+        self.path, self.said, self.known, self.value = path, said, known, value
 
 
 @cache

@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from lrtrain.run_folder.summary import Summary
 
@@ -29,7 +28,7 @@ def print_result(summary: Summary, folder: Path) -> None:
     line = f"{summary.strategy}: {rates}, {summary.steps:,} updates in {summary.wall_s:.1f} s"
     for text in (line, *(f"note: {finding}" for finding in summary.findings if "unfinished" in finding)):
         console.print(text, soft_wrap=True)
-    console.print(f"{folder}\ntensorboard --logdir {folder}", soft_wrap=True, markup=False)
+    console.print(f"{folder}\ntensorboard --logdir {folder}", soft_wrap=True)
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -39,7 +38,7 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         last = index == len(columns) - 1
         table.add_column(column, justify="left" if last else "right", no_wrap=not last, overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))  # a name in brackets is not a style
+        table.add_row(*row)
     _console().print(table)
 
 
@@ -49,16 +48,16 @@ def print_classes(columns: Sequence[str], rows: Sequence[Sequence[str]], mean: S
     for column in columns:
         table.add_column(column, justify="right")
     for name, *numbers in rows:
-        table.add_row(Text(name), *numbers)  # as above
+        table.add_row(name, *numbers)
     table.add_section()
     table.add_row(*mean)
     _console().print(table)
 
 
 def _console() -> Console:
-    """A terminal's own width; in a file or a pipe, wide enough to fold nothing."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
+    """A terminal's own width; in a file or a pipe, wide enough to fold nothing. A name in brackets is no style."""
+    width = None if Console().is_terminal else 160
+    return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def _formatted(values: Mapping[str, float], names: Sequence[str]) -> list[str]:

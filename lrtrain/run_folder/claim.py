@@ -111,12 +111,6 @@ class Claim:
                     folder.rmdir()
         self._release()
 
-    def __enter__(self) -> Claim:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ended()
-
     def _acquire(self, off: bool) -> _LockFile | None:
         """Make what is missing and try, once, to lock it."""
         with suppress(FileNotFoundError):  # who made the folder may have removed it just now
@@ -229,14 +223,8 @@ if sys.platform != "win32":
     os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_close_inherited)
 
 
-def holder(path: Path) -> str | None:
-    """Words about who holds a folder's claim; None if nobody. Makes no file, and holds up no writer for long."""
-    record, live = _look(path)
-    return _describe(record) if live else None
-
-
 def is_live(path: Path) -> bool:
-    """Whether somebody holds a folder's claim."""
+    """Whether somebody holds a folder's claim. Makes no file, and holds up no writer for long."""
     return _look(path)[1]
 
 

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+MOST_JSON, MOST_ROWS = 2**24, 2**30
+"""Bytes above which a file is not what we have written."""
+
+
+def read_text(path: Path, most: int = MOST_JSON) -> str:
+    """The text of a file; a pipe is not waited for.
+
+    Raises:
+        OSError: It is not there, no file, or larger than `most`.
+    """
+    wait_not = getattr(os, "O_NONBLOCK", 0)
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | wait_not)) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size > most:
+            raise OSError(errno.EFBIG, "no file, or too large", str(path))
+        return file.read().decode(errors="replace")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -22,7 +41,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with scratch.open("wb") as file:
+        scratch.unlink(missing_ok=True)
+        with scratch.open("xb") as file:  # which follows no link
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -52,7 +72,7 @@ class Table:
         self, path: Path, columns: Iterable[str], keep: Callable[[dict[str, str]], bool] | None = None
     ) -> None:
         self.columns = list(columns)
-        kept = [row for row in read_table(path) if keep(row)] if keep and path.exists() else []
+        kept = [row for row in read_table(path) if keep(row)] if keep and path.is_file() else []
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.columns, restval="", extrasaction="ignore")
         writer.writeheader()
@@ -81,7 +101,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
     What follows a row that cannot be read is left out too.
     """
-    whole, _, _ = path.read_text(errors="replace").rpartition("\n")
+    whole, _, _ = read_text(path, MOST_ROWS).rpartition("\n")
     rows: list[dict[str, str]] = []
     with suppress(csv.Error):
         for row in csv.DictReader(io.StringIO(whole, newline="")):

@@ -93,12 +93,14 @@ class RunFolder:
     def clear(self) -> None:
         """Remove what a run has left that came to no checkpoint, before another begins here."""
         for path in (self.metrics, self.summary, self.best_checkpoint, *self.events):
-            if path.is_file():
+            if path.exists() and not path.is_dir():
                 path.unlink()
 
     def write_request(self, files: Mapping[str, str]) -> None:
         """Keep what was asked for, by name of file: in `.hydra`, or of a run that goes on in a folder below it."""
         place = self.path / ".hydra"
+        if place.is_symlink():
+            raise RequestError(f"{place} is a link, which nothing is written through: remove it")
         if self.history.exists():
             self._former_history = self.history.read_bytes()
             numbers = [path.name.removeprefix("resumed_") for path in place.glob("resumed_*")]

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 
 
 class RunLog(logging.FileHandler):
-    """Makes its file with the first line; where that cannot be made or written, the run goes on without."""
+    """Makes its file with the first line; where that cannot be made or written, the run goes on without.
+
+    No link is followed to it, and no reader of a pipe waited for.
+    """
+
+    def _open(self) -> TextIOWrapper:
+        flags = (
+            os.O_WRONLY | os.O_CREAT | os.O_APPEND | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK"))
+        )
+        return os.fdopen(os.open(self.baseFilename, flags, 0o666), "a", encoding="utf-8")
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append a line."""

@@ -12,7 +12,7 @@ from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import Checked
 from lrtrain.parameters.rules import Count, ListOf, Number, OrNull, Table, Text
 from lrtrain.parameters.signatures import defaults
-from lrtrain.run_folder.files import write_json
+from lrtrain.run_folder.files import read_text, write_json
 
 FORMAT = 2
 _UNWRITTEN = {"extra", "folder", "exception"}
@@ -111,14 +111,14 @@ def read_summary(path: Path) -> Summary:
         RequestError: It is damaged, or of a newer format.
     """
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(read_text(path))
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"{path} cannot be read: {error}") from None
-    if not isinstance(values, dict) or type(values.get("format", 1)) is not int or "status" not in values:
+    written = values.pop("format", 1) if isinstance(values, dict) else None
+    if type(written) is not int or written < 1 or "status" not in values:
         raise RequestError(f"{path} is not a summary")
-    written = values.pop("format", 1)
     if written > FORMAT:
         raise RequestError(f"{path} was written by a newer lrtrain (format {written}): update this one")
     for number in range(written, FORMAT):

@@ -335,10 +335,7 @@ def _facts(plan: Plan, curve: Curve) -> list[str]:
 def _theory(plan: Plan, bound: Bound, ratio: float) -> str:
     if math.isinf(bound.omega):
         return "no update moves: there is no bound"
-    text = (
-        f"convex last-iterate bound: {ratio:.2f}x the best known shape (linear); "
-        f"optimal base rate {bound.gamma * plan.lr:.3g} for G = D = 1"
-    )
+    text = f"convex last-iterate bound: {ratio:.2f}x that of the best known shape (linear), each at its own best rate"
     return text + (f"; without {plan.feedback.name}" if plan.feedback else "")
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lrtrain.datasets import Inputs, Source, Splits
 from lrtrain.datasets.look import measuring_batches
+from lrtrain.errors import of_values
 from lrtrain.plan.length import given_to_data, limited, look_at_data
 from lrtrain.settings import AugmentSettings, Settings
 from lrtrain.training.augment import Augment
@@ -27,7 +28,8 @@ def build_data(settings: Settings) -> pl.LightningDataModule:
     """
     if settings.dataset.name == "custom":
         return data_module(settings.dataset, given_to_data(settings))
-    splits = settings.dataset.make()
+    with of_values():
+        splits = settings.dataset.make()
     wanted = settings.augment != AugmentSettings()
     augment = Augment(splits.inputs.shape, **asdict(settings.augment)) if wanted else None
     return Data(splits, augment=augment, **given_to_data(settings))

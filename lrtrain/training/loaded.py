@@ -13,7 +13,7 @@ from torch import nn
 
 from lrtrain.datasets import Inputs
 from lrtrain.datasets.sources import Converter, Scale
-from lrtrain.errors import RequestError, first_line
+from lrtrain.errors import RequestError, first_line, of_values
 from lrtrain.parameters.places import named_code
 from lrtrain.plan.history import read_stored
 from lrtrain.process.state import kept_as_it_is
@@ -105,8 +105,9 @@ def load_run(path: Path, model: nn.Module | None = None) -> Loaded:
     try:
         with kept_as_it_is():
             network = model if model is not None else build_network(settings, inputs, data["classes"])
-        step = load_weights(path, network, "the model" if model is not None else f"model={settings.model.name}")
-    except (ValueError, TypeError, RuntimeError) as error:
+        with of_values():
+            step = load_weights(path, network, "the model" if model is not None else f"model={settings.model.name}")
+    except ValueError as error:
         raise RequestError(first_line(error)) from error
     scale = data["scale"] and Scale(tuple(data["scale"]["mean"]), tuple(data["scale"]["std"]))
     names = tuple(data["names"]) if data["names"] else None

@@ -56,6 +56,8 @@ class EventFile(TensorBoardLogger):
         Drops the points from `step` on, and the results of a finished run, which are measured again.
         """
         for path in self._folder.events:
+            if not path.is_file() or path.is_symlink():  # a pipe would be waited for, and no link is ours
+                continue
             kept = io.BytesIO()
             writer = RecordWriter(kept)
             try:

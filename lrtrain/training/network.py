@@ -9,8 +9,10 @@ from functools import partial
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from lrtrain.datasets import Inputs
+from lrtrain.errors import of_values
 from lrtrain.optimizers import optimizer, split_groups
 from lrtrain.plan.plan import Plan
 from lrtrain.scheduler import Scheduler
@@ -56,9 +58,14 @@ def build_module(settings: Settings, plan: Plan, inputs: Inputs | None, classes:
     if settings.is_built_in:
         assert classes is not None, "the settings were checked for it"
         kind = partial(Classifier, classes=classes)
+
+    def make_optimizer() -> Optimizer:
+        with of_values():
+            return chosen.make(groups, plan.lr)  # type: ignore[no-any-return]
+
     return kind(
         model,
-        make_optimizer=lambda: chosen.make(groups, plan.lr),
+        make_optimizer=make_optimizer,
         make_scheduler=lambda optimizer: Scheduler(
             optimizer,
             curves if plan.groups else plan.schedule,
@@ -78,7 +85,8 @@ def build_network(settings: Settings, inputs: Inputs | None, classes: int | None
     Raises:
         ValueError: It cannot take such inputs, or there is no compiler.
     """
-    made: nn.Module = settings.model.make(inputs, classes)
+    with of_values():
+        made: nn.Module = settings.model.make(inputs, classes)
     use_threads(settings.threads, made, inputs if settings.is_built_in else None, settings.batch_size)
     if settings.trainer.precision in TRUE_TYPES:
         # Lightning does so only when training begins: by then, a checkpoint's weights would have lost digits.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,6 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.record import batch_loss
+
+BAR = 10
+"""Columns of the bar itself: the values beside it say more."""
 
 
 def tell(trainer: pl.Trainer, text: str) -> None:
@@ -55,7 +59,7 @@ class RunBar(ProgressBar):
         console = Console()
         if not (self.shown and self.enabled and console.is_terminal):
             return
-        columns = "epoch {task.fields[epoch]}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        columns = "epoch {task.fields[epoch]}", BarColumn(BAR), MofNCompleteColumn(), TimeRemainingColumn()
         values = TextColumn("{task.fields[values]}", markup=False)
         self._progress = Progress(*columns, values, console=console)
         self._progress.add_task("", total=scheduler_of(trainer).total_steps, epoch="", values="")
@@ -73,8 +77,12 @@ class RunBar(ProgressBar):
         values += [f"lr {rate:.4g}" for rate in scheduler.used_lrs[:1]]
         values += [f"{name} {float(value):.4f}" for name, value in trainer.callback_metrics.items()]
         epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+        total = scheduler.total_steps
+        room = self._progress.console.width - len(f"epoch {epoch} {total}/{total} 0:00:00 ") - BAR
+        ends = accumulate(len(value) + 2 for value in values)
+        shown = [value for value, end in zip(values, ends, strict=True) if end <= room]  # whole ones only
         self._progress.update(
-            self._progress.task_ids[0], completed=scheduler.last_epoch, epoch=epoch, values="  ".join(values)
+            self._progress.task_ids[0], completed=scheduler.last_epoch, epoch=epoch, values="  ".join(shown)
         )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

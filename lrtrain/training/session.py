@@ -19,7 +19,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line
+from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line, of_values
 from lrtrain.parameters.spans import Span, SpanLike
 from lrtrain.plan.changes import check_devices, go_on
 from lrtrain.plan.curve import plan_run, warn_of
@@ -58,7 +58,7 @@ from lrtrain.training.validation_feedback import ValidationFeedback
 Say = Callable[[str], Any]
 
 OF_CONTENT = ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError
-"""What building something runs into where the settings or a checkpoint hold what they should not."""
+"""What Lightning runs into where a checkpoint holds what it should not."""
 
 VERSIONS = ("lrtrain", "torch", "lightning", "hydra-core")
 
@@ -158,12 +158,13 @@ class Session:
             self.module.make_scheduler(self.module.make_optimizer())
             if self._checkpoint:
                 self.checkpoints.source = self._checkpoint
-                _load(self._checkpoint, self.module, callbacks if start.resumes else [])
+                with of_values():
+                    _load(self._checkpoint, self.module, callbacks if start.resumes else [])
                 if start.resumes:
                     check_devices(settings, len(self._checkpoint.content["random"]), devices)
         except (OSError, MemoryError) as error:
             raise RequestError(str(error) or "out of memory") from error
-        except (*OF_CONTENT, MisconfigurationException) as error:
+        except (ValueError, MisconfigurationException) as error:  # what is said of values, ours or a user's
             raise RequestError(first_line(error)) from error
 
     def _callbacks(self, scale: float | None) -> list[pl.Callback]:

@@ -16,7 +16,7 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from lrtrain.errors import RequestError, first_line
+from lrtrain.errors import RequestError, first_line, of_values
 from lrtrain.plan.length import limited
 from lrtrain.process.state import kept_as_it_is
 from lrtrain.run_folder.find import find_checkpoint
@@ -27,7 +27,7 @@ from lrtrain.training.checkpoints import load_weights
 from lrtrain.training.data import Data, build_data
 from lrtrain.training.network import build_network
 from lrtrain.training.progress_bar import RunBar
-from lrtrain.training.session import OF_CONTENT, VERSIONS
+from lrtrain.training.session import VERSIONS
 from lrtrain.training.trainer import build_trainer
 
 
@@ -93,10 +93,11 @@ def measuring(settings: Settings, folder: Path, checkpoint: str, split: str) -> 
                 own = "LightningDataModule" if settings.is_built_in else "LightningModule"
                 raise ValueError(f"built-in models and datasets only, not a {own} of yours: call its own test")
             network = build_network(settings, data.splits.inputs, data.splits.classes)
-            step = load_weights(path, network, f"model={settings.model.name}")
+            with of_values():
+                step = load_weights(path, network, f"model={settings.model.name}")
             trainer = build_trainer(quiet, RunFolder(folder), [RunBar(settings.log_every, bar, print)])
             _ask_about(data, settings, split)
-        except (*OF_CONTENT, MisconfigurationException) as error:
+        except (ValueError, MisconfigurationException) as error:
             raise RequestError(first_line(error)) from error
         yield Trained(settings, network, data, trainer, path, step, split)
 

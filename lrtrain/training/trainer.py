@@ -13,6 +13,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch import profilers
 from lightning.pytorch.loggers import Logger
 
+from lrtrain.errors import of_values
 from lrtrain.parameters.bound import plain
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.schedules import Span
@@ -58,7 +59,8 @@ def build_trainer(
     for name in settings.trainer.others:
         if name in ours:
             raise ValueError(f"trainer.{name} is set by lrtrain itself: leave it out")
-    made = pl.Trainer(**{**asked, **settings.trainer.others, **ours})
+    with of_values():
+        made = pl.Trainer(**{**asked, **settings.trainer.others, **ours})
     if made.precision != asked["precision"]:
         raise ValueError(f"trainer.precision={asked['precision']} needs a GPU: write {made.precision}")
     made.fit_loop.epoch_loop = EpochLoop(made)

@@ -44,14 +44,14 @@ class ValidationFeedback(pl.Callback):
         self._saved = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Observe the metric, and print a change of the rate."""
+        """Observe the metric, and print a change of the rate that an update will see."""
         scheduler = scheduler_of(trainer)
         if trainer.sanity_checking or scheduler.feedback is None:
             return
         self._refuse_unless_in(sorted(trainer.callback_metrics))
         metric = float(trainer.callback_metrics[self.monitor])
         before = scheduler.get_last_lr()[0]
-        if scheduler.observe(metric) != 1:
+        if scheduler.observe(metric) != 1 and scheduler.last_epoch != scheduler.total_steps:
             tell(
                 trainer,
                 f"epoch {trainer.current_epoch + 1}, update {scheduler.last_epoch}: learning rate {before:.4g} -> "

@@ -1,0 +1,95 @@
+"""What a person sees in a terminal: whole values, names as they are, and an end where nothing can be written."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, CommandLine, Train
+from rich.console import Console
+
+from lrtrain.__main__ import main
+from lrtrain.cli.main import main as command_line_of_this_process
+from lrtrain.report.table import print_classes, print_rows
+from lrtrain.training import progress_bar
+
+FAILED = 1
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_values_beside_the_bar_are_whole(columns: int, train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = io.StringIO()
+    terminal = {"width": columns, "force_terminal": True, "color_system": None, "legacy_windows": False}
+    monkeypatch.setattr(progress_bar, "Console", lambda: Console(file=drawn, **terminal))  # type: ignore[arg-type]
+    train(*SMALL, "epochs=3")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.getvalue())
+    lines = [line for part in text.split("\r") for line in part.splitlines() if "12/12" in line]
+    assert lines, drawn.getvalue()
+    last = lines[-1].rstrip()
+    assert len(last) <= columns
+    assert "epoch 3/3" in last
+    assert "…" not in last
+    assert "loss " in last
+    assert ("val_acc" in last) == (columns == 200)
+
+
+def test_names_in_brackets_are_shown(
+    capsys: pytest.CaptureFixture[str], command_line: CommandLine, tmp_path: Path
+) -> None:
+    print_rows(["[job]", "name"], [["1", "model.hidden=[red]"]])
+    print_classes(["[class]", "f1"], [["[x]", ":smile:"]], ["[mean]", "1"])
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("[job]", "model.hidden=[red]", "[class]", "[x]", ":smile:", "[mean]")), shown
+    result = command_line(*SMALL, "epochs=1", "hydra.run.dir=[red]")
+    assert f"--logdir {tmp_path / '[red]'}" in result.out
+
+
+def test_a_reduction_that_no_update_sees_is_not_announced(train: Train) -> None:
+    # With a threshold that nothing passes, each validation but the first reduces the rate.
+    run = train("scheduler=plateau", "patience=0", "threshold=10", *SMALL, "epochs=3")
+    assert run.result.out.count("(plateau, val_loss") == 1, "of the validations after epochs 2 and 3 the first only"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no such file")
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["task=preview", "hydra.run.dir=run"]])
+def test_where_no_output_can_be_written(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = os.dup(1)
+    try:
+        with open("/dev/full", "w") as full:  # noqa: PTH123
+            os.dup2(full.fileno(), 1)
+            monkeypatch.setattr(sys, "stdout", open(1, "w", closefd=False))  # noqa: SIM115
+            monkeypatch.setattr(sys, "argv", ["lrtrain", *words])
+            errors = io.StringIO()
+            monkeypatch.setattr(sys, "stderr", errors)
+            assert command_line_of_this_process() == FAILED
+            assert errors.getvalue() == "lrtrain: cannot write the output (No space left on device)\n"
+    finally:
+        os.dup2(own, 1)
+        os.close(own)
+
+
+def test_the_console_script_finds_modules_of_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "beside_the_run.py").touch()
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
+    monkeypatch.setattr("lrtrain.process.signals.own", lambda: None)
+    monkeypatch.setattr("lrtrain.cli.main.main", lambda: bool(importlib.util.find_spec("beside_the_run")))
+    assert main() is True
+
+
+def test_commands_of_the_readme_are_safe_from_globs() -> None:
+    """What a shell such as zsh would take for a pattern of file names stands in quotes."""
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) > 5
+    for line in "".join(blocks).splitlines():
+        bare = re.sub(r"'[^']*'|\"[^\"]*\"|#.*", "", line)
+        assert not re.search(r"[\[\]{}*?]", bare), line
