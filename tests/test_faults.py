@@ -45,7 +45,7 @@ def run_out_of_room(folder: Path, pattern: str, room: int) -> int:
             resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, resource.RLIM_INFINITY))
         return training_step(module, batch, batch_idx)
 
-    Classifier.training_step = limited  # type: ignore[method-assign]
+    Classifier.training_step = limited  # type: ignore[method-assign, assignment]
     return main()
 
 

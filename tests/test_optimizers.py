@@ -326,7 +326,7 @@ def test_state_is_all_there(tmp_path: Path) -> None:
         model, again = network(), network()
         first = optimizer(name).make(split_groups(optimizer(name), model, groups(model), 0.02), 0.02)
         for each in (first,) if averages_weights(optimizer(name)) else ():
-            each.train()  # type: ignore[attr-defined]
+            each.train()
         descend(model, first, updates=3)
         torch.save({"model": model.state_dict(), "optimizer": first.state_dict()}, tmp_path / "state.pt")
         state = torch.load(tmp_path / "state.pt", weights_only=True)

@@ -32,7 +32,7 @@ def test_least_rate_holds_once_warmed_up() -> None:
 
 def test_parts_of_a_curve_go_together_in_one_order() -> None:
     """The horizon and the stretch move the clock, the hold is above them, and the cooldown begins where these are."""
-    words = ("scheduler=linear", "lr=1", "epochs=4", "horizon=2ep", "hold=1ep", "final_cooldown=1ep")
+    words: tuple[str, ...] = ("scheduler=linear", "lr=1", "epochs=4", "horizon=2ep", "hold=1ep", "final_cooldown=1ep")
     rates = list(plan_of(*words).rates())
     assert rates == pytest.approx([1.0] * 10 + [0.5] * 10 + [0.0] * 21)
     words = ("scheduler=step", "gamma=0.5", "every=2ep", "lr=1", "epochs=2", "stretch=4ep", "final_cooldown=5st")

@@ -49,7 +49,7 @@ def wait_in_sixth_step(number: int) -> int:
         save_last(checkpoints, trainer)
         os.kill(os.getpid(), number)
 
-    Classifier.training_step, LastAndBest.save_last = signalled, signalled_again  # type: ignore[method-assign]
+    Classifier.training_step, LastAndBest.save_last = signalled, signalled_again  # type: ignore[method-assign, assignment]
     code = program.main()
     os.kill(os.getpid(), number)
     return code

@@ -6,6 +6,7 @@ import functools
 import itertools
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ def check(build: Callable[[torch.optim.Optimizer], Any], schedule: Schedule, ste
 
 def test_step() -> None:
     for every in (1, 3, 7):
-        check(lambda o, n=every: theirs.StepLR(o, n, gamma=0.7), ours.step(gamma=0.7, every=every), 200, 50)
+        check(partial(theirs.StepLR, step_size=every, gamma=0.7), ours.step(gamma=0.7, every=every), 200, 50)
 
 
 def test_multistep() -> None:
@@ -52,18 +53,18 @@ def test_exponential() -> None:
 
 def test_linear() -> None:
     for end in (0.0, 0.2):
-        check(lambda o, e=end: theirs.LinearLR(o, 1.0, e, total_iters=50), ours.linear(end=end), 200, 50)
+        check(partial(theirs.LinearLR, start_factor=1.0, end_factor=end, total_iters=50), ours.linear(end=end), 200, 50)
 
 
 def test_cosine_up_to_its_end() -> None:
     # After T_max torch's cosine rises again, and ours does not.
     for end in (0.0, 0.2):
-        check(lambda o, e=end: theirs.CosineAnnealingLR(o, 50, eta_min=e * BASE), ours.cosine(end=end), 51, 50)
+        check(partial(theirs.CosineAnnealingLR, T_max=50, eta_min=end * BASE), ours.cosine(end=end), 51, 50)
 
 
 def test_polynomial() -> None:
     for power in (0.5, 1.0, 2.0):
-        check(lambda o, n=power: theirs.PolynomialLR(o, 50, power=n), ours.polynomial(power=power), 200, 50)
+        check(partial(theirs.PolynomialLR, total_iters=50, power=power), ours.polynomial(power=power), 200, 50)
 
 
 def test_one_cycle() -> None:
