@@ -150,8 +150,7 @@ def load(
         if not known:
             _check_texts(table)
         numbers, texts = _standards(table, parts[0]), _categories(table, parts[0])
-    left_out = [name for name in (*table.numbers, *table.texts) if name not in numbers and name not in texts]
-    said = (f"columns that the run did not have are left out: {', '.join(left_out)}",) if left_out else ()
+    said = _unknown(table, numbers, texts) if known else ()
     inputs = encode({**table.numbers, **table.texts}, numbers, texts)
     train, validating, testing = (InMemory(inputs[part], labels[part]) for part in parts)
     return Splits(
@@ -202,6 +201,16 @@ def encode(
             raise RequestError(f"column {name!r} was of texts for the run, and is of numbers")
         found.append(np.array(rows)[:, None] == np.arange(len(categories)))
     return np.concatenate(found, axis=1, dtype=np.float32, casting="unsafe")
+
+
+def _unknown(table: Table, numbers: Mapping[str, Any], texts: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """What a run did not have, in a line each."""
+    if left_out := [name for name in (*table.numbers, *table.texts) if name not in numbers and name not in texts]:
+        yield f"columns that the run did not have are left out: {', '.join(left_out)}"
+    for name, categories in texts.items():
+        if new := sorted(set(table.texts.get(name, ())) - set(categories)):
+            shown = f"{', '.join(map(repr, new[:MOST_NAMES]))}{', ...' * (len(new) > MOST_NAMES)}"
+            yield f"column {name!r} has what was not in the run's training split, and is no category then: {shown}"
 
 
 def _is_missing(value: Any) -> bool:
@@ -256,6 +265,8 @@ def _shares(
     labels: Sequence[int], names: Sequence[str], validation: float, test: float, few: bool = False
 ) -> list[tuple[int, int, int]]:
     """How many samples of each class each split has: at least one, unless there may be too `few`."""
+    if len(names) < 2:
+        raise RequestError(f"the target must have two classes or more, got {list(names)}")
     counts = [0] * len(names)
     for label in labels:
         counts[label] += 1
@@ -382,8 +393,6 @@ def _classes(values: Sequence[str], target: str, lines: Sequence[int]) -> tuple[
             raise ValueError(
                 f"the target {target!r} holds numbers such as {_fraction(names)}: lrtrain tells classes only"
             )
-    if len(names) < 2:
-        raise ValueError(f"the target {target!r} must have two classes or more, got {names}")
     places = {name: label for label, name in enumerate(names)}
     return [places[value] for value in values], names
 

@@ -47,7 +47,7 @@ def _digest(tensors: Iterable[Tensor]) -> str:
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
         overlaps = tensor.untyped_storage().nbytes() < tensor.nbytes  # as windows do: what they show is in there once
         whole = tensor.new_empty(0).set_(tensor.untyped_storage()) if overlaps else tensor.contiguous()
-        digest.update(whole.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(whole.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from lrtrain.datasets import Identity, Splits
-from lrtrain.datasets.files import reading
+from lrtrain.datasets.files import reading, version
 from lrtrain.datasets.split import class_order, labels_and_classes, places
 from lrtrain.errors import RequestError
 from lrtrain.parameters.rules import OptionalCount, OptionalFlag, OptionalText, Probability
@@ -141,7 +141,7 @@ def _parts(path: str | None, config: str | None, validation: float, test: float)
 
     if path is None:
         raise RequestError("give dataset.path=NAME, of a dataset of the hub, a folder of pictures, or a parquet file")
-    tables = _tables(path, config)
+    tables = _tables(path, config, _version(Path(path).expanduser()))
     train = tables["train"] if "train" in tables else next(iter(tables.values()))
     own = [next((name for name in names if name in tables), None) for names in (VALIDATION, TEST)]
     shares = [share for share, name in zip((validation, test), own, strict=True) if name is None]
@@ -152,8 +152,15 @@ def _parts(path: str | None, config: str | None, validation: float, test: float)
     return parts
 
 
+def _version(local: Path) -> int:
+    """Tells whether the files of a folder are still the same."""
+    with reading(f"dataset.path={local}"):
+        files = [local] if local.is_file() else local.rglob("*")
+        return hash(frozenset((str(file), version(file)) for file in files))
+
+
 @lru_cache(maxsize=1)
-def _tables(path: str, config: str | None) -> Mapping[str, Any]:
+def _tables(path: str, config: str | None, version: int) -> Mapping[str, Any]:
     """The dataset's own splits by name; code that a dataset comes with is not run."""
     try:
         hub = importlib.import_module("datasets")

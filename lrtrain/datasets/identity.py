@@ -79,8 +79,8 @@ class Identity(Checked):
             if other.samples and other.samples.get(part) != count:
                 return f"{count:,} {part} samples -> {other.samples.get(part, 0):,}"
         ours, theirs = self.fingerprint or {}, other.fingerprint or {}
-        different = [what.replace("_", " ") for what in ours if what in theirs and ours[what] != theirs[what]]
-        return f"other {' and '.join(different[:2])}" if different else None
+        different = {what.removeprefix("some_") for what in ours if what in theirs and ours[what] != theirs[what]}
+        return f"other {' and '.join(sorted(different))}" if different else None
 
     def drift(self, other: Identity) -> Iterator[str]:
         """The inputs of another dataset that lie far from those of this one, in a line each."""
