@@ -168,8 +168,8 @@ def test_edits_of_arrays(tmp_path: Path) -> None:
     floats = np.random.default_rng(0).normal(10, 2, (60, 3)).astype(np.float32)
     known = read(save(floats, labels)).identity()
     assert is_same(known, save(floats.astype(np.float64), labels))
-    said = list(known.drift(read(save(floats * np.array([1, 100, 1], np.float32), labels), known).identity()))
-    assert [line.partition(":")[0] for line in said] == ["input 1"]
+    far = list(known.drift(read(save(floats * np.array([1, 100, 1], np.float32), labels), known).identity()))
+    assert [line.partition(":")[0] for line in far] == ["input 1"]
     assert not list(known.drift(read(save(floats + 1, labels), known).identity()))
 
 
