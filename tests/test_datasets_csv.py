@@ -93,7 +93,7 @@ def test_constant_number(file: Path) -> None:
 
 def test_category_that_is_not_learned_of(file: Path) -> None:
     """Every row has a colour of its own: outside the training split, all of them are unknown."""
-    splits = load(file, table([f"{row},c{row},{row % 2}" for row in range(20)]))
+    splits = load(file, table([f"{row * row},c{row},{row % 2}" for row in range(10)]))
     assert (whole(splits.train)[0][:, 1:].sum(1) == 1).all()
     assert (whole(splits.test)[0][:, 1:] == 0).all()
 
@@ -112,14 +112,15 @@ def test_quotes_and_blank_lines(file: Path) -> None:
 
 def test_names_and_kinds_of_columns(file: Path) -> None:
     assert load(file, forty()).names == ("common", "rare")
-    assert load(file).remarks == ("columns: 1 of numbers, 1 of texts: colour",)
-    assert load(file, drop=["size"]).remarks == ("columns: 1 of texts: colour",)
+    missing = "missing values: colour 10; a number is then the mean, a text a category"
+    assert load(file).remarks == ("columns: 1 of numbers, 1 of texts: colour", missing)
+    assert load(file, drop=["colour"]).remarks == ("columns: 1 of numbers",)
     assert load(file, table([f"{row},{row % 2}" for row in range(20)], "size,kind")).names == ("0", "1")
 
 
 def test_column_that_one_value_makes_texts(file: Path, train: Train) -> None:
-    """It is said once, with the place, when a run begins."""
-    rows = [f"{row},{'' if row % 4 else 'NA'},{row % 2}" for row in range(40)]
+    """It is said once, with the place, when a run begins; where its values hardly recur, it is refused."""
+    rows = [f"{row % 9},{'' if row % 4 else 'NA'},{row % 2}" for row in range(40)]
     rows[17] = "17 cm,,1"
     file.write_text(table(rows))
     run = train(*SMALL, "dataset=csv", f"dataset.file={file}", "dataset.target=kind", "epochs=1")
@@ -233,5 +234,64 @@ def test_training(file: Path, train: Train, command_line: CommandLine) -> None:
     refused = command_line("dataset=csv", f"dataset.file={file}", "dataset.target=colours")
     assert refused.code == 2
     assert (
-        refused.err == f"lrtrain: {file} cannot be read: there is no column 'colours'; there are size, colour, kind\n"
+        refused.err
+        == f"lrtrain: {file} cannot be read: there is no column 'colours'; there are size, colour, kind (by the first "
+        "line, which holds the names)\n"
     )
+
+
+NUMBERS = {
+    "decimal commas": ("x;y;kind", "1,37;7,13;a|2;8,5;b", [[1.37, 7.13], [2, 8.5]], "decimal comma"),
+    "and thousands": ("x;y;kind", "1.234,5;7,13;a|2;8;b", [[1234.5, 7.13], [2, 8]], "decimal comma, and marks"),
+    "only commas that may be either": ("x;y;kind", "1,234;7;a|2;8;b", [[1.234, 7], [2, 8]], "decimal comma"),
+    "tabs": ("x\ty\tkind", "1,37\t7\ta|2\t8\tb", [[1.37, 7], [2, 8]], "decimal comma"),
+    "quoted": ("x,y,kind", '"1,37",7,a|2,8,b', [[1.37, 7], [2, 8]], "decimal comma"),
+    "thousands": ("x,y,kind", '"1,234",7.5,a|"2,000,000",8,b', [[1234, 7.5], [2e6, 8]], "between thousands"),
+    "thousands beside points": ("x;y;kind", "1,234;7.5;a|2;8;b", [[1234, 7.5], [2, 8]], "between thousands"),
+    "points": ("x;y;kind", "1.234;7.5;a|2;8;b", [[1.234, 7.5], [2, 8]], "columns"),
+    "a name with a comma": ('"x, in m";y;kind', "1.2;7;a|2;8;b", [[1.2, 7], [2, 8]], "columns"),
+}
+
+
+@pytest.mark.parametrize(("names", "rows", "expected", "said"), NUMBERS.values(), ids=NUMBERS.keys())
+def test_numbers_are_read_as_numbers(names: str, rows: str, expected: Any, said: str, file: Path) -> None:
+    """Standardised, the two kinds of rows are as far apart as the numbers that are meant."""
+    splits = load(file, table(rows.split("|") * 10, names))
+    assert splits.inputs.shape == (2,)
+    mean, std = np.array(list(splits.meaning["numbers"].values())).T
+    inputs, labels = whole(splits.train)
+    assert inputs * std + mean == pytest.approx(np.array(expected)[labels], rel=1e-5)
+    assert said in " ".join(splits.remarks)
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ([f"id{row}" for row in range(40)], r"in 'x' \(40 in 40 rows, such as 'id0'\).*dataset\.drop=\[x\]"),
+        ([f"2024-01-{row % 28 + 1:02d}" for row in range(40)], "such as '2024-01-01'"),
+        ([f"{row}.5 cm" if row == 3 else f"{row}.5" for row in range(40)], "as line 5 has '3.5 cm'"),
+        (["1.5" if row % 2 else "1;5" for row in range(40)], None),
+    ],
+)
+def test_texts_that_hardly_recur(column: list[str], said: str | None, file: Path) -> None:
+    content = table([f"{value},{row % 7},{row % 2}" for row, value in enumerate(column)], "x,y,kind")
+    if said is None:
+        assert load(file, content).inputs.shape == (3,)
+        return
+    with pytest.raises(RequestError, match=said):
+        load(file, content)
+    assert load(file, drop=["x"]).inputs.shape == (1,)
+
+
+def test_two_decimal_marks(file: Path) -> None:
+    with pytest.raises(RequestError, match="'y' seems to have a decimal point, and column 'x' a decimal comma"):
+        load(file, table(["1,37;7.13;a", "2;8;b"] * 10, "x;y;kind"))
+
+
+def test_what_looks_wrong_is_said(file: Path) -> None:
+    said = load(file, table([f"{row},{row % 7},{row % 2}" for row in range(40)], "row,2.5,kind")).remarks
+    assert any("'row' numbers the rows; leave it out by dataset.drop=[row]" in line for line in said)
+    said = load(file, table([f"{row * row},{row % 7},{row % 2}" for row in range(40)], "1.5,2.5,kind")).remarks
+    assert any("is the first line a row" in line for line in said)
+    with pytest.raises(RequestError, match="two 'x'"):
+        load(file, table(["1,2,a"], "x,x,kind"))

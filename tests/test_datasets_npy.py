@@ -50,9 +50,44 @@ def test_rows_are_not_pickled(tmp_path: Path) -> None:
     assert torch.equal(copy.gather(torch.tensor([3]))[0], train.gather(torch.tensor([3]))[0])
 
 
+LAYOUTS = [
+    ((32, 32, 3), "auto", 3, "have their channels last and are transposed"),
+    ((5, 9, 1), "auto", 3, "transposed"),
+    ((9, 9, 16), "auto", 3, "transposed"),
+    ((3, 32, 32), "auto", 1, None),
+    ((16, 9, 9), "auto", 1, None),
+    ((3, 5, 4), "channels_first", 1, None),
+    ((3, 5, 4), "channels_last", 3, None),
+    ((28, 6), "channels_last", 2, None),
+    ((28, 28), "channels_first", 1, None),
+    ((28, 28), "auto", None, "grey pictures"),
+    ((6, 28), "no_channels", None, None),
+    ((6, 3), "auto", 1, "6 channels of 3 values; dataset.layout=channels_last"),
+]
+"""Of a sample, asked for, which axis of the whole array has the channels, and what is said."""
+
+
+@pytest.mark.parametrize(("shape", "layout", "axis", "said"), LAYOUTS)
+def test_channels(shape: tuple[int, ...], layout: str, axis: int | None, said: str | None, tmp_path: Path) -> None:
+    inputs = np.random.default_rng(0).integers(0, 256, (20, *shape), np.uint8)
+    expected = inputs[:, None] if axis is None else np.moveaxis(inputs, axis, 1)
+    settings = arrays(tmp_path, inputs, np.arange(20) % 2) | {"layout": layout}
+    for in_memory in (True, False):
+        splits = dataset("npy", **settings, in_memory=in_memory).make()
+        assert splits.inputs.shape == expected.shape[1:]
+        found = [
+            np.round((sample + 1) * 127.5).astype(np.uint8).tobytes() for part in parts(splits) for sample in part[0]
+        ]
+        assert sorted(found) == sorted(sample.tobytes() for sample in expected)
+        assert [said in line for line in splits.remarks if said] == [True] * len(splits.remarks)
+        assert len(splits.remarks) == (said is not None)
+
+
 @pytest.mark.parametrize(
     ("inputs", "labels", "said"),
     [
+        (np.zeros((20, 3, 5, 4)), np.arange(20) % 2, "is not clear: give dataset.layout=channels_first"),
+        (np.zeros((20, 8, 8, 8)), np.arange(20) % 2, "is not clear"),
         (np.zeros(20), np.arange(20) % 2, "row of numbers"),
         (np.zeros((0, 3)), np.arange(0), "row of numbers"),
         (np.zeros((20, 3), complex), np.arange(20) % 2, "file of numbers"),

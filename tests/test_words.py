@@ -228,7 +228,7 @@ def test_a_name_that_is_too_long(command_line: CommandLine, tmp_path: Path) -> N
         ["task=preview", f"hydra.run.dir={long}"],
         ["dataset=text", f"dataset.file={long}"],
         ["dataset=csv", f"dataset.file={long}", "dataset.target=a"],
-        ["dataset=mnist", f"dataset.data_dir={long}", "task=preview"],
+        ["dataset=mnist", f"dataset.data_dir={long}"],
     ):
         result = command_line(*words)
         assert result.code == REFUSED, (words, result.err)

@@ -82,7 +82,8 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
         folder = start.folder.path
     elif start.folder and not start.resumes and folder.resolve() == start.folder.path:
         raise RequestError("resume_plan=weights_only begins a new run: give it another hydra.run.dir")
-    job = Job(settings, folder, start, _asked(words, settings), locks)
+    names_data = any(key_of(word).partition(".")[0] == "dataset" for word in words)
+    job = Job(settings, folder, start, _asked(words, settings), locks, names_data)
     if start.folder and start.resumes:
         return Request(bound, job, _check_going_on(start.folder, settings, start.policy, bound.name))
     if bound.name in ("train", "preview"):

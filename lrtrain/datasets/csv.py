@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from lrtrain.datasets import Splits
+from lrtrain.datasets import Identity, Splits
 from lrtrain.datasets.files import given, reading, version
+from lrtrain.datasets.split import class_order
 from lrtrain.errors import RequestError
 from lrtrain.parameters.rules import ListOf, OptionalText, Probability, Text
+from lrtrain.parameters.signatures import Affects
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +25,19 @@ if TYPE_CHECKING:
 MISSING = {"", "?", "na", "n/a", "nan", "null", "none"}
 MOST_CATEGORIES = 1000
 MOST_NAMES = 10
+FEW_TEXTS = 10
+"""Different texts that a column may have however few rows there are; of more, half of its values are to recur."""
+DELIMITERS = ",;\t|"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_THOUSANDS = {".": ",' \u00a0\u202f", ",": ".' \u00a0\u202f"}
+"""What may stand between groups of three digits, by the decimal mark."""
+_GROUPED = {
+    mark: re.compile(
+        rf"[+-]?(?=[{mark}]?\d)(\d{{1,3}}([{between}]\d{{3}})+|\d+)?([{mark}]\d*)?(e[+-]?\d+)?",
+        re.ASCII | re.IGNORECASE,
+    )
+    for mark, between in _THOUSANDS.items()
+}
 _LARGEST = 1e30  # its square is far from what a float can hold
 
 
@@ -36,6 +51,8 @@ class Table(NamedTuple):
         classes: Their names.
         odd: Of columns that are texts although most of their values are numbers: the first value that is not, and its
             line.
+        mark: Between the whole and the decimals of a number.
+        grouped: Some numbers have marks between thousands.
     """
 
     numbers: dict[str, list[float]]
@@ -43,6 +60,8 @@ class Table(NamedTuple):
     labels: list[int]
     classes: list[str]
     odd: dict[str, tuple[str, int]]
+    mark: str
+    grouped: bool
 
     def remarks(self) -> tuple[str, ...]:
         """What the columns are taken for, one line each."""
@@ -55,17 +74,38 @@ class Table(NamedTuple):
             f"warning: column {name!r} is taken for texts, as line {line} has {value!r}; most of its values are numbers"
             for name, (value, line) in self.odd.items()
         )
-        return f"columns: {', '.join(kinds)}", *odd
+        return f"columns: {', '.join(kinds)}", *self._of_numbers(), *self._missing(), *odd
+
+    def _of_numbers(self) -> Iterator[str]:
+        if self.mark == "," or self.grouped:
+            groups = f", and marks between thousands such as 1{_THOUSANDS[self.mark][0]}234" * self.grouped
+            yield f"numbers have a decimal {'comma' if self.mark == ',' else 'point'}{groups}"
+        if self.numbers and all(_NUMBER.fullmatch(name) for name in (*self.numbers, *self.texts)):
+            yield "warning: the names of all columns are numbers: is the first line a row, and are the names missing?"
+        for name, values in self.numbers.items():
+            if len(values) > FEW_TEXTS and all(after - before == 1 for before, after in pairwise(values)):
+                yield f"warning: column {name!r} numbers the rows; leave it out by dataset.drop=[{name}]"
+
+    def _missing(self) -> Iterator[str]:
+        counts = {name: sum(map(math.isnan, values)) for name, values in self.numbers.items()}
+        counts |= {name: values.count("") for name, values in self.texts.items()}
+        named = [f"{name} {count:,}" for name, count in counts.items() if count]
+        if named:
+            more = f" and {len(named) - MOST_NAMES} more" * (len(named) > MOST_NAMES)
+            yield f"missing values: {', '.join(named[:MOST_NAMES])}{more}; a number is then the mean, a text a category"
 
 
 def train_size(file: str | None, target: str | None, drop: Sequence[str], validation: float, test: float) -> int:
     """Samples in the training split."""
-    return sum(own for own, _, _ in _shares(_read(file, target, drop), validation, test))
+    table = _read(file, target, drop)
+    return sum(own for own, _, _ in _shares(table.labels, table.classes, validation, test))
 
 
 def load(
+    known: Identity | None = None,
+    /,
     *,
-    file: OptionalText = None,
+    file: Annotated[OptionalText, Affects.NOTHING] = None,
     target: OptionalText = None,
     drop: Annotated[Sequence[str], ListOf(Text())] = (),
     validation: Probability = 0.1,
@@ -73,11 +113,13 @@ def load(
 ) -> Splits:
     """The rows in a fixed, stratified split; inputs have shape (n, features).
 
-    Columns of numbers are standardised, and the others one-hot, both as the training split has them. A missing number
-    is the training mean; a missing text is a category of its own; a category that the training split does not have is
-    all zeros.
+    Columns of numbers are standardised, and the others one-hot, both as the training split has them. Nothing, ?, NA,
+    N/A, nan, null and none are missing values: a missing number is the training mean; a missing text is a category of
+    its own; a category that the training split does not have is all zeros. Where some number has a decimal comma, all
+    are read so.
 
     Args:
+        known: Columns and classes are found by the names of then, and numbers scaled as then.
         file: a table with the names of its columns in the first line, separated by commas, semicolons, tabs or bars.
         target: the column that holds the class.
         drop: columns to leave out.
@@ -85,63 +127,159 @@ def load(
         test: share of each class.
 
     Raises:
-        RequestError: The file cannot be read as such a table, or the target is not a class.
+        RequestError: The file cannot be read as such a table, the target is not a class, or a column is missing that
+            a run was trained on.
     """
     import numpy as np
 
     from lrtrain.datasets.sources import InMemory
 
     table = _read(file, target, drop)
-    labels = np.array(table.labels)
+    names = known.names if known and known.names else tuple(table.classes)
+    labels = class_order(table.classes, names, f"column {target!r}")[table.labels]
     random = np.random.default_rng(0)  # fixed: the split is part of the dataset, not of a run
     pieces: list[list[NDArray[np.int64]]] = [[], [], []]
-    for label, (own, held_out, _) in enumerate(_shares(table, validation, test)):
+    for label, (own, held_out, _) in enumerate(_shares(labels.tolist(), names, validation, test, bool(known))):
         places = random.permutation(np.flatnonzero(labels == label))
         for piece, part in zip(pieces, np.split(places, [own, own + held_out]), strict=True):
             piece.append(part)
     parts = [np.sort(np.concatenate(piece)) for piece in pieces]
-    inputs = _features(table, parts[0])
+    if known and known.numbers is not None and known.texts is not None:
+        numbers, texts = known.numbers, known.texts
+    else:
+        if not known:
+            _check_texts(table)
+        numbers, texts = _standards(table, parts[0]), _categories(table, parts[0])
+    said = _unknown(table, numbers, texts) if known else ()
+    inputs = encode({**table.numbers, **table.texts}, numbers, texts)
     train, validating, testing = (InMemory(inputs[part], labels[part]) for part in parts)
     return Splits(
         train,
         validating,
         testing,
-        classes=len(table.classes),
-        names=tuple(table.classes),
-        remarks=table.remarks(),
+        classes=len(names),
+        names=names,
+        remarks=(*table.remarks(), *said),
+        meaning={"numbers": numbers, "texts": texts},
     )
 
 
-def _features(table: Table, train: NDArray[np.int64]) -> NDArray[np.float32]:
+def encode(
+    columns: Mapping[str, Sequence[Any]],
+    numbers: Mapping[str, tuple[float, ...]],
+    texts: Mapping[str, tuple[str, ...]],
+) -> NDArray[np.float32]:
+    """The inputs that columns make, of shape (n, features).
+
+    Args:
+        columns: Their values by name.
+        numbers: Of each column of numbers, mean and deviation; 0 where the training split had none.
+        texts: Of each column of texts, its categories.
+
+    Raises:
+        RequestError: A column is not there, or holds something else.
+    """
     import numpy as np
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+    if missing := [name for name in (*numbers, *texts) if name not in columns]:
+        raise RequestError(
+            f"there is no column {missing[0]!r}, which the run was trained on; there are {', '.join(columns)}"
+        )
+    found: list[NDArray[np.generic]] = []
+    for name, (mean, std) in numbers.items():
+        try:
+            own = columns[name]
+            values = np.array([v if isinstance(v, float) else math.nan if _is_missing(v) else float(v) for v in own])
+        except (TypeError, ValueError):
+            odd = next(value for value in columns[name] if not _is_missing(value) and not _is_number(value))
+            raise RequestError(f"column {name!r} was of numbers for the run, and has {str(odd)[:30]!r}") from None
+        found.append(np.nan_to_num((values - mean) / std)[:, None] if std else np.zeros((len(values), 1)))
+    for name, categories in texts.items():
+        places = {category: place for place, category in enumerate(categories)}
+        rows = [places.get("" if _is_missing(value) else str(value).strip(), -1) for value in columns[name]]
+        if all(isinstance(value, float) for value in columns[name]) and not all(map(_is_missing, columns[name])):
+            raise RequestError(f"column {name!r} was of texts for the run, and is of numbers")
+        found.append(np.array(rows)[:, None] == np.arange(len(categories)))
+    return np.concatenate(found, axis=1, dtype=np.float32, casting="unsafe")
+
+
+def _unknown(table: Table, numbers: Mapping[str, Any], texts: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """What a run did not have, in a line each."""
+    if left_out := [name for name in (*table.numbers, *table.texts) if name not in numbers and name not in texts]:
+        yield f"columns that the run did not have are left out: {', '.join(left_out)}"
+    for name, categories in texts.items():
+        if new := sorted(set(table.texts.get(name, ())) - set(categories)):
+            shown = f"{', '.join(map(repr, new[:MOST_NAMES]))}{', ...' * (len(new) > MOST_NAMES)}"
+            yield f"column {name!r} has what was not in the run's training split, and is no category then: {shown}"
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or str(value).strip().lower() in MISSING
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _standards(table: Table, train: NDArray[np.int64]) -> dict[str, tuple[float, ...]]:
+    """The mean and the deviation of each column of numbers in the training split."""
+    import numpy as np
+    from sklearn.preprocessing import StandardScaler
+
+    if not table.numbers:
+        return {}
+    numbers = np.array(list(table.numbers.values())).T[train]
+    empty = np.isnan(numbers).all(axis=0)
+    numbers[:, empty] = 0.0
+    fitted = StandardScaler().fit(numbers)
+    standards = zip(fitted.mean_.tolist(), np.where(empty, 0.0, fitted.scale_).tolist(), strict=True)
+    return dict(zip(table.numbers, standards, strict=True))
+
+
+def _categories(table: Table, train: NDArray[np.int64]) -> dict[str, tuple[str, ...]]:
+    """The texts of each other column in the training split."""
+    return {name: tuple(sorted({values[row] for row in train})) for name, values in table.texts.items()}
+
+
+def _check_texts(table: Table) -> None:
+    """Refuse columns of texts that hardly recur: identifiers, dates, or numbers in a form that is not read."""
     found = []
-    if table.numbers:
-        numbers = np.array(list(table.numbers.values())).T
-        empty = np.isnan(numbers[train]).all(axis=0)
-        numbers[:, empty] = 0.0
-        found.append(np.nan_to_num(StandardScaler().fit(numbers[train]).transform(numbers)))
-    if table.texts:
-        texts = np.array(list(table.texts.values()), dtype=object).T
-        encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)
-        found.append(encoder.fit(texts[train]).transform(texts))
-    return np.concatenate(found, axis=1, dtype=np.float32, casting="same_kind")
+    for name, values in table.texts.items():
+        known = [value for value in values if value]
+        if FEW_TEXTS < len(set(known)) > len(known) / 2:
+            odd = f", as line {table.odd[name][1]} has {table.odd[name][0]!r}" if name in table.odd else ""
+            found.append(f"{name!r} ({len(set(known)):,} in {len(known):,} rows, such as {known[0][:30]!r}{odd})")
+    if found:
+        named = ",".join(name for name in table.texts if any(item.startswith(f"{name!r} (") for item in found))
+        raise RequestError(
+            f"almost every row has another text in {', '.join(found)}: nothing can be learned of it; leave it out by "
+            f"dataset.drop=[{named}]"
+        )
 
 
-def _shares(table: Table, validation: float, test: float) -> list[tuple[int, int, int]]:
-    """How many samples of each class each split has; at least one."""
-    counts = [0] * len(table.classes)
-    for label in table.labels:
+def _shares(
+    labels: Sequence[int], names: Sequence[str], validation: float, test: float, few: bool = False
+) -> list[tuple[int, int, int]]:
+    """How many samples of each class each split has: at least one, unless there may be too `few`."""
+    if len(names) < 2:
+        raise RequestError(f"the target must have two classes or more, got {list(names)}")
+    counts = [0] * len(names)
+    for label in labels:
         counts[label] += 1
     found = []
-    for name, count in zip(table.classes, counts, strict=True):
+    for name, count in zip(names, counts, strict=True):
         validating, testing = max(1, round(validation * count)), max(1, round(test * count))
-        if count - validating - testing < 1:
+        if count - validating - testing < 1 and not few:
             raise RequestError(
                 f"class {name!r} has {count} rows, too few for three splits by dataset.validation={validation} and "
                 f"dataset.test={test}; a target with many values is for regression, which lrtrain does not do"
             )
+        testing = min(testing, count)
+        validating = min(validating, count - testing)
         found.append((count - validating - testing, validating, testing))
     return found
 
@@ -158,7 +296,7 @@ def _table(path: Path, version: tuple[int, ...], target: str, drop: tuple[str, .
     """Read a file; `version` makes a changed file another."""
     with reading(path), path.open(encoding="utf-8-sig", newline="") as stream:
         first = stream.readline()
-        delimiter = max(",;\t|", key=first.count)
+        delimiter = max(DELIMITERS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
         stream.seek(0)
         reader = csv.reader(stream, delimiter=delimiter, strict=True)
         names = [name.strip() for name in next(reader, [])]
@@ -175,30 +313,70 @@ def _table(path: Path, version: tuple[int, ...], target: str, drop: tuple[str, .
                 column.append(value.strip())
         by_name = dict(zip(names, columns, strict=True))
         labels, classes = _classes(by_name.pop(target), target, lines)
+        used = {name: values for name, values in by_name.items() if name not in drop}
+        plain = {name for name, values in used.items() if all(_NUMBER.fullmatch(v) or _is_missing(v) for v in values)}
+        mark, grouped = _decimal_mark(used, plain, "." if delimiter == "," else ",")
+        if mark == ",":
+            plain.clear()
         numbers, texts, odd = {}, {}, {}
-        for name, values in by_name.items():
-            if name in drop:
+        for name, values in used.items():
+            if name in plain:
+                numbers[name] = _numbers(values, name, lines)
                 continue
             others = [
                 (value[:30], line)
                 for value, line in zip(values, lines, strict=True)
-                if not _NUMBER.fullmatch(value) and value.lower() not in MISSING
+                if not _GROUPED[mark].fullmatch(value) and not _is_missing(value)
             ]
             if not others:
-                numbers[name] = _numbers(values, name, lines)
+                numbers[name] = _numbers(values, name, lines, mark)
                 continue
-            if len(others) < sum(value.lower() not in MISSING for value in values) / 2:
+            if len(others) < sum(not _is_missing(value) for value in values) / 2:
                 odd[name] = others[0]
             texts[name] = _texts(values, name, odd.get(name))
-    return Table(numbers, texts, labels, classes, odd)
+    return Table(numbers, texts, labels, classes, odd, mark, grouped)
+
+
+def _decimal_mark(columns: Mapping[str, Sequence[str]], plain: set[str], usual: str) -> tuple[str, bool]:
+    """The decimal mark of a file, and whether there are marks between thousands.
+
+    Columns that can be read in one way only decide; where all can be read in both, as 1,234 can, the `usual` mark does.
+    """
+    there = {name: [value for value in values if not _is_missing(value)] for name, values in columns.items()}
+    fits = {
+        name: [mark for mark, pattern in _GROUPED.items() if all(map(pattern.fullmatch, values))]
+        for name, values in there.items()
+        if name not in plain
+    }
+    if not any(fits.values()):
+        return ".", False
+    fits |= {name: [mark for mark, p in _GROUPED.items() if all(map(p.fullmatch, there[name]))] for name in plain}
+    only = {marks[0]: name for name, marks in fits.items() if len(marks) == 1}
+    seen = {
+        mark: name for name, marks in fits.items() if marks for mark in _GROUPED if any(mark in v for v in there[name])
+    }
+    said = only if only else seen
+    if len(said) == 2:
+        raise ValueError(
+            f"column {said['.']!r} seems to have a decimal point, and column {said[',']!r} a decimal comma: write all "
+            "numbers in one way"
+        )
+    mark = next(iter(only), usual)
+    between = _THOUSANDS[mark]
+    return mark, any(marks and any(set(between) & set(value) for value in there[name]) for name, marks in fits.items())
 
 
 def _check_names(names: Sequence[str], target: str, drop: Sequence[str]) -> None:
-    if len(set(names)) < len(names) or not all(names):
-        raise ValueError("the names in its first line must be there and differ from each other")
+    if not all(names):
+        raise ValueError("the names in its first line must be there for each column")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"the names in its first line must differ from each other, and there are two {twice[0]!r}")
     for name in (target, *drop):
         if name not in names:
-            raise ValueError(f"there is no column {name!r}; there are {', '.join(names) or 'none'}")
+            raise ValueError(
+                f"there is no column {name!r}; there are {', '.join(names) or 'none'} (by the first line, which holds "
+                "the names)"
+            )
     if not set(names) - {target, *drop}:
         raise ValueError(f"there is no column besides the target {target!r}")
 
@@ -215,8 +393,6 @@ def _classes(values: Sequence[str], target: str, lines: Sequence[int]) -> tuple[
             raise ValueError(
                 f"the target {target!r} holds numbers such as {_fraction(names)}: lrtrain tells classes only"
             )
-    if len(names) < 2:
-        raise ValueError(f"the target {target!r} must have two classes or more, got {names}")
     places = {name: label for label, name in enumerate(names)}
     return [places[value] for value in values], names
 
@@ -225,8 +401,13 @@ def _fraction(names: Sequence[str]) -> str:
     return next(name for name in names if not float(name).is_integer())[:30]
 
 
-def _numbers(values: Sequence[str], name: str, lines: Sequence[int]) -> list[float]:
-    numbers = [math.nan if value.lower() in MISSING else float(value) for value in values]
+def _numbers(values: Sequence[str], name: str, lines: Sequence[int], mark: str | None = None) -> list[float]:
+    """The numbers of a column, with that decimal mark; without one, as Python writes them."""
+    plain = values
+    if mark:
+        leave_out = str.maketrans(dict.fromkeys(_THOUSANDS[mark], ""))
+        plain = [value if _is_missing(value) else value.translate(leave_out).replace(mark, ".") for value in values]
+    numbers = [math.nan if value.lower() in MISSING else float(value) for value in plain]
     for number, value, line in zip(numbers, values, lines, strict=True):
         if abs(number) > _LARGEST:
             raise ValueError(f"line {line}, column {name!r}: {value[:30]} is too large")

@@ -9,9 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from lrtrain.datasets import Splits
-from lrtrain.datasets.files import reading
-from lrtrain.datasets.split import labels_and_classes, places
+from lrtrain.datasets import Identity, Splits
+from lrtrain.datasets.files import reading, version
+from lrtrain.datasets.split import class_order, labels_and_classes, places
 from lrtrain.errors import RequestError
 from lrtrain.parameters.rules import OptionalCount, OptionalFlag, OptionalText, Probability
 from lrtrain.parameters.signatures import Affects
@@ -83,8 +83,10 @@ def train_size(path: str | None, config: str | None, validation: float, test: fl
 
 
 def load(
+    known: Identity | None = None,
+    /,
     *,
-    path: OptionalText = None,
+    path: Annotated[OptionalText, Affects.NOTHING] = None,
     config: OptionalText = None,
     image: OptionalText = None,
     label: OptionalText = None,
@@ -100,6 +102,7 @@ def load(
     width), or that of the arrays.
 
     Args:
+        known: The classes are those of then.
         path: a dataset of the Hugging Face hub, a folder of pictures, or a parquet file.
         config: which of its configurations, where it has several.
         image: column of the pictures, or of arrays of numbers; null takes the first one of pictures.
@@ -121,7 +124,7 @@ def load(
         classes = [name for name, kind in features.items() if _is(kind, "ClassLabel")]
         named = [name for name in LABELS if name in features]
         label = _column(features, label, "label", [name for name in named if name in classes] or classes or named)
-        labels, count, names = _labels(parts, label)
+        labels, count, names = _labels(parts, label, known)
         streams = []
         for part, own in zip(parts, labels, strict=True):
             cells = Cells(part.rows, image, size)
@@ -138,7 +141,7 @@ def _parts(path: str | None, config: str | None, validation: float, test: float)
 
     if path is None:
         raise RequestError("give dataset.path=NAME, of a dataset of the hub, a folder of pictures, or a parquet file")
-    tables = _tables(path, config)
+    tables = _tables(path, config, _version(Path(path).expanduser()))
     train = tables["train"] if "train" in tables else next(iter(tables.values()))
     own = [next((name for name in names if name in tables), None) for names in (VALIDATION, TEST)]
     shares = [share for share, name in zip((validation, test), own, strict=True) if name is None]
@@ -149,8 +152,15 @@ def _parts(path: str | None, config: str | None, validation: float, test: float)
     return parts
 
 
+def _version(local: Path) -> int:
+    """Tells whether the files of a folder are still the same."""
+    with reading(f"dataset.path={local}"):
+        files = [local] if local.is_file() else local.rglob("*")
+        return hash(frozenset((str(file), version(file)) for file in files))
+
+
 @lru_cache(maxsize=1)
-def _tables(path: str, config: str | None) -> Mapping[str, Any]:
+def _tables(path: str, config: str | None, version: int) -> Mapping[str, Any]:
     """The dataset's own splits by name; code that a dataset comes with is not run."""
     try:
         hub = importlib.import_module("datasets")
@@ -179,7 +189,9 @@ def _column(features: Mapping[str, Any], asked: str | None, key: str, found: Seq
     return name
 
 
-def _labels(parts: Sequence[Part], column: str) -> tuple[list[NDArray[np.int64]], int, tuple[str, ...] | None]:
+def _labels(
+    parts: Sequence[Part], column: str, known: Identity | None
+) -> tuple[list[NDArray[np.int64]], int, tuple[str, ...] | None]:
     """The labels of each part, how many classes there are, and their names if they have any."""
     import numpy as np
 
@@ -187,15 +199,20 @@ def _labels(parts: Sequence[Part], column: str) -> tuple[list[NDArray[np.int64]]
     values = [np.asarray(rows.select_columns([column])[:][column])[chosen] for rows, chosen in parts]
     feature = parts[0].rows.features[column]
     if values[0].dtype.kind == "U":
-        names = np.unique(values[0])
-        if unknown := set(np.concatenate(values[1:])) - set(names):
+        found = tuple(sorted(set(values[0].tolist())))
+        if known and known.names:
+            found = tuple(sorted(set(np.concatenate(values).tolist())))
+        elif unknown := set(np.concatenate(values[1:])) - set(found):
             raise ValueError(f"{column} has classes that there is nothing to learn of: {sorted(unknown)[:3]}")
-        values, count, found = [np.searchsorted(names, part) for part in values], len(names), tuple(names.tolist())
+        values, count = [np.searchsorted(np.array(found), part) for part in values], len(found)
     elif _is(feature, "ClassLabel"):
         count, found = int(feature.num_classes), tuple(map(str, feature.names))
     else:
         values = [part.astype(np.int64) if part.dtype.kind == "b" else part for part in values]
-        count = labels_and_classes(values[0], column)[1]
-    if any(part.dtype.kind not in "iu" or part.min() < 0 or part.max() >= count for part in values):
+        count = labels_and_classes(values[0], column, known.classes if known else None)[1]
+    if any(part.dtype.kind not in "iu" or (len(part) and not 0 <= part.min() <= part.max() < count) for part in values):
         raise ValueError(f"{column} must have a class from 0 to {count - 1} in every row of every split")
+    if found and known and known.names:
+        order = class_order(found, known.names, column)
+        values, count, found = [order[part] for part in values], len(known.names), known.names
     return [part.astype(np.int64) for part in values], count, found

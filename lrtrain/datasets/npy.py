@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from lrtrain.datasets import Splits
+from lrtrain.datasets import Identity, Splits
 from lrtrain.datasets.files import given, reading
 from lrtrain.datasets.split import labels_and_classes, places, sizes
 from lrtrain.errors import RequestError
@@ -20,44 +20,69 @@ KINDS = "buif"
 """NumPy's letters for booleans, whole numbers and floats."""
 
 
+CHANNELS = (1, 3, 4)
+"""How many a picture usually has."""
+SMALLEST = 8
+"""Pixels a side of what is taken for a picture without channels."""
+
+
 class Rows:
-    """Reads rows of an array from its file; a process that it is handed to opens the file anew.
+    """Reads rows of an array from its file, with the channels first; a process that it is handed to opens it anew.
 
     Args:
         file: An ``.npy`` file.
+        layout: Of its axes.
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path, layout: str = "channels_first") -> None:
+        self.file, self.layout = file, layout
         self._array = _open(file)
-        self.shape, self.dtype = self._array.shape[1:], self._array.dtype
+        self.shape, self.dtype = self._shape(), self._array.dtype
+
+    def _shape(self) -> tuple[int, ...]:
+        stored: tuple[int, ...] = self._array.shape[1:]
+        if self.layout == "channels_last":
+            return stored[-1], *stored[:-1]
+        return (1, *stored) if self.layout == "no_channels" else stored
 
     def read(self, places: NDArray[np.int64]) -> NDArray[np.generic]:
         """The rows at `places`."""
-        return self._array[places]  # type: ignore[no-any-return]
+        import numpy as np
 
-    def __reduce__(self) -> tuple[type[Rows], tuple[Path]]:
-        return Rows, (self.file,)
+        rows = self._array[places]
+        if self.layout == "channels_last":
+            return np.ascontiguousarray(np.moveaxis(rows, -1, 1))
+        return rows[:, None] if self.layout == "no_channels" else rows  # type: ignore[no-any-return]
+
+    def __reduce__(self) -> tuple[type[Rows], tuple[Path, str]]:
+        return Rows, (self.file, self.layout)
 
 
-def train_size(inputs: str | None, labels: str | None, validation: float, test: float, in_memory: bool | None) -> int:
+def train_size(inputs: str | None, validation: float, test: float, **reading: Any) -> int:
     """Samples in the training split."""
     return sizes(len(_inputs(inputs)), validation, test)[0]
 
 
 def load(
+    known: Identity | None = None,
+    /,
     *,
-    inputs: OptionalText = None,
-    labels: OptionalText = None,
+    inputs: Annotated[OptionalText, Affects.NOTHING] = None,
+    labels: Annotated[OptionalText, Affects.NOTHING] = None,
+    layout: Literal["auto", "channels_first", "channels_last", "no_channels"] = "auto",
     validation: Probability = 0.1,
     test: Probability = 0.1,
     in_memory: Annotated[OptionalFlag, Affects.NOTHING] = None,
 ) -> Splits:
-    """Rows of an array with their labels, in a fixed random split; inputs have the shape of a row.
+    """Rows of an array with their labels, in a fixed random split; inputs have the shape of a row, channels first.
 
     Args:
+        known: There are as many classes; pictures whose layout is not clear have that of then.
         inputs: .npy file, (n, ...): bytes are scaled to [-1, 1], other numbers are taken as they are.
         labels: .npy file, n whole numbers from 0, or booleans.
+        layout: channels_first for (n, channels, height, width) and (n, channels, length), channels_last for (n, height,
+            width, channels) and (n, length, channels), no_channels for grey pictures (n, height, width); auto tells
+            pictures by their channels, which are 1, 3 or 4, or by their sides, and refuses what is not clear.
         validation: share of the rows.
         test: share of the rows.
         in_memory: true, false, or null: where it takes less than half of the memory that is free.
@@ -70,14 +95,58 @@ def load(
     from lrtrain.datasets.sources import Scale, Streamed, placed
 
     array = _inputs(inputs)
-    classes, count = labels_and_classes(np.array(_open(given(labels, "dataset.labels"))), "dataset.labels")
+    classes, count = labels_and_classes(
+        np.array(_open(given(labels, "dataset.labels"))), "dataset.labels", known.classes if known else None
+    )
     if len(classes) != len(array):
         raise RequestError(f"there are {len(array):,} inputs, but {len(classes):,} labels")
-    rows, scale = Rows(given(inputs, "dataset.inputs")), Scale() if array.dtype == np.uint8 else None
+    found, said = _layout(array, layout, known)
+    rows, scale = Rows(given(inputs, "dataset.inputs"), found), Scale() if array.dtype == np.uint8 else None
     train, validating, testing = (
         Streamed(rows, part, classes[part], scale) for part in places(len(array), validation, test)
     )
-    return Splits(*placed((train, validating, testing), in_memory, "dataset.inputs"), classes=count)
+    parts = placed((train, validating, testing), in_memory, "dataset.inputs")
+    return Splits(*parts, classes=count, remarks=said, meaning={"layout": found})
+
+
+def _layout(array: Any, asked: str, known: Identity | None) -> tuple[str, tuple[str, ...]]:
+    """The layout of the inputs, and what there is to say of it."""
+    shape, words = array.shape[1:], " x ".join(map(str, array.shape[1:]))
+    if asked != "auto":
+        if len(shape) < 2 or (asked == "no_channels" and len(shape) > 2):
+            raise RequestError(f"dataset.layout={asked}: the inputs have samples of {words}; leave it out")
+        return asked, ()
+    if known and not known.layout:  # as a version did that knew of no layout
+        return "channels_first", ()
+    if len(shape) == 2:
+        return _layout_of_two(array, words)
+    if len(shape) != 3:
+        return "channels_first", ()
+    is_last, is_first = shape[2] in CHANNELS, shape[0] in CHANNELS
+    if is_last == is_first:
+        is_last, is_first = shape[0] == shape[1], shape[1] == shape[2]
+    if is_last == is_first and known:
+        return str(known.layout), ()
+    if is_last == is_first:
+        raise RequestError(
+            f"which axis of the inputs' {words} has the channels is not clear: give dataset.layout=channels_first or "
+            "dataset.layout=channels_last"
+        )
+    if is_first:
+        return "channels_first", ()
+    return "channels_last", (f"inputs of {words} have their channels last and are transposed (dataset.layout)",)
+
+
+def _layout_of_two(array: Any, words: str) -> tuple[str, tuple[str, ...]]:
+    first, second = array.shape[1:]
+    if array.dtype.kind == "u" and array.dtype.itemsize == 1 and min(first, second) >= SMALLEST:
+        return "no_channels", (f"inputs of {words} bytes are taken for grey pictures (dataset.layout)",)
+    if first < second:
+        return "channels_first", ()
+    return "channels_first", (
+        f"inputs of {words} are taken for {first} channels of {second} values; dataset.layout=channels_last takes them "
+        "the other way, dataset.layout=no_channels for pictures",
+    )
 
 
 def _inputs(path: str | None) -> Any:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from lrtrain.datasets import Splits
+from lrtrain.datasets import Identity, Splits
 from lrtrain.datasets.files import given, reading, version
 from lrtrain.errors import RequestError
 from lrtrain.parameters.rules import OptionalCount, OptionalText, PositiveCount, Probability
+from lrtrain.parameters.signatures import Affects
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def train_size(file: str | None, length: int, stride: int | None, validation: float) -> int:
@@ -18,8 +24,10 @@ def train_size(file: str | None, length: int, stride: int | None, validation: fl
 
 
 def load(
+    known: Identity | None = None,
+    /,
     *,
-    file: OptionalText = None,
+    file: Annotated[OptionalText, Affects.NOTHING] = None,
     length: PositiveCount = 64,
     stride: OptionalCount = None,
     validation: Probability = 0.1,
@@ -31,20 +39,23 @@ def load(
     overlap. The text is in memory once, however much the training windows overlap.
 
     Args:
+        known: The tokens are the characters of then.
         file: a text in UTF-8; its distinct characters are the tokens.
         length: characters in a window.
         stride: characters between the beginnings of two training windows: null for length, 1 for every window there
             is.
         validation: the last share of the text, for validation and test alike.
+
+    Raises:
+        RequestError: The file is not such a text, or has other characters than are known.
     """
-    import numpy as np
     import torch
 
     from lrtrain.datasets.sources import InMemory
 
     text = _read(file)
-    points, tokens = np.unique(np.frombuffer(text.encode("utf-32-le"), np.uint32), return_inverse=True)
-    small = torch.from_numpy(tokens.astype(np.uint8 if len(points) <= 256 else np.int32))
+    vocabulary = (known and known.vocabulary) or "".join(sorted(set(text)))
+    small = torch.from_numpy(encode(text, vocabulary))
     boundary = _boundary(text, validation)
 
     def windows(part: torch.Tensor, stride: int) -> InMemory:
@@ -53,7 +64,29 @@ def load(
     train_size(file, length, stride, validation)
     _windows(len(text) - boundary, length, length)
     held_out = windows(small[boundary:], length)
-    return Splits(windows(small[:boundary], stride or length), held_out, held_out, len(points), len(points))
+    count = len(vocabulary)
+    train, meaning = windows(small[:boundary], stride or length), {"vocabulary": vocabulary}
+    return Splits(train, held_out, held_out, count, count, meaning=meaning)
+
+
+def encode(text: str, vocabulary: str) -> NDArray[np.generic]:
+    """The tokens of a text, in the fewest bytes.
+
+    Raises:
+        RequestError: One of its characters is not in the vocabulary.
+    """
+    import numpy as np
+
+    points, known = (np.frombuffer(part.encode("utf-32-le"), np.uint32) for part in (text, vocabulary))
+    order = known.argsort()
+    tokens = order[np.searchsorted(known, points, sorter=order).clip(max=len(known) - 1)]
+    if len(strange := np.flatnonzero(known[tokens] != points)):
+        place = int(strange[0])
+        raise RequestError(
+            f"character {place:,} of the text is {text[place]!r}, which is not among the {len(known)} characters that "
+            "the run was trained on"
+        )
+    return tokens.astype(np.uint8 if len(known) <= 256 else np.int32)  # type: ignore[no-any-return]
 
 
 def _read(file: str | None) -> str:
@@ -65,7 +98,9 @@ def _read(file: str | None) -> str:
 def _text(path: Path, version: tuple[int, ...]) -> str:
     """A file's text; `version` makes a changed file another."""
     with reading(path):
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
+    if "\0" in text:
+        raise RequestError(f"{path} has characters of zero: it is not a text in UTF-8")
     if len(set(text)) < 2:
         raise RequestError(f"{path} has no two different characters: there is nothing to learn")
     return text

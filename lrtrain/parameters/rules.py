@@ -128,13 +128,16 @@ class Rate:
 
 @dataclass(frozen=True)
 class Text:
-    """A text, of a `kind` in words."""
+    """A text of at least so many characters, of a `kind` in words."""
 
     kind: str = "a name or a path"
+    least: int = 1
 
     def parse(self, value: object) -> str:
         """Return the value as text if the rule admits it, else raise ValueError."""
-        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value) or "\0" in str(value):
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise ValueError(f"must be {self}, got {value!r}")
+        if len(str(value)) < self.least or "\0" in str(value):
             raise ValueError(f"must be {self}, got {value!r}")
         return str(value)
 
@@ -144,13 +147,15 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Values by name."""
+    """Values by name, which follow one rule where there is one."""
+
+    each: Any = None
 
     def parse(self, value: object) -> object:
-        """Return the value if it is a mapping, else raise ValueError."""
+        """Return the value if it is a mapping of what the rule admits, else raise ValueError."""
         if not isinstance(value, collections.abc.Mapping):
             raise ValueError(f"must be {self}, got {value!r}")
-        return value
+        return {name: self.each.parse(item) for name, item in value.items()} if self.each else value
 
     def __str__(self) -> str:
         return "a table such as {name:value}"

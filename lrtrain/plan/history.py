@@ -8,9 +8,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lrtrain.datasets.identity import Identity
 from lrtrain.errors import RequestError
+from lrtrain.parameters.bound import plain
+from lrtrain.parameters.signatures import defaults
 from lrtrain.plan.start import POLICIES
 from lrtrain.run_folder.files import read_text, write_text
+from lrtrain.run_folder.folder import RunFolder
+from lrtrain.run_folder.summary import read_summary
 from lrtrain.schedules import Horizon
 from lrtrain.settings import Settings, read_settings
 
@@ -44,11 +49,12 @@ class Segment(NamedTuple):
         return self.horizon.total_steps
 
 
-def write_history(path: Path, segments: Iterable[Segment]) -> None:
-    """Replace the plans that a run has followed."""
+def write_history(path: Path, segments: Iterable[Segment], data: Identity | None = None) -> None:
+    """Replace the plans that a run has followed, and what its data was."""
     stored = [{**segment._asdict(), "settings": segment.settings.plain()} for segment in segments]
     # A number that is not finite is kept, as json reads it back: some optimizer has one among its settings.
-    write_text(path, json.dumps({"format": FORMAT, "segments": stored}, indent=2, default=str) + "\n")
+    whole = {"format": FORMAT, "segments": stored, "data": plain(data) if data else {}}
+    write_text(path, json.dumps(whole, indent=2, default=str) + "\n")
 
 
 def read_stored(path: Path) -> list[dict[str, Any]]:
@@ -57,17 +63,42 @@ def read_stored(path: Path) -> list[dict[str, Any]]:
     Raises:
         RequestError: The file cannot be read, or holds no plan.
     """
+    found = _read(path)
+    stored: Any = found.get("segments") if isinstance(found, dict) else _from_1(found)
+    sound = isinstance(stored, list) and stored and all(map(_is_sound, stored))
+    if not sound or any(a["step"] > b["step"] for a, b in pairwise(stored)):
+        raise RequestError(f"{path} is not a plan; start over without resume")
+    return list(stored)
+
+
+def read_data(folder: RunFolder) -> Identity | None:
+    """What the data of a run was, as far as it has recorded that; None where there is no run.
+
+    Raises:
+        RequestError: The record cannot be read.
+    """
+    if not folder.history.exists():
+        return None
+    found = _read(folder.history)
+    recorded = found.get("data") if isinstance(found, dict) else None
+    if not recorded:  # of a version that had it in the summary, or nowhere
+        try:
+            recorded = read_summary(folder.summary).data
+        except (FileNotFoundError, RequestError):
+            recorded = {}
+    if not isinstance(recorded, Mapping):
+        raise RequestError(f"{folder.history}: data must be a table")
+    return Identity(**{name: recorded[name] for name in defaults(Identity) if name in recorded})
+
+
+def _read(path: Path) -> Any:
     try:
         found = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"{path} cannot be read: {error}; start over without resume") from None
     if isinstance(found, dict) and isinstance(found.get("format"), int) and found["format"] > FORMAT:
         raise RequestError(f"{path} was written by a newer lrtrain (format {found['format']}): update this one")
-    stored: Any = found.get("segments") if isinstance(found, dict) else _from_1(found)
-    sound = isinstance(stored, list) and stored and all(map(_is_sound, stored))
-    if not sound or any(a["step"] > b["step"] for a, b in pairwise(stored)):
-        raise RequestError(f"{path} is not a plan; start over without resume")
-    return list(stored)
+    return found
 
 
 def read_history(path: Path) -> list[Segment]:

@@ -28,6 +28,7 @@ class Job(NamedTuple):
         start: Where a training starts from.
         asked: The words of the command that asked for it, by name of the file that keeps them.
         locks: The folder; False is the user's word that nobody else writes there.
+        names_data: The words say which data; other samples than those of a run that they come back to will do.
     """
 
     settings: Settings
@@ -35,6 +36,7 @@ class Job(NamedTuple):
     start: Start = Start()
     asked: Mapping[str, str] = {}
     locks: bool = True
+    names_data: bool = False
 
 
 def function(name: str) -> Callable[..., Summary]:

@@ -42,13 +42,14 @@ def run(
     from lrtrain.report.table import print_classes
     from lrtrain.training.evaluation import BY_CLASS, measure
 
-    with loading.measuring(job.settings, job.folder, checkpoint, split) as trained:
+    with loading.measuring(job.settings, job.folder, checkpoint, split, job.names_data) as trained:
         measured, tokens = measure(trained.trainer, trained.network, trained.data)
         accuracy, loss = float(measured["acc"]), float(measured["loss"])
         counts = measured.pop("confusion").astype(int)
+        majority = float(counts.sum(axis=1).max() / counts.sum())
         by_class = {name: measured.pop(f"{name}_by_class") for name in BY_CLASS}
         final = {f"{PREFIX[split]}_{name}": float(value) for name, value in measured.items()}
-        summary: Summary = trained.summarise(began, int(counts.sum()), final)
+        summary: Summary = trained.summarise(began, int(counts.sum()), final, majority=majority)
         if not trained.trainer.is_global_zero:
             return summary
         labels = trained.data.splits.names or [str(index) for index in range(len(counts))]
@@ -59,7 +60,7 @@ def run(
             summary.write(folder.summary)
             folder.begun = True
 
-    print(f"{trained.what}\nweights of {trained.checkpoint}, update {trained.step:,}")
+    trained.introduce()
     shown = _worst_classes(by_class["f1"], len(counts))
     if len(shown) < len(counts):
         print(f"the {MOST_ROWS} classes of {len(counts):,} with the lowest F1:")
@@ -71,6 +72,7 @@ def run(
     mean = ["mean", f"{counts.sum():,}", *(f"{final[f'{PREFIX[split]}_{name}']:.4f}" for name in BY_CLASS)]
     print_classes(["class", "support", "precision", "recall", "F1"], rows, mean)
     print(f"loss {loss:.4f}, accuracy {accuracy:.4f} of {counts.sum():,} {'tokens' if tokens else 'samples'}")
+    print(f"always saying the most frequent class: accuracy {majority:.4f}")
     if wrong := confusions(counts, MOST_CONFUSIONS):
         print("taken for another: " + ", ".join(f"{names[t]} for {names[p]} ({n:,})" for t, p, n in wrong))
     print(f"{folder.path}\n{folder.confusion_picture}")

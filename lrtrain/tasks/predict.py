@@ -42,7 +42,7 @@ def run(
     began, loading = time.perf_counter(), import_large("lrtrain.training.trained")
     from lrtrain.training.evaluation import Prediction
 
-    with loading.measuring(job.settings, job.folder, checkpoint, split) as trained:
+    with loading.measuring(job.settings, job.folder, checkpoint, split, job.names_data) as trained:
         if trained.trainer.world_size > 1:
             raise RequestError("task=predict writes in the order of the data, on one device: trainer.devices=1")
         with ClaimedFolder(job.folder, locks=job.locks) as folder:
@@ -54,7 +54,7 @@ def run(
             summary: Summary = trained.summarise(began, rows.written, {}, "predict")
             summary.write(folder.summary)
             folder.begun = True
-    print(f"{trained.what}\nweights of {trained.checkpoint}, update {trained.step:,}")
+    trained.introduce()
     print(f"{rows.written:,} rows: {folder.predictions}")
     return summary
 

@@ -10,9 +10,9 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from lrtrain.datasets import Inputs, Source, Splits
+from lrtrain.datasets import Identity, Inputs, Source, Splits, read
 from lrtrain.datasets.look import measuring_batches
-from lrtrain.errors import of_values
+from lrtrain.errors import RequestError, of_values
 from lrtrain.plan.length import given_to_data, limited, look_at_data
 from lrtrain.settings import AugmentSettings, Settings
 from lrtrain.training.augment import Augment
@@ -20,19 +20,43 @@ from lrtrain.training.custom import data_module
 from lrtrain.training.loader import Loader
 
 
-def build_data(settings: Settings) -> pl.LightningDataModule:
+def build_data(settings: Settings, known: Identity | None = None) -> pl.LightningDataModule:
     """The data module of a run.
 
+    Args:
+        settings: Of the run.
+        known: What its data meant before; a user's data module is not asked.
+
     Raises:
-        ValueError: The data cannot be read.
+        ValueError: The data cannot be read, or no longer means that.
     """
     if settings.dataset.name == "custom":
         return data_module(settings.dataset, given_to_data(settings))
     with of_values():
-        splits = settings.dataset.make()
+        splits = read(settings.dataset, known)
     wanted = settings.augment != AugmentSettings()
     augment = Augment(splits.inputs.shape, **asdict(settings.augment)) if wanted else None
     return Data(splits, augment=augment, **given_to_data(settings))
+
+
+def check_samples(known: Identity, found: Identity, instead: str) -> None:
+    """Refuse other samples than a run has had.
+
+    Args:
+        known: What the run has recorded.
+        found: What is there now.
+        instead: What can be done, other than bringing them back.
+
+    Raises:
+        RequestError: They are others.
+    """
+    if line := known.has_others(found):
+        raise RequestError(f"the data is not what the run had: {line}. Restore it, or {instead}")
+
+
+def unrecorded(known: Identity) -> list[str]:
+    """What is said where it is not recorded which samples a run has had."""
+    return [] if known.fingerprint else ["which samples the run had is not recorded: these are taken for the same"]
 
 
 def describe_data(settings: Settings, data: pl.LightningDataModule) -> tuple[Inputs | None, int | None]:

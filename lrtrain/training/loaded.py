@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,15 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from lrtrain.datasets import Inputs
+from lrtrain.datasets import Identity, Inputs, read
+from lrtrain.datasets.csv import encode as encode_columns
 from lrtrain.datasets.sources import Converter, Scale
+from lrtrain.datasets.text import encode as encode_text
 from lrtrain.errors import RequestError, first_line, of_values
 from lrtrain.parameters.places import named_code
-from lrtrain.plan.history import read_stored
+from lrtrain.plan.history import read_data, read_stored
 from lrtrain.process.state import kept_as_it_is
 from lrtrain.run_folder.folder import RunFolder
-from lrtrain.run_folder.summary import read_summary
 from lrtrain.settings import Settings, read_settings
 from lrtrain.training.checkpoints import load_weights
 from lrtrain.training.network import build_network
@@ -34,6 +36,7 @@ class Loaded:
         classes: How many.
         names: Theirs; None where they are numbers only.
         scale: What makes numbers of bytes; None where the inputs are not bytes.
+        data: What else the run has recorded of its data, such as the scaling of columns.
         config: The run's settings, as plain values.
         checkpoint: The file of the weights.
         step: The updates that they have had.
@@ -44,25 +47,28 @@ class Loaded:
     classes: int
     names: tuple[str, ...] | None
     scale: Scale | None
+    data: Identity
     config: dict[str, Any]
     checkpoint: Path
     step: int
 
     @torch.no_grad()
-    def predict(self, array: ArrayLike) -> NDArray[np.float32]:
+    def predict(self, given: ArrayLike | Mapping[str, Sequence[Any]]) -> NDArray[np.float32]:
         """The probability of each class.
 
         Args:
-            array: Inputs of shape (n, *inputs.shape): as the dataset gives them, bytes unscaled; or of one sample.
+            given: Inputs of shape (n, *inputs.shape): as the dataset gives them, bytes unscaled; or of one sample. For
+                a table, its columns by name, as a mapping or a data frame: they are scaled as the run's were. For a
+                text, a text.
 
         Returns:
             Of shape (n, classes), (classes,) for one sample, and with (length, classes) in the place of classes for a
             label per token.
 
         Raises:
-            ValueError: They have another shape.
+            ValueError: They have another shape, or are not what the model was trained on.
         """
-        stored = torch.as_tensor(np.asarray(array))
+        stored = torch.as_tensor(self._encoded(given))
         one = tuple(stored.shape) == self.inputs.shape
         stored = stored[None] if one else stored
         if tuple(stored.shape[1:]) != self.inputs.shape:
@@ -70,11 +76,28 @@ class Loaded:
                 f"the inputs must have shape (n, {', '.join(map(str, self.inputs.shape))}), got {tuple(stored.shape)}"
             )
         scale = self.scale if stored.dtype == torch.uint8 else None
+        if self.scale and not scale and stored.numel() and stored.max() > _most(self.scale):
+            raise ValueError(
+                f"the inputs go up to {stored.max():g}: give bytes as uint8, which are scaled as in training"
+            )
         inputs = Converter(scale, tokens=self.inputs.tokens is not None)(stored)
         weight = next(self.model.parameters())
         inputs = inputs.to(weight.device, weight.dtype if inputs.is_floating_point() else inputs.dtype)
         found: NDArray[np.float32] = self.model(inputs).float().softmax(-1).cpu().numpy()
         return found[0] if one else found
+
+    def _encoded(self, given: Any) -> Any:
+        numbers, texts, vocabulary = self.data.numbers, self.data.texts, self.data.vocabulary
+        if isinstance(given, str) and vocabulary:
+            return encode_text(given, vocabulary)
+        if numbers is not None and texts is not None and (isinstance(given, Mapping) or hasattr(given, "columns")):
+            return encode_columns({str(name): list(given[name]) for name in given}, numbers, texts)
+        return np.asarray(given)
+
+
+def _most(scale: Scale) -> float:
+    """The largest number that a byte becomes, and a little."""
+    return max((1 - mean) / std for mean, std in zip(scale.mean, scale.std, strict=True)) + 1e-3
 
 
 def load_run(path: Path, model: nn.Module | None = None) -> Loaded:
@@ -101,27 +124,25 @@ def load_run(path: Path, model: nn.Module | None = None) -> Loaded:
     )
     settings = read_settings({**stored, **others}, stored=True)
     data = _data_of(folder, settings)
-    inputs = Inputs(tuple(data["shape"]), data["tokens"])
+    assert data.shape is not None, "it is recorded with the classes"
+    assert data.classes is not None, "_data_of sees to that"
+    inputs = Inputs(data.shape, data.tokens)
     try:
         with kept_as_it_is():
-            network = model if model is not None else build_network(settings, inputs, data["classes"])
+            network = model if model is not None else build_network(settings, inputs, data.classes)
         with of_values():
             step = load_weights(path, network, "the model" if model is not None else f"model={settings.model.name}")
     except ValueError as error:
         raise RequestError(first_line(error)) from error
-    scale = data["scale"] and Scale(tuple(data["scale"]["mean"]), tuple(data["scale"]["std"]))
-    names = tuple(data["names"]) if data["names"] else None
-    return Loaded(network.eval(), inputs, data["classes"], names, scale, stored, path, step)
+    scale = Scale(data.scale["mean"], data.scale["std"]) if data.scale else None
+    return Loaded(network.eval(), inputs, data.classes, data.names, scale, data, stored, path, step)
 
 
-def _data_of(folder: RunFolder, settings: Settings) -> dict[str, Any]:
-    """What the run's data was, as it has recorded; of a run that did not come to that, the data is read."""
-    try:
-        recorded = dict(read_summary(folder.summary).data)
-    except (FileNotFoundError, RequestError):
-        recorded = {}
-    if recorded:
+def _data_of(folder: RunFolder, settings: Settings) -> Identity:
+    """What the run's data was, as it has recorded; of one that has not, the data is read."""
+    recorded = read_data(folder)
+    if recorded and recorded.classes:
         return recorded
     if settings.dataset.name == "custom":
         raise RequestError(f"{folder.path} does not say what its data was: use your own code to load it")
-    return dict(settings.dataset.make().describe())
+    return read(settings.dataset, recorded).means()

@@ -19,11 +19,13 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from lrtrain.datasets import Identity
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line, of_values
+from lrtrain.parameters.bound import plain
 from lrtrain.parameters.spans import Span, SpanLike
-from lrtrain.plan.changes import check_devices, go_on
+from lrtrain.plan.changes import WEIGHTS_ONLY, check_devices, go_on
 from lrtrain.plan.curve import plan_run, warn_of
-from lrtrain.plan.history import Segment, as_of, read_history, write_history
+from lrtrain.plan.history import Segment, as_of, read_data, read_history, write_history
 from lrtrain.plan.length import steps_per_epoch
 from lrtrain.plan.start import FRESH, Start
 from lrtrain.process import ranks, signals
@@ -34,7 +36,7 @@ from lrtrain.settings import Settings
 from lrtrain.training.averaging import build_averaging
 from lrtrain.training.checkpoints import Cadence, LastAndBest, PausedRunError, Saved, sound_checkpoint
 from lrtrain.training.configure_optimizers import Scheduled, scheduler_of
-from lrtrain.training.data import Data, build_data, check_measuring, describe_data
+from lrtrain.training.data import Data, build_data, check_measuring, check_samples, describe_data, unrecorded
 from lrtrain.training.early_stop import EarlyStop
 from lrtrain.training.end_of_run import EndOfRun
 from lrtrain.training.faults import explained
@@ -151,7 +153,7 @@ class Session:
             self.checkpoints.cadence = Cadence.of(settings.checkpoint_every, self.plan.horizon, needed=goes_back)
             if self._early_stop and self._checkpoint:
                 self._early_stop.anew = self._segments[-1].step == self._checkpoint.step
-            self.data = build_data(settings)
+            self.data, self.identity, self._of_data = self._read_data()
             check_measuring(settings, self.data, devices)
             self._described = describe_data(settings, self.data)
             self.module = build_module(settings, self.plan, *self._described)
@@ -183,6 +185,31 @@ class Session:
         before = as_of(read_history(self._start.folder.history), step)
         return go_on(before, self.settings, self._start.policy, step, length)
 
+    def _read_data(self) -> tuple[pl.LightningDataModule, Identity | None, list[str]]:
+        """The data, what is recorded of it, and what there is to say of that.
+
+        Raises:
+            RequestError: A run that goes on would go on with data that means something else, or with other samples.
+        """
+        settings, start = self.settings, self._start
+        known = read_data(start.folder) if start.folder else None
+        said = []
+        try:
+            data = build_data(settings, known)
+        except RequestError as error:
+            if known is None or start.resumes:
+                raise
+            data = build_data(settings)
+            said.append(f"warning: the weights that this run begins with were of other data: {error}")
+        if not isinstance(data, Data):
+            unknown = f"whether {settings.dataset.parameters['function']} gives the same samples cannot be known here"
+            return data, None, [unknown] * start.resumes
+        identity = data.splits.identity()
+        if known and start.resumes:
+            check_samples(known, identity, f"give {WEIGHTS_ONLY}")
+            said += unrecorded(known)
+        return data, identity, said
+
     def announce(self) -> list[str]:
         """What is said at the start: from where, what the rate will do, and what is odd about it."""
         settings, lines = self.settings, []
@@ -191,6 +218,8 @@ class Session:
             lines.append(f"{verb} from {self._checkpoint.path}, update {self._checkpoint.step:,}")
         if isinstance(self.data, Data):
             lines += [f"{settings.dataset.name}: {self.data.splits.sentence()}", *self.data.splits.remarks]
+            lines += self.data.splits.warn_of_classes()
+        lines += self._of_data
         if not settings.is_built_in:
             ours = f"optimizer={settings.optimizer.name} and scheduler={settings.scheduler}"
             lines.append(f"{ours} replace configure_optimizers of {settings.model.parameters['function']}")
@@ -237,7 +266,7 @@ class Session:
         try:
             if not self.folder.begun:
                 self.folder.write_request(self._asked)
-                write_history(self.folder.history, self._segments)
+                write_history(self.folder.history, self._segments, self.identity)
             if self._checkpoint and self._start.resumes:
                 for logger in self._loggers:
                     logger.drop_from(self._checkpoint.step)
@@ -380,7 +409,7 @@ class Session:
             final=dict(final),
             checkpoints={file.stem: str(file.relative_to(files.path)) for file in kept if file.exists()},
             versions={name: version(name) for name in VERSIONS},
-            data=self.data.splits.describe() if isinstance(self.data, Data) else {},
+            data=plain(self.identity) if self.identity else {},
             findings=tuple(findings),
             config=self.settings.plain(),
             folder=files.path,

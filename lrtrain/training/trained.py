@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,10 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
+from lrtrain.datasets import Identity
 from lrtrain.errors import RequestError, first_line, of_values
+from lrtrain.parameters.bound import plain
+from lrtrain.plan.history import read_data
 from lrtrain.plan.length import limited
 from lrtrain.process.state import kept_as_it_is
 from lrtrain.run_folder.find import find_checkpoint
@@ -24,11 +28,14 @@ from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import Summary
 from lrtrain.settings import Settings
 from lrtrain.training.checkpoints import load_weights
-from lrtrain.training.data import Data, build_data
+from lrtrain.training.data import Data, build_data, check_samples, unrecorded
 from lrtrain.training.network import build_network
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.session import VERSIONS
 from lrtrain.training.trainer import build_trainer
+
+MOST_WARNINGS = 5
+"""Of inputs that lie far from those of the run."""
 
 
 class Trained(NamedTuple):
@@ -38,6 +45,9 @@ class Trained(NamedTuple):
         data: Its test split is the one that was asked for.
         step: The updates that the weights have had.
         split: Of the data.
+        identity: Of the data.
+        said: What there is to say of the data, one line each.
+        other: It has other samples than the run.
     """
 
     settings: Settings
@@ -47,14 +57,23 @@ class Trained(NamedTuple):
     checkpoint: Path
     step: int
     split: str
+    identity: Identity
+    said: tuple[str, ...]
+    other: bool
 
     @property
     def what(self) -> str:
         """Model, dataset and split in words."""
         return f"{self.settings.model.name} on {self.settings.dataset.name}, {self.split} split"
 
-    def summarise(self, began: float, count: int, final: Mapping[str, float], task: str = "evaluate") -> Summary:
-        """What the summaries of all tasks that load a checkpoint say."""
+    def introduce(self) -> None:
+        """Print what is asked of what."""
+        print(self.what, f"weights of {self.checkpoint}, update {self.step:,}", *self.said, sep="\n")
+
+    def summarise(
+        self, began: float, count: int, final: Mapping[str, float], task: str = "evaluate", **more: float
+    ) -> Summary:
+        """What the summaries of all tasks that load a checkpoint say, and what this one has `more`."""
         return Summary(
             status="finished",
             ended_by="end",
@@ -64,14 +83,22 @@ class Trained(NamedTuple):
             ended=datetime.now(UTC).isoformat(timespec="seconds"),
             final=final,
             versions={name: version(name) for name in VERSIONS},
-            data=self.data.splits.describe(),
+            data=plain(self.identity),
+            findings=self.said,
             config=self.settings.plain(),
-            extra={"checkpoint": str(self.checkpoint), "step": self.step, "split": self.split, "count": count},
+            extra={
+                "checkpoint": str(self.checkpoint),
+                "step": self.step,
+                "split": self.split,
+                "count": count,
+                "other_samples": self.other,
+                **more,
+            },
         )
 
 
 @contextmanager
-def measuring(settings: Settings, folder: Path, checkpoint: str, split: str) -> Iterator[Trained]:
+def measuring(settings: Settings, folder: Path, checkpoint: str, split: str, names_data: bool) -> Iterator[Trained]:
     """Build everything before anything is written, and leave the process as it was.
 
     Args:
@@ -79,19 +106,26 @@ def measuring(settings: Settings, folder: Path, checkpoint: str, split: str) -> 
         folder: Where the results go.
         checkpoint: As `find_checkpoint` takes it.
         split: That is asked about.
+        names_data: The command says which data, and means it if that has other samples than the run's.
 
     Raises:
-        RequestError: Something cannot be built or is a module of the user's, or the checkpoint does not fit it.
+        RequestError: Something cannot be built or is a module of the user's, the checkpoint does not fit it, or the
+            data is not that of the run.
     """
     path = find_checkpoint(checkpoint)
+    run = RunFolder(path.parent.parent)
     bar = settings.trainer.enable_progress_bar and sys.stdout.isatty()
     quiet = replace(settings, trainer=replace(settings.trainer, enable_progress_bar=bar))
     with kept_as_it_is():
         try:
-            data = build_data(settings)
+            recorded = read_data(run)
+            known, data = recorded or Identity(), build_data(settings, recorded)
             if not settings.is_built_in or not isinstance(data, Data):
                 own = "LightningDataModule" if settings.is_built_in else "LightningModule"
                 raise ValueError(f"built-in models and datasets only, not a {own} of yours: call its own test")
+            identity = data.splits.identity()
+            if not names_data:
+                check_samples(known, identity, "name the data that is meant by dataset.KEY=VALUE")
             network = build_network(settings, data.splits.inputs, data.splits.classes)
             with of_values():
                 step = load_weights(path, network, f"model={settings.model.name}")
@@ -99,7 +133,15 @@ def measuring(settings: Settings, folder: Path, checkpoint: str, split: str) -> 
             _ask_about(data, settings, split)
         except (ValueError, MisconfigurationException) as error:
             raise RequestError(first_line(error)) from error
-        yield Trained(settings, network, data, trainer, path, step, split)
+        other = known.has_others(identity)
+        said = [*data.splits.remarks, *_of_others(known, identity)] if other else unrecorded(known)
+        yield Trained(settings, network, data, trainer, path, step, split, identity, tuple(said), bool(other))
+
+
+def _of_others(known: Identity, identity: Identity) -> Iterator[str]:
+    """What there is to say of other samples than the run's."""
+    yield "these are other samples than the run's, in a split of their own: what it was trained on may be among them"
+    yield from (f"warning: {line}" for line in islice(known.drift(identity), MOST_WARNINGS))
 
 
 def _ask_about(data: Data, settings: Settings, split: str) -> None:
