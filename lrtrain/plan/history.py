@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from lrtrain.errors import RequestError
 from lrtrain.plan.start import POLICIES
-from lrtrain.run_folder.files import write_text
+from lrtrain.run_folder.files import read_text, write_text
 from lrtrain.schedules import Horizon
 from lrtrain.settings import Settings, read_settings
 
@@ -58,7 +58,7 @@ def read_stored(path: Path) -> list[dict[str, Any]]:
         RequestError: The file cannot be read, or holds no plan.
     """
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"{path} cannot be read: {error}; start over without resume") from None
     if isinstance(found, dict) and isinstance(found.get("format"), int) and found["format"] > FORMAT:

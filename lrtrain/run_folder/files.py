@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -21,8 +22,9 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Replace a file in one step: a reader, or a crash, sees the old version or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.unlink(missing_ok=True)  # it may be a link to something else
     try:
-        with scratch.open("wb") as file:
+        with scratch.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -31,6 +33,13 @@ def write_bytes(path: Path, data: bytes) -> None:
         with suppress(FileNotFoundError):
             scratch.unlink()
         raise
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """A file's text; raises OSError for what is no file, such as a pipe, which would be waited for."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    return path.read_text(errors=errors)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -81,7 +90,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
     What follows a row that cannot be read is left out too.
     """
-    whole, _, _ = path.read_text(errors="replace").rpartition("\n")
+    whole, _, _ = read_text(path, errors="replace").rpartition("\n")
     rows: list[dict[str, str]] = []
     with suppress(csv.Error):
         for row in csv.DictReader(io.StringIO(whole, newline="")):

@@ -12,7 +12,7 @@ from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import Checked
 from lrtrain.parameters.rules import Count, ListOf, Number, OrNull, Table, Text
 from lrtrain.parameters.signatures import defaults
-from lrtrain.run_folder.files import write_json
+from lrtrain.run_folder.files import read_text, write_json
 
 FORMAT = 2
 _UNWRITTEN = {"extra", "folder", "exception"}
@@ -111,7 +111,7 @@ def read_summary(path: Path) -> Summary:
         RequestError: It is damaged, or of a newer format.
     """
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(read_text(path))
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
