@@ -13,7 +13,7 @@ from lrtrain import __version__
 from lrtrain.cli.exit import FAILED, GOOD, answer, code_of, leave_to_first, say
 from lrtrain.cli.help import help_text
 from lrtrain.cli.words import prepare
-from lrtrain.errors import InterruptedRunError, RequestError
+from lrtrain.errors import FaultError, InterruptedRunError, RequestError
 from lrtrain.parameters.bound import Bound
 from lrtrain.plan.history import read_history
 from lrtrain.plan.start import Start
@@ -41,14 +41,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _answered(arguments: list[str]) -> int:
     try:
-        return _run(arguments)
+        code = _run(arguments)
+        if lost := _lost_output():
+            raise FaultError(lost)
+        return code
     except BrokenPipeError:  # whoever read our output, such as `head`, has had enough; nor can Python flush to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (Exception, InterruptedRunError) as error:
         if ranks.is_child():
             return leave_to_first(error)
+        if isinstance(error, OSError) and (lost := _lost_output()):
+            error = FaultError(lost)
         return say(error, with_trace=_wants_trace())
+
+
+def _lost_output() -> str | None:
+    """Why what was printed cannot be written, such as to a full disk; it is not tried again when the process ends."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+        return None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return f"cannot write what is to be printed ({error.strerror}); what the command leaves is complete"
 
 
 def _run(arguments: list[str]) -> int:

@@ -393,8 +393,14 @@ def load_weights(path: Path, model: nn.Module, name: str) -> int:
     return step
 
 
-PARTS = dict.fromkeys(("state_dict", "callbacks", "loops"), dict)
-PARTS |= dict.fromkeys(("optimizer_states", "lr_schedulers", "random"), list)
+PARTS: Mapping[str, type] = {
+    "state_dict": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "callbacks": dict,
+    "loops": dict,
+    "random": list,
+}
 """What a run goes on from."""
 
 SHAPED = ("torch", "lrtrain", "schedulefree")
