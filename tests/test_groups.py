@@ -148,9 +148,10 @@ def cnn_of(channels: list[int]) -> nn.Module:
 def test_what_a_model_froze_stays_and_has_no_rate(train: Train) -> None:
     words = ("model=custom", "model.function=user_code:HalfFrozen", *SMALL[1:], "epochs=1")
     run = train(*words, "groups={body.*:0.5}")
-    assert "not updated, as they do not require gradients: model.body.weight, model.body.bias" in run.result.out
+    assert "not updated, as they do not require gradients: body.weight, body.bias" in run.result.out
     assert list(run.series("lr/rest").values()) == [0.1] * 4
     assert run.series("lr/body") == {}
+    assert run.summary["lr"] == {"first": 0.1, "last": 0.1}
     assert len(state_of(run)["optimizer_states"][0]["state"]) == 2
     refused = train("model=custom", "model.function=user_code:all_frozen", *SMALL[1:], code=2)
     assert "nothing to train" in refused.result.err

@@ -107,7 +107,7 @@ class Record(ValidationObserver):
         if scheduler.last_epoch == step:  # a GradScaler skipped the update
             return
         change = _flat(self._weights) - before
-        self.last_rate = scheduler.used_lrs[0]
+        self.last_rate = next(iter(rates_of(scheduler).values()))
         if step == 0:
             self.first_rate = self.last_rate
         loss = batch_loss(trainer, outputs, batch_idx)
@@ -115,7 +115,7 @@ class Record(ValidationObserver):
             step,
             {
                 "epoch": step // (scheduler.steps_per_epoch or 1),
-                **_rates(scheduler),
+                **rates_of(scheduler),
                 **self._settings,
                 **({} if loss is None else {"train_loss": loss}),
                 "grad_norm": self._grad_norm,
@@ -130,8 +130,10 @@ class Record(ValidationObserver):
         measured = {name: metrics[name] for name in self._validation if name in metrics}
         scheduler = scheduler_of(trainer)
         step = scheduler.last_epoch - 1
+        if step < 0:  # inside the first window, before any update
+            return
         if self._row.get("step") != step:
-            measured = {"epoch": step // (scheduler.steps_per_epoch or 1), **_rates(scheduler), **measured}
+            measured = {"epoch": step // (scheduler.steps_per_epoch or 1), **rates_of(scheduler), **measured}
         self._add(step, measured)
 
     def add_test(self, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
@@ -197,11 +199,12 @@ def batch_loss(trainer: pl.Trainer, outputs: Any, batch_idx: int) -> float | Non
     return None if loss is None else float(loss) * trainer.accumulate_grad_batches / weight_of(trainer, batch_idx)
 
 
-def _rates(scheduler: Scheduler) -> dict[str, float]:
-    """The rates of the last update by their names in the record; none of a group that no gradient moves."""
-    groups, rates = scheduler.optimizer.param_groups, zip(_columns(scheduler), scheduler.used_lrs, strict=True)
+def rates_of(scheduler: Scheduler) -> dict[str, float]:
+    """The rates of the last update by their names in the record; none before the first, nor of a group that no
+    gradient moves."""
+    groups, rates = scheduler.optimizer.param_groups, zip(_columns(scheduler), scheduler.used_lrs, strict=False)
     moved = [any(parameter.requires_grad for parameter in group["params"]) for group in groups]
-    return {name: rate for (name, rate), moves in zip(rates, moved, strict=True) if moves}
+    return {name: rate for (name, rate), moves in zip(rates, moved, strict=False) if moves}
 
 
 def _columns(scheduler: Scheduler) -> list[str]:

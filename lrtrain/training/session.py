@@ -45,7 +45,7 @@ from lrtrain.training.loggers import build_loggers
 from lrtrain.training.network import build_module
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.ranks import RandomNumbers, SharedFolder
-from lrtrain.training.record import TEST, Record
+from lrtrain.training.record import TEST, Record, rates_of
 from lrtrain.training.trainer import (
     build_trainer,
     check_fused,
@@ -200,6 +200,7 @@ class Session:
             ours = f"optimizer={settings.optimizer.name} and scheduler={settings.scheduler}"
             lines.append(f"{ours} replace configure_optimizers of {settings.model.parameters['function']}")
         if still := [name for name, parameter in self.module.named_parameters() if not parameter.requires_grad]:
+            still = [name.removeprefix("model.") if settings.is_built_in else name for name in still]
             shown = ", ".join([*still[:SHOWN], *([f"... ({len(still)} in all)"] if len(still) > SHOWN else [])])
             lines.append(f"not updated, as they do not require gradients: {shown}")
         return [*lines, self.plan.sentence(), *(f"warning: {line}" for line in warn_of(settings, self.plan))]
@@ -361,7 +362,7 @@ class Session:
         configs = self.trainer.lr_scheduler_configs  # none yet where the run failed before it began
         scheduler = scheduler_of(self.trainer) if configs else None
         steps = scheduler.last_epoch if scheduler else 0
-        last = scheduler.used_lrs[0] if scheduler and scheduler.used_lrs else self.record.last_rate
+        used = list(rates_of(scheduler).values()) if scheduler and scheduler.used_lrs else [self.record.last_rate]
         horizon, now, files = self.plan.horizon, datetime.now(UTC), self.folder
         kept = (files.last_checkpoint, files.best_checkpoint)
         findings = warn_of(self.settings, self.plan)
@@ -383,7 +384,7 @@ class Session:
             ended=now.isoformat(timespec="seconds"),
             host=socket.gethostname(),
             parameters=sum(parameter.numel() for parameter in self.module.parameters()),
-            lr={"first": self.record.first_rate, "last": last},
+            lr={"first": self.record.first_rate, "last": used[0]},
             monitor=self.settings.monitor,
             best=dict(best),
             final=dict(final),
