@@ -31,7 +31,11 @@ def test_only_what_a_validation_logged_counts(train: Train) -> None:
 FINAL = {
     "every third epoch of four": (["trainer.check_val_every_n_epoch=3", "epochs=4"], [11, 15], [11]),
     "every third batch of four": (["trainer.val_check_interval=3", "epochs=2"], [2, 6, 7], [2, 6]),
-    "before the first update": (["trainer.accumulate_grad_batches=4", "trainer.val_check_interval=3", "epochs=1"], [0], []),
+    "before the first update": (
+        ["trainer.accumulate_grad_batches=4", "trainer.val_check_interval=3", "epochs=1"],
+        [0],
+        [-1],
+    ),
     "in the middle of an epoch": (["trainer.check_val_every_n_epoch=2", "epochs=9st"], [7, 8], [7]),
     "where there is one anyway": (["epochs=2"], [3, 7], [3, 7]),
 }

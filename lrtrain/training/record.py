@@ -162,8 +162,11 @@ class Record(ValidationObserver):
         self.first_rate, self.last_rate = state_dict["first_rate"], state_dict["last_rate"]
 
     def is_new(self, name: str, step: int) -> bool:
-        """Whether a value was logged only after the checkpoint that the run goes on from."""
-        return name in self._validation and name not in self._row and step >= self._row.get("step", 0)
+        """Whether a value of ours was logged only after the checkpoint that the run goes on from."""
+        open_point, measured = self._row.get("step", -1), name in self._validation
+        if step == open_point:
+            return measured and name not in self._row
+        return step > open_point and (measured or name.partition("/")[0] == "lr")
 
     def close(self) -> None:
         """Write the open log point and close the table."""
@@ -200,8 +203,7 @@ def batch_loss(trainer: pl.Trainer, outputs: Any, batch_idx: int) -> float | Non
 
 
 def rates_of(scheduler: Scheduler) -> dict[str, float]:
-    """The rates of the last update by their names in the record; none before the first, nor of a group that no
-    gradient moves."""
+    """The rates of the last update by their names in the record; none of a group that no gradient moves."""
     groups, rates = scheduler.optimizer.param_groups, zip(_columns(scheduler), scheduler.used_lrs, strict=False)
     moved = [any(parameter.requires_grad for parameter in group["params"]) for group in groups]
     return {name: rate for (name, rate), moves in zip(rates, moved, strict=False) if moves}
