@@ -271,7 +271,7 @@ class Session:
                     f"no update is left, so that no best weights by {self.settings.monitor} will be found: give more "
                     "epochs, or start over without resume"
                 )
-            raise RuntimeError(f"no validation of the run has logged {self.settings.monitor}: there is no best")
+            raise RuntimeError(f"the run ended before its first validation that logs {self.settings.monitor}")
         if done >= planned:
             return Ended("finished", "end")
         if self._early_stop and self._early_stop.wait_count >= self._early_stop.patience:
