@@ -353,8 +353,8 @@ def _refusals(settings: Settings) -> Iterator[str]:
     length = Span.parse(settings.epochs)
     if optimizer.name == "muon" and settings.channels_last:
         yield "optimizer=muon takes a convolution as a matrix: leave out channels_last"
-    if clips and optimizer.parameters.get("fused") and trainer.precision == "16-mixed":
-        yield "optimizer.fused=true scales 16-mixed gradients back too late to clip them: leave one out"
+    if clips and optimizer.parameters.get("fused") and trainer.precision.endswith("-mixed"):
+        yield f"optimizer.fused=true takes {trainer.precision} gradients too late to clip them: leave one out"
     if settings.dataset.name == "custom" and settings.augment != AugmentSettings():
         yield "augment is for built-in image datasets: leave it out, and have your dataset.function change yours"
     if settings.ema and trainer.precision in ("bf16-true", "16-true"):

@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -240,3 +241,58 @@ def test_log_of_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.Monkey
     log = RunLog(tmp_path / "gone" / "run.log", delay=True)
     log.emit(logging.makeLogRecord({"msg": "too late"}))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rollback_goes_further_back_than_weights_that_have_exploded(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights of update 7 are saved, and then no rate is of use: the run goes on from update 6."""
+    calls, original = [0], Classifier.training_step
+
+    def training_step(module: Classifier, batch: Any, batch_idx: int) -> Any:
+        calls[0] += 1
+        if calls[0] != 7:
+            return original(module, batch, batch_idx)
+        for parameter in module.parameters():
+            parameter.data.mul_(1e7)
+        return original(module, batch, batch_idx) * 0
+
+    monkeypatch.setattr(Classifier, "training_step", training_step)
+    run = train(*SMALL, "epochs=3", "checkpoint_every=1st", "optimizer.momentum=0", "on_nonfinite=rollback", "lr=0.1")
+    assert run.summary["status"] == "finished"
+    assert "last.ckpt is of no use at a lower rate either" in run.result.out
+    assert list(run.series("lr").values()) == [0.1] * 6 + [0.025] * 6
+
+
+LIMITED_FILES = """
+import resource, sys
+from lrtrain.__main__ import main
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv.pop(1)),) * 2)
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+@pytest.mark.parametrize("files", [14, 22], ids=["before the first worker", "before the first batch"])
+def test_too_few_files_for_workers(files: int, tmp_path: Path) -> None:
+    """The workers that could be started heed no signal, and do not keep the command from ending."""
+    words = (*SMALL, "epochs=3", "workers=2", f"hydra.run.dir={tmp_path / 'run'}")
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED_FILES, str(files), *words], capture_output=True, text=True, cwd=tmp_path,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == FAILED, done.stderr
+    assert "raise the limit by ulimit -n" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_output_that_cannot_be_written(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "lrtrain", *SMALL, "epochs=1", f"hydra.run.dir={tmp_path / 'run'}"],
+            stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False,
+        )  # fmt: skip
+    assert done.returncode == FAILED
+    assert done.stderr.count("\n") == 1
+    assert "cannot write what is to be printed (No space left on device)" in done.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import SMALL, Run, Train, settings_of
 from torch import nn
 
 from lrtrain import Scheduler
 from lrtrain.cli.main import main
+from lrtrain.datasets import Inputs
 from lrtrain.errors import RequestError
 from lrtrain.schedules import between, cosine, frozen, linear
 from lrtrain.training.groups import parameter_groups
@@ -115,3 +118,55 @@ def test_the_record_of_a_run_names_groups_and_hyperparameters(tmp_path: Path, mo
     assert [float(row["lr/4"]) for row in rows] == [0.0] * 3 + [0.01 * (1 - step / 12) for step in range(3, 12)]
     expected = [0.4 - 0.36 * (1 + math.cos(math.pi * step / 12)) / 2 for step in range(12)]
     assert [float(row["weight_decay"]) for row in rows] == pytest.approx(expected, rel=1e-12)
+
+
+def state_of(run: Run) -> dict[str, Any]:
+    return dict(torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True))
+
+
+def test_what_is_frozen_has_no_moments_and_still_statistics(train: Train) -> None:
+    words = ["model=cnn", "model.channels=[4]", "trainer=cpu", "trainer.limit_train_batches=3", "optimizer=adamw"]
+    names = [name for name, _ in cnn_of([4]).named_parameters()]
+    still = next(name for name, value in cnn_of([4]).named_buffers() if "running_mean" in name)
+    norm = re.escape(still.rpartition(".")[0])
+    for epochs, length, moments, moved in ((1, "1ep", 0, False), (2, "1ep", 3, True), (1, "1st", 2, True)):
+        run = train(*words, f"epochs={epochs}", f"groups={{{norm}.*:{{frozen:{length}}}}}")
+        saved = state_of(run)
+        groups, state = (saved["optimizer_states"][0][key] for key in ("param_groups", "state"))
+        held = next(group["params"] for group in groups if group["pattern"])
+        assert len(held) == 2
+        assert [int(state[index]["step"]) if index in state else 0 for index in held] == [moments] * 2
+        assert {int(state[index]["step"]) for index in range(len(names)) if index not in held} == {3 * epochs}
+        assert bool(saved["state_dict"][f"model.{still}"].any()) == moved
+
+
+def cnn_of(channels: list[int]) -> nn.Module:
+    made: nn.Module = settings_of("model=cnn", f"model.channels={channels}").model.make(Inputs((1, 8, 8)), 10)
+    return made
+
+
+def test_what_a_model_froze_stays_and_has_no_rate(train: Train) -> None:
+    words = ("model=custom", "model.function=user_code:HalfFrozen", *SMALL[1:], "epochs=1")
+    run = train(*words, "groups={body.*:0.5}")
+    assert "not updated, as they do not require gradients: body.weight, body.bias" in run.result.out
+    assert list(run.series("lr/rest").values()) == [0.1] * 4
+    assert run.series("lr/body") == {}
+    assert run.summary["lr"] == {"first": 0.1, "last": 0.1}
+    assert len(state_of(run)["optimizer_states"][0]["state"]) == 2
+    refused = train("model=custom", "model.function=user_code:all_frozen", *SMALL[1:], code=2)
+    assert "nothing to train" in refused.result.err
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(5, 3), nn.Linear(3, 5)
+        self.head.weight = self.embed.weight
+
+
+@pytest.mark.parametrize("patterns", [{"head.*": 0.5}, {"embed.*": 0.5}, {"embed.*": 0.5, "head.*": 2.0}])
+def test_half_of_a_tie_is_refused(patterns: dict[str, float]) -> None:
+    with pytest.raises(RequestError, match=r"embed\.weight and head\.weight are the same weights"):
+        parameter_groups(Tied(), 0.1, patterns)
+    groups = parameter_groups(Tied(), 0.1, {r"(embed|head)\.weight": 0.5})
+    assert [(group["lr"], len(group["params"])) for group in groups] == [(0.05, 1), (0.1, 1)]

@@ -372,3 +372,59 @@ def test_names_of_parts(command_line: CommandLine, tmp_path: Path) -> None:
     for group, name in itertools.product(("model", "dataset", "optimizer", "logger"), ("../x", "os", "", "__init__")):
         one_line(command_line(f"{group}.name='{name}'", "epochs=1"))
         assert list(tmp_path.iterdir()) == [], (group, name)
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change what both checkpoints of a run hold."""
+    for path in (folder / "checkpoints").glob("[lp]*.ckpt"):
+        content = torch.load(path, weights_only=True)
+        change(content)
+        torch.save(content, path)
+
+
+def moments(content: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = content["optimizer_states"][0]["state"][0]
+    return found
+
+
+EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "moments of another shape": (
+        lambda content: moments(content).update(momentum_buffer=torch.zeros(10, 3)),
+        "momentum_buffer is of shape (10, 3), for parameters of shape (10, 64)",
+    ),
+    "flat moments": (lambda content: moments(content).update(momentum_buffer=torch.zeros(3)), "of shape (3,)"),
+    "moments that are a word": (lambda content: moments(content).update(momentum_buffer="x"), "is 'x', for"),
+    "a setting that is a word": (
+        lambda content: content["optimizer_states"][0]["param_groups"][0].update(momentum="x"),
+        "has momentum='x', and the run 0.9",
+    ),
+    "less than no update": (lambda content: content["lr_schedulers"][0].update(step=-5), "last.ckpt: its step is -5"),
+    "no random numbers": (lambda content: content.pop("random"), "last.ckpt: it has no random"),
+    "random numbers of no device": (lambda content: content["random"].clear(), "it has no random"),
+    "random numbers that are none": (
+        lambda content: content["random"].__setitem__(0, {"torch": 1, "python": [3, [1], None]}),
+        "is not a valid lrtrain checkpoint",
+    ),
+    "no loops": (lambda content: content.pop("loops"), "it has no loops"),
+    "a record that is a word": (lambda content: content["callbacks"].update(Record="x"), "is not a valid lrtrain"),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), EDITS.values(), ids=EDITS.keys())
+def test_edited_checkpoint(
+    change: Callable[[dict[str, Any]], Any], said: str, folder: Path, command_line: CommandLine
+) -> None:
+    edit(folder, change)
+    result = command_line(*longer(folder))
+    one_line(result)
+    assert said in result.err
+
+
+def test_links_are_replaced_and_not_followed(folder: Path, command_line: CommandLine, tmp_path: Path) -> None:
+    outside = tmp_path / "precious"
+    outside.write_text("mine")
+    for name in ("checkpoints/.last.ckpt", "checkpoints/.best.ckpt", "lrtrain.log", "events.out.tfevents.1.x"):
+        (folder / name).symlink_to(outside)
+    assert command_line(*longer(folder)).code == 0
+    assert outside.read_text() == "mine"
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["lr_schedulers"][0]["step"] == 12

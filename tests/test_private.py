@@ -246,3 +246,34 @@ def test_hydra_stays_where_it_composes() -> None:
     package = Path(lrtrain.__file__).parent
     named = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if "hydra._" in path.read_text()}
     assert named == {"cli/compose.py"}
+
+
+def test_validation_of_the_end_is_off_schedule() -> None:
+    """A trainer set up to validate every other epoch measures the third, its last, too."""
+    check_version("lightning", "2.6")
+    seen: list[tuple[int, bool]] = []
+
+    class Watch(pl.Callback):
+        def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            seen.append((trainer.current_epoch, private.is_on_schedule(trainer)))
+
+    trainer = make_trainer(Watch(), max_epochs=3, check_val_every_n_epoch=2)
+    trainer.fit_loop.epoch_loop = private.TrainingLoop(trainer, max_steps=trainer.max_steps)
+    trainer.fit(Module(), loader(), [loader(), loader()])
+    assert seen == [(1, True), (2, False)]
+    assert not trainer.should_stop
+
+
+def test_losses_are_weighed() -> None:
+    check_version("lightning", "2.6")
+    gradients: list[float] = []
+
+    class Watch(pl.Callback):
+        def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            gradients.append(float(pl_module.get_parameter("layer.bias").grad))  # type: ignore[arg-type]
+
+    trainer = make_trainer(Watch(), max_epochs=1)
+    own = private.WeighedOptimization(trainer, lambda _, batch_idx: [1.0, 0.5, 3.0, 1.0][batch_idx])
+    trainer.fit_loop.epoch_loop.automatic_optimization = own
+    trainer.fit(Module(), loader())
+    assert gradients == [1.0, 0.5, 3.0, 1.0]

@@ -815,3 +815,31 @@ def test_checkpoint_of_another_version(stopped: Callable[..., Path], command_lin
     refused(
         command_line(f"resume={folder}"), "last.ckpt has no 'monitor'", "another version", "resume_plan=weights_only"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "batch"),
+    [
+        (("trainer.accumulate_grad_batches=2", "trainer.val_check_interval=7", "checkpoint_every=10st"), 24),
+        (("trainer.accumulate_grad_batches=4", "trainer.val_check_interval=5", "checkpoint_every=4st"), 18),
+    ],
+)
+def test_killed_after_a_validation_inside_a_window(
+    words: tuple[str, ...], batch: int, train: Train, stop: Stop, command_line: CommandLine
+) -> None:
+    """The row that a validation adds to an update of before the checkpoint is there once, with its rate."""
+    asked = ("model=linear", "trainer=cpu", "epochs=1", "log_every=10", *words)
+    stop(batch, fail)
+    run = train(*asked, code=1)
+    stop.over()
+    assert command_line(f"resume={run.folder}").code == 0
+    assert_equal(run.folder, train(*asked).folder)
+
+
+def test_random_numbers_of_numpy_go_on(train: Train, stop: Stop, command_line: CommandLine) -> None:
+    asked = ("model=custom", "model.function=user_code:Noisy", *SMALL[1:], "epochs=2", "checkpoint_every=1st")
+    stop(6, fail)
+    run = train(*asked, code=1)
+    stop.over()
+    assert command_line(f"resume={run.folder}", "model.function=user_code:Noisy").code == 0
+    assert_equal(run.folder, train(*asked).folder)

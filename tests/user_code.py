@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
@@ -317,3 +318,57 @@ class BrokenData(LitData):
 class Unvalidated(pl.LightningDataModule):
     def train_dataloader(self) -> Any:
         return DataLoader(points(8, 0), 4)
+
+
+class Seldom(LitNet):
+    """Logs a score that rises, in every third epoch only."""
+
+    def __init__(self) -> None:
+        super().__init__(width=4)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", cross_entropy(self(batch[0]), batch[1]))
+        if self.current_epoch % 3 == 0:
+            self.log("val_score", 0.1 + self.current_epoch)
+
+
+class HalfFrozen(nn.Module):
+    """Its body never moves."""
+
+    def __init__(self, inputs: Inputs, classes: int) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(torch.Size(inputs.shape).numel(), 4), nn.Linear(4, classes)
+        self.body.requires_grad_(False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.body(inputs.flatten(1)))  # type: ignore[no-any-return]
+
+
+class Noisy(nn.Module):
+    """Draws from numpy's own random numbers."""
+
+    def __init__(self, inputs: Inputs, classes: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(torch.Size(inputs.shape).numel(), classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        noise = torch.from_numpy(np.random.rand(1)).float() if self.training else torch.ones(1)
+        return self.layer(inputs.flatten(1)) * noise  # type: ignore[no-any-return]
+
+
+def all_frozen() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).requires_grad_(False)
+
+
+class LinearModule(pl.LightningModule):
+    """model=linear, as a module of one's own."""
+
+    def __init__(self, inputs: Inputs, classes: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(torch.Size(inputs.shape).numel(), classes)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return cross_entropy(self.layer(batch[0].flatten(1)), batch[1])
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self.log("val_loss", cross_entropy(self.layer(batch[0].flatten(1)), batch[1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from argparse import Namespace
@@ -14,7 +13,7 @@ from lrtrain import __version__
 from lrtrain.cli.exit import FAILED, GOOD, answer, code_of, leave_to_first, say
 from lrtrain.cli.help import help_text
 from lrtrain.cli.words import prepare
-from lrtrain.errors import InterruptedRunError, RequestError
+from lrtrain.errors import FaultError, InterruptedRunError, RequestError
 from lrtrain.parameters.bound import Bound
 from lrtrain.plan.history import read_history
 from lrtrain.plan.start import Start
@@ -43,23 +42,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _answered(arguments: list[str]) -> int:
     try:
         code = _run(arguments)
-        sys.stdout.flush()
+        if lost := _lost_output():
+            raise FaultError(lost)
         return code
-    except BrokenPipeError:  # whoever read our output, such as `head`, has had enough
-        return _without_output()
+    except BrokenPipeError:  # whoever read our output, such as `head`, has had enough; nor can Python flush to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except (Exception, InterruptedRunError) as error:
         if ranks.is_child():
             return leave_to_first(error)
-        if isinstance(error, OSError) and error.filename is None and error.errno == errno.ENOSPC:  # of no file of ours
-            print(f"lrtrain: cannot write the output ({error.strerror})", file=sys.stderr)
-            return _without_output()
+        if isinstance(error, OSError) and (lost := _lost_output()):
+            error = FaultError(lost)
         return say(error, with_trace=_wants_trace())
 
 
-def _without_output() -> int:
-    """Leave Python nothing to flush at its end to where nothing can be written."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return FAILED
+def _lost_output() -> str | None:
+    """Why what was printed cannot be written, such as to a full disk; it is not tried again when the process ends."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+        return None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return f"cannot write what is to be printed ({error.strerror}); what the command leaves is complete"
 
 
 def _run(arguments: list[str]) -> int:

@@ -59,6 +59,8 @@ def plan_run(history: Sequence[Segment]) -> Plan:
                 str(name): _hyperparameter(history, name, spec)
                 for name, spec in (settings.hyperparameters or {}).items()
             },
+            present.policy,
+            present.step,
         )
         _check_ends([found.schedule, *(group.schedule for group in found.groups.values())], length)
         _check_ends(found.hyperparameters.values(), length)
@@ -162,10 +164,11 @@ def _group(history: Sequence[Segment], pattern: str, spec: Any) -> Group:
         def own(settings: Settings) -> Curve:
             return _combined(settings.curve, settings.least_share, base) if base else _own_curve(settings)
 
-        curve = _continued(history, own)
+        curve, still = _continued(history, own), 0
         if held is not None:  # from the beginning of the run, whatever its plan has become
-            curve = frozen(curve, f"{updates(held, history[0].horizon.at(0))}st")
-        return Group(lr_mult, curve)
+            still = updates(held, history[0].horizon.at(0))
+            curve = frozen(curve, f"{still}st")
+        return Group(lr_mult, curve, still)
     except ValueError as error:
         raise ValueError(f"groups: {pattern!r}: {error}; write a number, or lr_mult, frozen, scheduler=...") from None
 

@@ -34,10 +34,12 @@ class Group(NamedTuple):
     Attributes:
         lr_mult: Multiplies the base rate.
         schedule: Their own multiplier over time.
+        frozen: Updates at the beginning of the run that do not change them.
     """
 
     lr_mult: float
     schedule: Callable[[Progress], float]
+    frozen: int = 0
 
 
 class Plan(NamedTuple):
@@ -52,6 +54,8 @@ class Plan(NamedTuple):
         warmup: Updates that ramp up to the schedule.
         groups: The parameters that have rates of their own, by the pattern of their names.
         hyperparameters: Other settings that have values over time.
+        policy: How it follows an earlier plan of the run; None for the first.
+        begins: The update where it does.
     """
 
     strategy: str
@@ -62,6 +66,8 @@ class Plan(NamedTuple):
     warmup: int = 0
     groups: Mapping[str, Group] = MappingProxyType({})
     hyperparameters: Mapping[str, Callable[[Progress], float]] = MappingProxyType({})
+    policy: str | None = None
+    begins: int = 0
 
     def rate(self, step: int) -> float:
         """The rate of the update `step`, as the scheduler computes it."""
@@ -111,7 +117,7 @@ class Plan(NamedTuple):
 
     def warnings(self) -> list[str]:
         """What a user would not expect of this run, one line each; nothing where all is well."""
-        return [*self._not_reached(), *self._not_finished()]
+        return [*self._not_reached(), *self._not_finished(), *self._over()]
 
     def _not_reached(self) -> Iterator[str]:
         """Milestones after the last update, and periods that are longer than the run."""
@@ -145,6 +151,21 @@ class Plan(NamedTuple):
                 f"{base.name}: the run ends in the middle of a cycle, at {self.lr * last:.4g}; the lowest rate before "
                 f"was {self.lr * lowest:.4g}"
             )
+
+    def _over(self) -> Iterator[str]:
+        """A decay that is over while the run goes on."""
+        total, stride = self.horizon.total_steps, max(1, self.horizon.total_steps // 1000)
+        last, first = self.rate(total - 1), total - 1
+        while first >= stride and self.rate(first - stride) == last:
+            first -= stride
+        while first and self.rate(first - 1) == last:
+            first -= 1
+        peak = max(map(self.rate, range(0, total, stride)))
+        goes_on = self.policy in ("keep", "stretch") and 2 * (total - first) >= total - self.begins and last < peak
+        if goes_on or (last == 0 and total - first > 1):
+            text = f"the decay is over at update {first:,}: the {total - first:,} updates from there on have a rate of "
+            text += f"{last:.4g}, where it was up to {peak:.4g}"
+            yield text + ("; resume_plan=append or switch has a decay over what is left" if self.policy else "")
 
     def _is_idle(self, part: Schedule) -> bool:
         """Whether the schedule is still where it began when the run ends."""

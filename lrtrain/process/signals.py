@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from multiprocessing import active_children
 from typing import Any
 
 from lrtrain.errors import InterruptedRunError
@@ -175,6 +176,15 @@ def left_to_parent(_: Any = None) -> None:
         signal.signal(number, _ignore)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
+
+
+def end_left() -> None:
+    """Kill the processes left to their parent that are there when it exits, which would wait for them for ever."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # to torch, a worker that is killed is an error
+    for process in active_children():
+        if process.daemon:
+            process.kill()
 
 
 def _receive(number: int, frame: Any) -> None:

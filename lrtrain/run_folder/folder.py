@@ -90,6 +90,18 @@ class RunFolder:
                 f"{self.path} already contains a run: go on with it by resume=FOLDER, or give another hydra.run.dir"
             )
 
+    def check_files(self) -> None:
+        """Refuse to write where our names are those of pipes or folders; raises RequestError."""
+        for path in (self.summary, self.metrics, self.history, self.last_checkpoint, self.best_checkpoint):
+            if path.exists() and not path.is_file():
+                raise RequestError(f"{path} is not a file: remove it")
+
+    def drop_last_checkpoint(self) -> None:
+        """Let the checkpoint before the last be the last one, or the best where there is none."""
+        if not self.previous_checkpoint.is_file():
+            shutil.copyfile(self.best_checkpoint, self.previous_checkpoint)
+        self.previous_checkpoint.replace(self.last_checkpoint)
+
     def clear(self) -> None:
         """Remove what a run has left that came to no checkpoint, before another begins here."""
         for path in (self.metrics, self.summary, self.best_checkpoint, *self.events):

@@ -24,6 +24,9 @@ class RunLog(logging.FileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append a line."""
+        file = Path(self.baseFilename)
+        if file.is_symlink() or (file.exists() and not file.is_file()):  # such as a pipe, which would be waited for
+            return
         try:
             super().emit(record)
         except OSError:

@@ -11,7 +11,7 @@ from lrtrain.run_folder.files import Table
 from lrtrain.run_folder.summary import Summary
 from lrtrain.sweeps.jobs import SweepJob
 
-SHOWN = ("job", "status", "best_val_loss", "best_val_acc", "final_test_acc", "name")
+SHOWN = ("job", "status", "best_val_loss", "best_val_acc", "best_test_acc", "name")
 
 
 def write_table(jobs: Sequence[SweepJob], outcomes: Sequence[Summary], place: Path, varied: Sequence[str]) -> None:

@@ -15,7 +15,8 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lrtrain.errors import InterruptedRunError, RequestError
 from lrtrain.parameters.spans import Span
@@ -26,6 +27,7 @@ from lrtrain.settings import Metric
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.guard import diverged, not_finite
 from lrtrain.training.private import mark_unfinished
+from lrtrain.training.validation import ValidationObserver
 from lrtrain.training.validation_feedback import ValidationFeedback
 
 
@@ -58,7 +60,7 @@ class PausedRunError(BaseException):
     """A run pauses at a checkpoint, because its session asked for that; nothing that handles errors is to handle it."""
 
 
-class LastAndBest(Checkpoint):
+class LastAndBest(ValidationObserver, Checkpoint):
     """Writes the best weights after a validation, and the last ones at a cadence and before it ends a run on a signal.
 
     Each replaces its predecessor in one step, and the last keeps the one before as ``previous``. A last checkpoint is
@@ -73,6 +75,7 @@ class LastAndBest(Checkpoint):
     Attributes:
         until: The update from which on the run pauses, as soon as it can go on exactly; None for never.
         source: What the run goes on from, which is not read again.
+        has_saved: Whether there has been a last checkpoint in this training.
     """
 
     def __init__(self, folder: RunFolder, metric: Metric, cadence: Cadence) -> None:
@@ -81,6 +84,7 @@ class LastAndBest(Checkpoint):
         self.cadence = cadence
         self.until: int | None = None
         self.source: Saved | None = None
+        self.has_saved = False
         self.best: dict[str, float] = {}
         self._best_is_new = False
         self._infinite: set[str] = set()
@@ -115,13 +119,12 @@ class LastAndBest(Checkpoint):
         if due or number or ends or self._pauses(trainer):
             self._save_and_stop(trainer, number)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def observe(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: dict[str, float], closing: bool
+    ) -> None:
         """Save the weights that are the best so far."""
-        if trainer.sanity_checking or trainer.state.fn != "fit":
-            return
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         name = self.metric.name
-        if not self.best or self.metric.improves(metrics[name], self.best[name]):
+        if name in metrics and (not self.best or self.metric.improves(metrics[name], self.best[name])):
             self._save_best(trainer, metrics)
 
     def _save_best(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
@@ -204,6 +207,7 @@ class LastAndBest(Checkpoint):
         if trainer.is_global_zero:
             self.folder.best_as_of_last_checkpoint.unlink(missing_ok=True)
         self._saved_step, self._saved_at = scheduler_of(trainer).last_epoch, time.monotonic()
+        self.has_saved = True
         self._save_took = self._saved_at - began
 
     @staticmethod
@@ -228,6 +232,7 @@ class LastAndBest(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Bring the file of the best weights and what is said of it to agree, where the run had gone on since then."""
+        checkpoint["callbacks"].pop("Timer", None)  # max_time is that of each command
         state = checkpoint["callbacks"][self.state_key]
         found = self._settled(self._comparable(state)) if trainer.is_global_zero else None
         state["best"] = trainer.strategy.broadcast(found)
@@ -294,7 +299,8 @@ class FileInPlace(TorchCheckpointIO):
         data = io.BytesIO()  # torch writing to the file itself would end in an error that does not say why
         torch.save(checkpoint, data)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with Path(path).open("wb") as file:
+        Path(path).unlink(missing_ok=True)  # it may be a link to something else
+        with Path(path).open("xb") as file:
             file.write(data.getbuffer())
 
 
@@ -329,12 +335,17 @@ def sound_checkpoint(folder: RunFolder) -> Saved:
     Raises:
         RequestError: There is none.
     """
+    found = []
     for path in (folder.last_checkpoint, folder.previous_checkpoint):
-        if content := _whole(path):
-            return Saved(path, content)
-        if path.is_file():
+        try:
+            return Saved(path, _read_run(path))
+        except Exception as error:  # whatever reading a damaged file runs into
+            found.append(f"{path.name}: {error if isinstance(error, _DamageError) else type(error).__name__}")
+        if path == folder.last_checkpoint and path.is_file():
             print(f"{path} is damaged; going back to the one before")
-    raise RequestError(f"{folder.path} has no checkpoint that is whole; the best weights may be in best.ckpt")
+    raise RequestError(
+        f"{folder.path} has no checkpoint that is whole ({', '.join(found)}); the best weights may be in best.ckpt"
+    )
 
 
 def feedback_states(checkpoint: Saved, *metrics: Metric) -> list[dict[str, Any]]:
@@ -382,6 +393,20 @@ def load_weights(path: Path, model: nn.Module, name: str) -> int:
     return step
 
 
+PARTS: Mapping[str, type] = {
+    "state_dict": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "callbacks": dict,
+    "loops": dict,
+    "random": list,
+}
+"""What a run goes on from."""
+
+SHAPED = ("torch", "lrtrain", "schedulefree")
+"""The packages whose optimizers keep nothing of another shape than a parameter's, or with sides of 1 in it."""
+
+
 def _shape(shapes: Mapping[str, tuple[int, ...]], key: str) -> str:
     return " x ".join(map(str, shapes[key])) or "a number" if key in shapes else "missing"
 
@@ -401,11 +426,60 @@ def _read(path: Path) -> dict[str, Any]:
     return torch.load(data, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
 
 
+class _DamageError(ValueError):
+    """A checkpoint lacks what a run goes on from."""
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    """What a checkpoint of a run holds; raises an error of any kind where it is not what was written."""
+    checkpoint = _read(path)
+    for part, kind in PARTS.items():
+        if not isinstance(checkpoint.get(part), kind) or not checkpoint[part]:
+            raise _DamageError(f"it has no {part}")
+    step = checkpoint["lr_schedulers"][0]["step"]
+    if type(step) is not int or step < 0:
+        raise _DamageError(f"its step is {step!r}")
+    return checkpoint
+
+
 def _whole(path: Path) -> dict[str, Any] | None:
     """What a checkpoint of a run holds, or None where it is damaged or not there."""
     try:
-        checkpoint = _read(path)
-        int(checkpoint["lr_schedulers"][0]["step"])
-        return checkpoint
+        return _read_run(path)
     except Exception:  # whatever reading a damaged file runs into, it is not whole
         return None
+
+
+def check_moments(checkpoint: Saved, optimizer: Optimizer) -> None:
+    """Refuse an optimizer's state that does not fit its parameters: kernels of torch take its size for granted.
+
+    Raises:
+        RequestError: Names the value.
+    """
+    if type(optimizer).__module__.partition(".")[0] not in SHAPED:
+        return
+    saved = checkpoint.content["optimizer_states"][0]
+    for group, had in zip(optimizer.param_groups, saved["param_groups"], strict=False):
+        for name, value in group.items():
+            if isinstance(value, float | tuple) and not _alike(value, had.get(name, value)):
+                raise RequestError(f"{checkpoint.path} has {name}={had[name]!r}, and the run {value!r}: start over")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    indices = [index for group in saved["param_groups"] for index in group["params"]]
+    for index, parameter in zip(indices, parameters, strict=False):
+        for name, value in saved["state"].get(index, {}).items():
+            shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+            sides = zip(shape, parameter.shape, strict=False)
+            same = len(shape) == parameter.ndim and all(side in (1, whole) for side, whole in sides)
+            if not (same or math.prod(shape) == 1) or isinstance(value, str | list | dict):
+                had = f"of shape {shape}" if isinstance(value, Tensor) else repr(value)
+                raise RequestError(
+                    f"{checkpoint.path}: the optimizer's {name} is {had}, for parameters of shape "
+                    f"{tuple(parameter.shape)}: it is not of this run. Start over, or give resume_plan=weights_only"
+                )
+
+
+def _alike(value: Any, other: Any) -> bool:
+    """Whether two settings of an optimizer are of the same kind: numbers, or as many of them."""
+    if isinstance(value, tuple):
+        return isinstance(other, list | tuple) and len(value) == len(other) and all(map(_alike, value, other))
+    return type(value) is not float or isinstance(other, float | int | Tensor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from lrtrain.errors import RequestError
 from lrtrain.scheduler import Scheduler
 from lrtrain.schedules import Feedback, Progress
+from lrtrain.training.groups import Frozen
 
 
 def with_schedule(
@@ -80,11 +81,13 @@ class Scheduled(pl.LightningModule):
         make_optimizer: Returns the optimizer of the parameters.
         make_scheduler: Given the optimizer, returns its scheduler.
         monitor: The metric that the scheduler's feedback observes.
+        frozen: What is held as it is at the beginning.
     """
 
     make_optimizer: Callable[[], Optimizer]
     make_scheduler: Callable[[Optimizer], Scheduler]
     monitor: str
+    frozen: Sequence[Frozen] = ()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and its scheduler; `EndOfRun` ends a run whose last epoch is not a whole one."""

@@ -14,8 +14,9 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.optim import Optimizer
 
+from lrtrain.training.accumulation import weight_of
 from lrtrain.training.module import Classifier
-from lrtrain.training.private import Fetcher, MeasuringLoop, TrainingLoop, fetches_plainly
+from lrtrain.training.private import Fetcher, MeasuringLoop, TrainingLoop, WeighedOptimization, fetches_plainly
 
 CALLED = (
     *("on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward", "on_after_backward"),
@@ -60,6 +61,7 @@ class EpochLoop(TrainingLoop):
     def __init__(self, trainer: pl.Trainer) -> None:
         super().__init__(trainer, max_steps=trainer.max_steps)
         self.val_loop = ValidationLoop(trainer)
+        self.automatic_optimization = WeighedOptimization(trainer, weight_of)
         self._hooks: Hooks | None = None
 
     def on_run_start(self, data_fetcher: Fetcher) -> None:
@@ -98,6 +100,8 @@ class EpochLoop(TrainingLoop):
         accumulated = trainer.accumulate_grad_batches
         if accumulated > 1:
             loss = loss / accumulated
+            if (counts := weight_of(trainer, batch_idx)) != 1:
+                loss = loss * counts
         outputs = {"loss": loss.detach()}
         if batch_idx % accumulated == 0:
             steps.zero_grad.increment_ready()

@@ -14,6 +14,7 @@ from lrtrain.run_folder.folder import RunFolder
 
 _MEMORY = re.compile(r"out of memory|can't allocate memory|Cannot allocate memory|not enough memory", re.IGNORECASE)
 _WORKER = re.compile(r"DataLoader worker.*?(killed by signal: [\w ]+|exited unexpectedly[^.]*)", re.DOTALL)
+_FILES = re.compile(r"Too many open files")
 _CONNECTION = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|TCPStore", re.IGNORECASE)
 
 
@@ -40,6 +41,8 @@ def explained(error: BaseException, folder: RunFolder, ranks: int = 1) -> BaseEx
     ):
         smaller = f"; or {resume} resume_plan=weights_only with a smaller batch_size" if resume else ""
         return FaultError(f"out of memory ({_brief(error)}): free some, or use fewer workers, {then}{smaller}")
+    if _FILES.search(said):
+        return FaultError(f"too many open files: raise the limit by ulimit -n, or use fewer workers, {then}")
     if lost:
         return FaultError(f"a loader worker was lost ({lost}), probably out of memory: use fewer workers, {then}")
     if alone:

@@ -3,12 +3,51 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from lrtrain.errors import RequestError
+
+
+class Frozen(NamedTuple):
+    """What is held as it is.
+
+    Attributes:
+        until: The first update that is to change it.
+        parameters: That are not updated.
+        layers: Whose statistics stay.
+    """
+
+    until: int
+    parameters: list[nn.Parameter]
+    layers: list[nn.Module]
+
+
+def find_frozen(model: nn.Module, until: Mapping[str, int]) -> list[Frozen]:
+    """What of a model is frozen.
+
+    The statistics of a normalisation belong to its parameters; of one without any, their own name counts.
+
+    Args:
+        model: In which names are looked up.
+        until: The first update that changes what a pattern matches; 0 where it is never frozen.
+    """
+
+    def of(name: str) -> int:
+        return until.get(_chosen(until, name), 0)
+
+    parts: dict[int, Frozen] = {held: Frozen(held, [], []) for held in until.values() if held}
+    for name, parameter in model.named_parameters():
+        if held := of(name):
+            parts[held].parameters.append(parameter)
+    for path, layer in model.named_modules():
+        if getattr(layer, "running_mean", None) is not None:
+            own = [name for name, _ in layer.named_parameters(recurse=False)] or ["running_mean"]
+            if held := min(of(f"{path}.{name}" if path else name) for name in own):
+                parts[held].layers.append(layer)
+    return list(parts.values())
 
 
 def parameter_groups(
@@ -36,12 +75,13 @@ def parameter_groups(
         that are ``fixed``, whatever schedule the others have.
 
     Raises:
-        RequestError: A pattern matches no parameter.
+        RequestError: A pattern matches no parameter, or one by some of its names only.
     """
+    _check_ties(model, lr_mults)
     layers = [name for name, child in model.named_children() if next(child.parameters(), None) is not None]
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
-        pattern = next((pattern for pattern in lr_mults if re.fullmatch(pattern, name)), "")
+        pattern = _chosen(lr_mults, name)
         layer = layers.index(name.partition(".")[0]) if layer_decay != 1 and "." in name else len(layers) - 1
         undecayed = no_decay and parameter.ndim < 2
         label = _label(pattern, f"layer{layer}" if layer_decay != 1 else "", "no_decay" if undecayed else "")
@@ -55,6 +95,26 @@ def parameter_groups(
         names = ", ".join(name for name, _ in model.named_parameters())
         raise RequestError(f"groups: {pattern!r} matches no parameter; there are {names}")
     return list(groups.values())
+
+
+def _chosen(patterns: Iterable[str], name: str) -> str:
+    """The first pattern that matches a name; "" for none."""
+    return next((pattern for pattern in patterns if re.fullmatch(pattern, name)), "")
+
+
+def _check_ties(model: nn.Module, patterns: Iterable[str]) -> None:
+    """Refuse to give a parameter that has several names another rate by each."""
+    names: dict[nn.Parameter, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(parameter, []).append(name)
+    for tied in names.values():
+        chosen = [_chosen(patterns, name) for name in tied]
+        if len(set(chosen)) > 1:
+            found = ", ".join(f"{name} by {pattern or 'none'}" for name, pattern in zip(tied, chosen, strict=True))
+            raise RequestError(
+                f"groups: {' and '.join(tied)} are the same weights, but matched by different patterns ({found}): give "
+                f"one for all of them, such as {'|'.join(map(re.escape, tied))}"
+            )
 
 
 def _label(pattern: str, *parts: str) -> str:

@@ -14,13 +14,15 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from lrtrain.errors import DivergedError
+from lrtrain.training.accumulation import weight_of
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.private import flag_non_finite
+from lrtrain.training.validation import ValidationObserver
 
 EXPLODED = 1e4
 
 
-class DivergenceGuard(pl.Callback):
+class DivergenceGuard(ValidationObserver):
     """Raises `DivergedError` at the first loss or gradient that is not finite, or a loss that has exploded.
 
     A loss has exploded if it is more than `EXPLODED` times the first of the run. The training loss and the gradient are
@@ -36,6 +38,7 @@ class DivergenceGuard(pl.Callback):
         self.monitor = monitor
         self.first: float | None = None
         self._bad: float | None = None
+        self._divisor = 1.0
         self._gradients = Gradients(())
         self._scaler: torch.amp.GradScaler | None = None
         self._alone = True
@@ -46,9 +49,15 @@ class DivergenceGuard(pl.Callback):
         self._scaler = _scaler(trainer)
         self._alone = trainer.world_size == 1
 
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note what the loss of the batch will be divided by, as accumulated gradients are."""
+        self._divisor = trainer.accumulate_grad_batches / weight_of(trainer, batch_idx)
+
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Check the training loss."""
-        value = loss.item()
+        value = loss.item() * self._divisor
         if self._scaler:
             value /= self._scaler.get_scale()  # Lightning passes the loss as scaled for fp16
         if self.first is None:
@@ -71,14 +80,13 @@ class DivergenceGuard(pl.Callback):
         if not sound:
             raise diverged(trainer, self._whose(trainer))
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def observe(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: dict[str, float], closing: bool
+    ) -> None:
         """Check the metrics, which are the same on all ranks."""
-        if trainer.sanity_checking:
-            return
-        measured = trainer.callback_metrics
         for name, is_sound in {self.monitor: math.isfinite, "val_loss": self._is_sound}.items():
-            if name in measured and not is_sound(float(measured[name])):
-                raise diverged(trainer, f"{name} is {float(measured[name]):.4g}")
+            if name in metrics and not is_sound(metrics[name]):
+                raise diverged(trainer, f"{name} is {metrics[name]:.4g}")
 
     def state_dict(self) -> dict[str, float | None]:
         """The first loss of the run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,8 @@ from lrtrain.process import signals
 from lrtrain.training.augment import Augment
 
 Batch = tuple[Tensor, Tensor]
+
+atexit.register(signals.end_left)
 
 
 class Loader:
@@ -65,6 +68,10 @@ class Loader:
     def __len__(self) -> int:
         batches = self._samples / self.batch_size
         return math.floor(batches) if self.drop_last else math.ceil(batches)
+
+    def size(self, index: int) -> int:
+        """Samples in a batch of an epoch."""
+        return min(self.batch_size, self._samples - index * self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         # A trainer that knows the length never asks for more batches, so an epoch ends when the next starts.

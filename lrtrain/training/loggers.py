@@ -50,11 +50,20 @@ class EventFile(TensorBoardLogger):
         """A SummaryWriter for a module's own histograms and images; it has a file of its own, made at the first use."""
         return cast(SummaryWriter, self._module_writer)
 
-    def drop_from(self, step: int) -> None:
+    def drop_from(self, step: int, is_new: Callable[[str, int], bool]) -> None:
         """Rewrite the files as of a checkpoint, so that a resumed run draws one curve.
 
         Drops the points from `step` on, and the results of a finished run, which are measured again.
+
+        Args:
+            step: The updates done by the checkpoint.
+            is_new: Whether a value of an earlier step was logged after the checkpoint, by its tag and step.
         """
+
+        def goes(event: Event) -> bool:
+            tags = [value.tag for value in event.summary.value]
+            return event.step >= step or any(_is_result(tag) or is_new(tag, event.step) for tag in tags)
+
         for path in self._folder.events:
             if not path.is_file() or path.is_symlink():  # a pipe would be waited for, and no link is ours
                 continue
@@ -63,7 +72,7 @@ class EventFile(TensorBoardLogger):
             try:
                 for record in RawEventFileLoader(str(path)).Load():
                     event = Event.FromString(record)
-                    if event.step < step and not any(_is_result(value.tag) for value in event.summary.value):
+                    if not goes(event):
                         writer.write(record)
             except (DataLossError, DecodeError):  # the run was killed while it wrote a record, which is the last
                 pass

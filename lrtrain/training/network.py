@@ -19,7 +19,7 @@ from lrtrain.scheduler import Scheduler
 from lrtrain.settings import Settings
 from lrtrain.training.configure_optimizers import Scheduled
 from lrtrain.training.custom import lightning_module
-from lrtrain.training.groups import parameter_groups
+from lrtrain.training.groups import find_frozen, parameter_groups
 from lrtrain.training.module import Classifier
 from lrtrain.training.threads import use_threads
 
@@ -29,8 +29,8 @@ TRUE_TYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": 
 FUSES = ("32-true", "64-true", "bf16-mixed")
 """The precisions in which updating all weights by one kernel is only faster.
 
-With 16-mixed it scales gradients back too late to clip or to measure them; on weights of 16 bits, torch 2.13's kernels
-for the CPU are wrong.
+With 16-mixed it scales gradients back too late to clip or to measure them, and Lightning clips none with bf16-mixed
+either; on weights of 16 bits, torch 2.13's kernels for the CPU are wrong.
 """
 
 
@@ -41,7 +41,8 @@ def build_module(settings: Settings, plan: Plan, inputs: Inputs | None, classes:
         ValueError: It cannot take such inputs, or the optimizer such groups.
     """
     model, chosen = build_network(settings, inputs, classes), settings.optimizer
-    if settings.trainer.precision not in FUSES and chosen.parameters.get("fused", False) is None:
+    clips = settings.trainer.gradient_clip_val is not None and settings.trainer.precision.endswith("-mixed")
+    if (clips or settings.trainer.precision not in FUSES) and chosen.parameters.get("fused", False) is None:
         chosen = optimizer(chosen.name, **{**chosen.parameters, "fused": False})
     groups = parameter_groups(
         model,
@@ -54,6 +55,8 @@ def build_module(settings: Settings, plan: Plan, inputs: Inputs | None, classes:
     curves = {
         group["name"]: plan.groups[group["pattern"]].schedule if group["pattern"] else plan.schedule for group in groups
     }
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("no parameter of the model requires gradients: there is nothing to train")
     kind: Callable[..., Scheduled] = lightning_module
     if settings.is_built_in:
         assert classes is not None, "the settings were checked for it"
@@ -63,7 +66,7 @@ def build_module(settings: Settings, plan: Plan, inputs: Inputs | None, classes:
         with of_values():
             return chosen.make(groups, plan.lr)  # type: ignore[no-any-return]
 
-    return kind(
+    module = kind(
         model,
         make_optimizer=make_optimizer,
         make_scheduler=lambda optimizer: Scheduler(
@@ -77,6 +80,8 @@ def build_module(settings: Settings, plan: Plan, inputs: Inputs | None, classes:
         ),
         monitor=settings.monitor,
     )
+    module.frozen = find_frozen(model, {pattern: group.frozen for pattern, group in plan.groups.items()})
+    return module
 
 
 def build_network(settings: Settings, inputs: Inputs | None, classes: int | None) -> nn.Module:

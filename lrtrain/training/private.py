@@ -6,7 +6,8 @@ tests/test_private.py says for which versions they hold.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, TypeAlias
@@ -18,6 +19,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
+from lightning.pytorch.loops.optimization.automatic import ClosureResult, _AutomaticOptimization
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from torch import Tensor
@@ -32,6 +34,44 @@ class TrainingLoop(_TrainingEpochLoop):
     def count_update(self) -> None:
         """Count the batch just taken for the step of what is logged, if it completed an update."""
         self._batches_that_stepped += not self._should_accumulate()
+
+    def _should_check_val_fx(self, data_fetcher: Fetcher) -> bool:
+        """Validate where Lightning does, and the weights that a training ends with."""
+        trainer = self.trainer
+        last = trainer.current_epoch + 1 == trainer.max_epochs and self._num_ready_batches_reached()
+        ends = last or (trainer.should_stop and trainer.fit_loop._can_stop_early)
+        return super()._should_check_val_fx(data_fetcher) or (ends and trainer.enable_validation)
+
+
+class WeighedOptimization(_AutomaticOptimization):
+    """Lightning's steps, in which not every batch of an update counts the same.
+
+    Args:
+        trainer: That they are of.
+        weight_of: What a batch's loss is multiplied by, beside Lightning's division by the number of batches.
+    """
+
+    def __init__(self, trainer: pl.Trainer, weight_of: Callable[[pl.Trainer, int], float]) -> None:
+        super().__init__(trainer)
+        self.weight_of = weight_of
+
+    def _training_step(self, kwargs: OrderedDict[str, Any]) -> ClosureResult:
+        found = super()._training_step(kwargs)
+        weight = self.weight_of(self.trainer, self.trainer.fit_loop.epoch_loop.batch_idx)
+        if found.closure_loss is None or weight == 1:
+            return found
+        return ClosureResult(found.closure_loss * weight, found.extra)
+
+
+def is_on_schedule(trainer: pl.Trainer) -> bool:
+    """Whether the settings have a validation after the present batch, be it the last or not."""
+    loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+    assert fetcher is not None, "it is training"
+    stops, trainer.should_stop = trainer.should_stop, False
+    try:
+        return _TrainingEpochLoop._should_check_val_fx(loop, fetcher)
+    finally:
+        trainer.should_stop = stops
 
 
 class MeasuringLoop(_EvaluationLoop):

@@ -72,7 +72,7 @@ class RunBar(ProgressBar):
         if self._progress is None or batch_idx % self.every:
             return
         scheduler = scheduler_of(trainer)
-        loss = batch_loss(trainer, outputs)
+        loss = batch_loss(trainer, outputs, batch_idx)
         values = [] if loss is None else [f"loss {loss:.4f}"]
         values += [f"lr {rate:.4g}" for rate in scheduler.used_lrs[:1]]
         values += [f"{name} {float(value):.4f}" for name, value in trainer.callback_metrics.items()]

@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 
 from lrtrain.run_folder.folder import RunFolder
@@ -42,6 +43,7 @@ class RandomNumbers(pl.Callback):
             seed = torch.initial_seed() + trainer.global_rank
             torch.manual_seed(seed)
             random.seed(seed)
+            np.random.seed(seed % 2**32)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -64,13 +66,21 @@ class RandomNumbers(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep this rank's state until the first step."""
-        self._saved = checkpoint["random"][trainer.global_rank]
+        """Keep this rank's state until the first step, once it is known to be one."""
+        before, self._saved = _state(), checkpoint["random"][trainer.global_rank]
+        _restore(self._saved)
+        _restore(before)
 
 
 def _state() -> dict[str, Any]:
     version, internal, gauss = random.getstate()
-    state = {"torch": torch.get_rng_state(), "python": [version, list(internal), gauss]}
+    common = np.random.get_state(legacy=False)  # what a call of np.random.rand draws from
+    key = torch.from_numpy(common["state"]["key"].astype(np.int64))
+    state = {
+        "torch": torch.get_rng_state(),
+        "python": [version, list(internal), gauss],
+        "numpy": {**common, "state": {**common["state"], "key": key}},
+    }
     return state | ({"cuda": torch.cuda.get_rng_state().cpu()} if torch.cuda.is_available() else {})
 
 
@@ -78,5 +88,8 @@ def _restore(state: dict[str, Any]) -> None:
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     torch.set_rng_state(state["torch"].cpu())
+    if "numpy" in state:  # which checkpoints of earlier versions do not have
+        key = state["numpy"]["state"]["key"].numpy().astype(np.uint32)
+        np.random.set_state({**state["numpy"], "state": {**state["numpy"]["state"], "key": key}})
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"].cpu())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -16,15 +15,17 @@ from torch.optim import Optimizer
 from lrtrain.run_folder.files import Table
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.scheduler import Scheduler, setting
+from lrtrain.training.accumulation import weight_of
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.private import names_in_sanity_check
+from lrtrain.training.validation import ValidationObserver
 
 TRAIN = ("train_loss", "grad_norm", "update_ratio")
 VALIDATION = ("val_loss", "val_acc")
 TEST = ("test_loss", "test_acc")
 
 
-class Record(pl.Callback):
+class Record(ValidationObserver):
     """Writes every log point as a row of `metrics.csv` and as scalars of the logger.
 
     A log point's step is the index of its optimizer update, from 0, and `lr` the rate of that update. There is one
@@ -51,6 +52,8 @@ class Record(pl.Callback):
         self._step = 0
         self._grad_norm = 0.0
         self._settings: dict[str, float] = {}
+        self._scheduler: Scheduler | None = None
+        self._used: list[float] = []
         self._table: Table | None = None
         self._loggers: list[Logger] = []
 
@@ -61,7 +64,8 @@ class Record(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the table."""
-        self._weights = list(pl_module.parameters())
+        self._weights, self._scheduler = list(pl_module.parameters()), scheduler_of(trainer)
+        self._scheduler.used_lrs = self._scheduler.used_lrs or self._used
         self._open(trainer)
 
     def _open(self, trainer: pl.Trainer) -> None:
@@ -69,12 +73,12 @@ class Record(pl.Callback):
         if not trainer.is_global_zero:
             return
         scheduler = scheduler_of(trainer)
-        columns = ["step", "epoch", *_rates(scheduler), *scheduler.hyperparameters, *TRAIN, *self._validation, *TEST]
-        done, open_point = scheduler.last_epoch, self._row.get("step")
+        columns = ["step", "epoch", *_columns(scheduler), *scheduler.hyperparameters, *TRAIN, *self._validation, *TEST]
+        done, open_point = scheduler.last_epoch, self._row.get("step", 0)
 
         def keep(row: dict[str, str]) -> bool:
             step = row.get("step") or ""  # unreadable rows are dropped
-            return step.isdecimal() and int(step) < done and int(step) != open_point
+            return step.isdecimal() and int(step) < open_point
 
         self._table = Table(self.folder.metrics, columns, keep if done else None)
         self._loggers = trainer.loggers
@@ -103,15 +107,15 @@ class Record(pl.Callback):
         if scheduler.last_epoch == step:  # a GradScaler skipped the update
             return
         change = _flat(self._weights) - before
-        self.last_rate = scheduler.used_lrs[0]
+        self.last_rate = next(iter(rates_of(scheduler).values()))
         if step == 0:
             self.first_rate = self.last_rate
-        loss = batch_loss(trainer, outputs)
+        loss = batch_loss(trainer, outputs, batch_idx)
         self._add(
             step,
             {
                 "epoch": step // (scheduler.steps_per_epoch or 1),
-                **_rates(scheduler),
+                **rates_of(scheduler),
                 **self._settings,
                 **({} if loss is None else {"train_loss": loss}),
                 "grad_norm": self._grad_norm,
@@ -119,10 +123,18 @@ class Record(pl.Callback):
             },
         )
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def observe(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: dict[str, float], closing: bool
+    ) -> None:
         """Add the validation to the log point of the update before it."""
-        if not trainer.sanity_checking:
-            self._measured(trainer, self._validation)
+        measured = {name: metrics[name] for name in self._validation if name in metrics}
+        scheduler = scheduler_of(trainer)
+        step = scheduler.last_epoch - 1
+        if step < 0:  # inside the first window, before any update
+            return
+        if self._row.get("step") != step:
+            measured = {"epoch": step // (scheduler.steps_per_epoch or 1), **rates_of(scheduler), **measured}
+        self._add(step, measured)
 
     def add_test(self, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """Add the test of the final weights to the last log point."""
@@ -139,13 +151,22 @@ class Record(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """The open log point, and what the summary needs of earlier ones."""
         rates = {"first_rate": self.first_rate, "last_rate": self.last_rate}
-        return {"row": self._row, "last_metrics": self.last_metrics, "validation": list(self._validation), **rates}
+        used = list(map(float, self._scheduler.used_lrs)) if self._scheduler else self._used
+        known = {"row": self._row, "last_metrics": self.last_metrics, "validation": list(self._validation)}
+        return {**known, "used": used, **rates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the record of a saved run."""
         self._row, self.last_metrics = dict(state_dict["row"]), dict(state_dict["last_metrics"])
-        self._validation = tuple(state_dict["validation"])
+        self._validation, self._used = tuple(state_dict["validation"]), state_dict.get("used", [])
         self.first_rate, self.last_rate = state_dict["first_rate"], state_dict["last_rate"]
+
+    def is_new(self, name: str, step: int) -> bool:
+        """Whether a value of ours was logged only after the checkpoint that the run goes on from."""
+        open_point, measured = self._row.get("step", -1), name in self._validation
+        if step == open_point:
+            return measured and name not in self._row
+        return step > open_point and (measured or name.partition("/")[0] == "lr")
 
     def close(self) -> None:
         """Write the open log point and close the table."""
@@ -159,18 +180,10 @@ class Record(pl.Callback):
         ends_epoch = scheduler.steps_per_epoch is not None and done % scheduler.steps_per_epoch == 0
         return step % self.every == 0 or ends_epoch or done == scheduler.total_steps
 
-    def _measured(self, trainer: pl.Trainer, names: tuple[str, ...]) -> None:
-        metrics = {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
-        scheduler = scheduler_of(trainer)
-        step = scheduler.last_epoch - 1
-        if self._row.get("step") == step:
-            self._add(step, metrics)
-        else:
-            self._add(step, {"epoch": step // (scheduler.steps_per_epoch or 1), **_rates(scheduler), **metrics})
-
     def _add(self, step: int, values: dict[str, Any]) -> None:
-        if self._row and self._row["step"] != step:
+        if self._row.get("step") != step:
             self._flush()
+            self.last_metrics = {}  # of other weights
         self._row |= {"step": step, **values}
         kept = (*TRAIN[:1], *self._validation, *TEST)
         self.last_metrics |= {name: value for name, value in values.items() if name in kept}
@@ -183,17 +196,23 @@ class Record(pl.Callback):
         self._row = {}
 
 
-def batch_loss(trainer: pl.Trainer, outputs: Any) -> float | None:
+def batch_loss(trainer: pl.Trainer, outputs: Any, batch_idx: int) -> float | None:
     """The loss of a batch, undoing the division for accumulated gradients; None if the batch was skipped."""
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-    return None if loss is None else float(loss) * trainer.accumulate_grad_batches
+    return None if loss is None else float(loss) * trainer.accumulate_grad_batches / weight_of(trainer, batch_idx)
 
 
-def _rates(scheduler: Scheduler) -> dict[str, float]:
-    """The rates of the last update by their names in the record; NaN before the first."""
+def rates_of(scheduler: Scheduler) -> dict[str, float]:
+    """The rates of the last update by their names in the record; none of a group that no gradient moves."""
+    groups, rates = scheduler.optimizer.param_groups, zip(_columns(scheduler), scheduler.used_lrs, strict=False)
+    moved = [any(parameter.requires_grad for parameter in group["params"]) for group in groups]
+    return {name: rate for (name, rate), moves in zip(rates, moved, strict=False) if moves}
+
+
+def _columns(scheduler: Scheduler) -> list[str]:
+    """The names of the rates in the record."""
     groups = scheduler.optimizer.param_groups
-    names = [f"lr/{group.get('name', index)}" for index, group in enumerate(groups)] if len(groups) > 1 else ["lr"]
-    return dict(zip(names, scheduler.used_lrs or [math.nan] * len(names), strict=True))
+    return [f"lr/{group.get('name', index)}" for index, group in enumerate(groups)] if len(groups) > 1 else ["lr"]
 
 
 @torch.no_grad()

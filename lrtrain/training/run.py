@@ -75,7 +75,7 @@ def _claimed(settings: Settings, place: str | Path, locks: bool) -> AbstractCont
 
 
 def _train(settings: Settings, folder: RunFolder, start: Start, asked: Mapping[str, str] | None, say: Say) -> Summary:
-    """Train, and again from the last checkpoint as often as a rollback is allowed."""
+    """Train, and again as often as a rollback is allowed: from the last checkpoint, and then from one before."""
     guard, scale = settings.guard, None
     tries = guard.rollbacks if guard.on_nonfinite == "rollback" else 0
     for attempt in range(tries + 1):
@@ -86,6 +86,11 @@ def _train(settings: Settings, folder: RunFolder, start: Start, asked: Mapping[s
         ended = session.fit()
         if ended.status != "diverged" or attempt == tries or not folder.last_checkpoint.exists():
             break
+        if attempt and not session.checkpoints.has_saved:
+            tell(f"{folder.last_checkpoint} is of no use at a lower rate either: going further back")
+            if session.trainer.is_global_zero:
+                folder.drop_last_checkpoint()
+            session.trainer.strategy.barrier()
         scale = ended.error.scale * guard.rollback_factor  # type: ignore[union-attr]
         tell(f"{ended.error}\nrolling back ({attempt + 1} of {tries}): rates times {scale:.4g}")
         start = Start.resume(folder)

@@ -34,19 +34,20 @@ from lrtrain.run_folder.summary import Summary
 from lrtrain.schedules import updates
 from lrtrain.settings import Settings
 from lrtrain.training.averaging import build_averaging
-from lrtrain.training.checkpoints import Cadence, LastAndBest, PausedRunError, Saved, sound_checkpoint
+from lrtrain.training.checkpoints import Cadence, LastAndBest, PausedRunError, Saved, check_moments, sound_checkpoint
 from lrtrain.training.configure_optimizers import Scheduled, scheduler_of
 from lrtrain.training.data import Data, build_data, check_measuring, check_samples, describe_data, unrecorded
 from lrtrain.training.early_stop import EarlyStop
 from lrtrain.training.end_of_run import EndOfRun
 from lrtrain.training.faults import explained
+from lrtrain.training.freezing import Freezing
 from lrtrain.training.guard import DivergenceGuard, Rescale
 from lrtrain.training.interruption import Interruption
 from lrtrain.training.loggers import build_loggers
 from lrtrain.training.network import build_module
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.ranks import RandomNumbers, SharedFolder
-from lrtrain.training.record import TEST, Record
+from lrtrain.training.record import TEST, Record, rates_of
 from lrtrain.training.trainer import (
     build_trainer,
     check_fused,
@@ -61,6 +62,9 @@ Say = Callable[[str], Any]
 
 OF_CONTENT = ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError
 """What Lightning runs into where a checkpoint holds what it should not."""
+
+SHOWN = 4
+"""Names in a line that could have any number of them."""
 
 VERSIONS = ("lrtrain", "torch", "lightning", "hydra-core")
 
@@ -157,12 +161,14 @@ class Session:
             check_measuring(settings, self.data, devices)
             self._described = describe_data(settings, self.data)
             self.module = build_module(settings, self.plan, *self._described)
-            self.module.make_scheduler(self.module.make_optimizer())
+            optimizer = self.module.make_optimizer()
+            self.module.make_scheduler(optimizer)
             if self._checkpoint:
                 self.checkpoints.source = self._checkpoint
                 with of_values():
                     _load(self._checkpoint, self.module, callbacks if start.resumes else [])
                 if start.resumes:
+                    check_moments(self._checkpoint, optimizer)
                     check_devices(settings, len(self._checkpoint.content["random"]), devices)
         except (OSError, MemoryError) as error:
             raise RequestError(str(error) or "out of memory") from error
@@ -172,7 +178,7 @@ class Session:
     def _callbacks(self, scale: float | None) -> list[pl.Callback]:
         settings, metric = self.settings, self.settings.metric
         found = [SharedFolder(self.folder), *build_averaging(settings.optimizer, settings.ema), EndOfRun()]
-        found += [DivergenceGuard(metric.name), ValidationFeedback(metric.name), self.record]
+        found += [Freezing(), DivergenceGuard(metric.name), ValidationFeedback(metric.name), self.record]
         found += [self._early_stop] if self._early_stop else []
         found += [self._bar, RandomNumbers(), Interruption(), self.checkpoints]
         return found if scale is None else [*found, Rescale(scale)]  # after the feedback, which may begin anew
@@ -223,6 +229,10 @@ class Session:
         if not settings.is_built_in:
             ours = f"optimizer={settings.optimizer.name} and scheduler={settings.scheduler}"
             lines.append(f"{ours} replace configure_optimizers of {settings.model.parameters['function']}")
+        if still := [name for name, parameter in self.module.named_parameters() if not parameter.requires_grad]:
+            still = [name.removeprefix("model.") if settings.is_built_in else name for name in still]
+            shown = ", ".join([*still[:SHOWN], *([f"... ({len(still)} in all)"] if len(still) > SHOWN else [])])
+            lines.append(f"not updated, as they do not require gradients: {shown}")
         return [*lines, self.plan.sentence(), *(f"warning: {line}" for line in warn_of(settings, self.plan))]
 
     def fit(self, until: SpanLike | None = None) -> Ended:
@@ -264,12 +274,13 @@ class Session:
         if not self.trainer.is_global_zero:
             return
         try:
+            self.folder.check_files()
             if not self.folder.begun:
                 self.folder.write_request(self._asked)
                 write_history(self.folder.history, self._segments, self.identity)
             if self._checkpoint and self._start.resumes:
                 for logger in self._loggers:
-                    logger.drop_from(self._checkpoint.step)
+                    logger.drop_from(self._checkpoint.step, self.record.is_new)
             else:
                 self.folder.clear()
         except OSError as error:
@@ -290,7 +301,7 @@ class Session:
                     f"no update is left, so that no best weights by {self.settings.monitor} will be found: give more "
                     "epochs, or start over without resume"
                 )
-            raise RuntimeError("the run ended before its first validation: nothing was measured")
+            raise RuntimeError(f"the run ended before its first validation that logs {self.settings.monitor}")
         if done >= planned:
             return Ended("finished", "end")
         if self._early_stop and self._early_stop.wait_count >= self._early_stop.patience:
@@ -381,7 +392,7 @@ class Session:
         configs = self.trainer.lr_scheduler_configs  # none yet where the run failed before it began
         scheduler = scheduler_of(self.trainer) if configs else None
         steps = scheduler.last_epoch if scheduler else 0
-        last = scheduler.used_lrs[0] if scheduler and scheduler.used_lrs else self.record.last_rate
+        used = list(rates_of(scheduler).values()) if scheduler and scheduler.used_lrs else [self.record.last_rate]
         horizon, now, files = self.plan.horizon, datetime.now(UTC), self.folder
         kept = (files.last_checkpoint, files.best_checkpoint)
         findings = warn_of(self.settings, self.plan)
@@ -403,7 +414,7 @@ class Session:
             ended=now.isoformat(timespec="seconds"),
             host=socket.gethostname(),
             parameters=sum(parameter.numel() for parameter in self.module.parameters()),
-            lr={"first": self.record.first_rate, "last": last},
+            lr={"first": self.record.first_rate, "last": used[0]},
             monitor=self.settings.monitor,
             best=dict(best),
             final=dict(final),
@@ -442,3 +453,6 @@ def _load(checkpoint: Saved, module: Scheduled, callbacks: list[pl.Callback]) ->
             f"{checkpoint.path} has no {error}, as another version of lrtrain wrote it: go on with that version, or "
             "start over with resume_plan=weights_only"
         ) from error
+    except OF_CONTENT as error:
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise RequestError(f"{checkpoint.path} is not a valid lrtrain checkpoint ({said}): start over") from error

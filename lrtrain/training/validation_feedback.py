@@ -10,11 +10,13 @@ from lrtrain.errors import RequestError
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.private import names_in_sanity_check
 from lrtrain.training.progress_bar import tell
+from lrtrain.training.validation import ValidationObserver
 
 
-class ValidationFeedback(pl.Callback):
+class ValidationFeedback(ValidationObserver):
     """Gives every validation's metric to the feedback rule: one decision each, before any checkpoint of it is written.
 
+    A validation that does not log the metric, or that there is only because the training ends, decides nothing.
     Lightning averages a metric that is logged with ``sync_dist=True`` over the ranks, so all of them decide alike.
 
     The feedback of a resumed run restarts if its metric, or whether less of it is better, is not what it was.
@@ -43,13 +45,17 @@ class ValidationFeedback(pl.Callback):
                 scheduler.forget()
         self._saved = None
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def observe(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: dict[str, float], closing: bool
+    ) -> None:
         """Observe the metric, and print a change of the rate that an update will see."""
         scheduler = scheduler_of(trainer)
-        if trainer.sanity_checking or scheduler.feedback is None:
+        if scheduler.feedback is None or closing:
             return
-        self._refuse_unless_in(sorted(trainer.callback_metrics))
-        metric = float(trainer.callback_metrics[self.monitor])
+        if self.monitor not in metrics:
+            self._refuse_unless_in(sorted(trainer.callback_metrics))
+            return
+        metric = metrics[self.monitor]
         before = scheduler.get_last_lr()[0]
         if scheduler.observe(metric) != 1 and scheduler.last_epoch != scheduler.total_steps:
             tell(
