@@ -87,6 +87,27 @@ def test_gradient_that_is_not_finite(at: int, train: Train) -> None:
     assert (run.folder / "checkpoints").exists() == (at > 3)
 
 
+def test_checked_one_update_later_as_on_an_accelerator(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same update is named, nothing of a validation or checkpoint after it is kept, and a good run is the same."""
+    cases = {
+        "an exploding loss": ("lr=1e6", *SMALL, "epochs=2"),
+        "a gradient in mid-epoch": (*GATED, "model.parameters={gradient_at: 6}", "checkpoint_every=1st"),
+        "a gradient before a validation": (*GATED, "model.parameters={gradient_at: 3}"),
+        "accumulated batches": (*GATED, "model.parameters={gradient_at: 6}", "trainer.accumulate_grad_batches=2"),
+    }
+    at_once = {name: train(*words, code=1) for name, words in cases.items()}
+    good = train(*SMALL, "epochs=2")
+    monkeypatch.setattr("lrtrain.training.guard.reads_late", lambda device: True)
+    for name, words in cases.items():
+        late, expected = train(*words, code=1), at_once[name]
+        assert late.summary["error"] == expected.summary["error"], name
+        assert late.series("val_loss") == expected.series("val_loss"), name
+        for path in (late.folder / "checkpoints").glob("*.ckpt"):
+            saved = torch.load(path, weights_only=True)
+            assert saved["lr_schedulers"][0]["step"] <= expected.summary["steps"], (name, path)
+    assert train(*SMALL, "epochs=2").series("train_loss") == good.series("train_loss")
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
 def test_gradients_of_every_kind_are_looked_at(place: int, bad: float) -> None:

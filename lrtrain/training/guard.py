@@ -27,6 +27,9 @@ class DivergenceGuard(ValidationObserver):
 
     A loss has exploded if it is more than `EXPLODED` times the first of the run. The training loss and the gradient are
     checked before they change the weights, the validation loss and the monitored metric before they count as the best.
+    On an accelerator they are checked one update later, so that the host never waits for it: the error names the update
+    that went wrong, and nothing is validated or saved before it is checked.
+
     Ranks stop together without a message at every step: a rank whose loss is bad makes its gradient NaN, which reaches
     all others in DDP's mean of the gradients.
 
@@ -42,12 +45,17 @@ class DivergenceGuard(ValidationObserver):
         self._gradients = Gradients(())
         self._scaler: torch.amp.GradScaler | None = None
         self._alone = True
+        self._late: Late | None = None
+        self._loss: Tensor | None = None
+        self._unread: tuple[int, float] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look up what stays the same in training."""
         self._gradients = Gradients(pl_module.parameters())
         self._scaler = _scaler(trainer)
         self._alone = trainer.world_size == 1
+        device = trainer.strategy.root_device
+        self._late = Late(device) if reads_late(device) and self._alone and not self._scaler else None
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -57,6 +65,10 @@ class DivergenceGuard(ValidationObserver):
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Check the training loss."""
+        if self._late:
+            own = (loss.detach() * self._divisor).abs().float()
+            self._loss = own if self._loss is None else torch.maximum(self._loss, own)  # which keeps a NaN
+            return
         value = loss.item() * self._divisor
         if self._scaler:
             value /= self._scaler.get_scale()  # Lightning passes the loss as scaled for fp16
@@ -74,11 +86,41 @@ class DivergenceGuard(ValidationObserver):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         """Check the gradient, unless a `GradScaler` does, and the losses of other ranks."""
+        if self._late:
+            self._read(trainer)
+            assert self._loss is not None, "there was a loss"
+            self._late.write(torch.stack([self._loss, self._gradients.flag()]))
+            scheduler, self._loss = scheduler_of(trainer), None
+            self._unread = scheduler.last_epoch, float(scheduler.get_last_lr()[0])
+            return
         sound = self._scaler is not None or self._gradients.are_finite()
         if not self._alone and not _averages_gradients(trainer):
             sound = trainer.strategy.reduce_boolean_decision(sound and self._bad is None)
         if not sound:
             raise diverged(trainer, self._whose(trainer))
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Check the last update before its weights are measured."""
+        super().on_validation_start(trainer, pl_module)
+        self._read(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Check the last update before its weights are saved."""
+        self._read(trainer)
+
+    def _read(self, trainer: pl.Trainer) -> None:
+        """Check the update that was written of last."""
+        if self._late is None or self._unread is None:
+            return
+        (loss, found), at, self._unread = self._late.read(), self._unread, None
+        if self.first is None:
+            self.first = loss
+        if not self._is_sound(loss):
+            raise diverged(trainer, f"train_loss is {loss:.4g}", *at)
+        if found:
+            raise diverged(trainer, "the gradient is not finite", *at)
 
     def observe(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: dict[str, float], closing: bool
@@ -126,18 +168,51 @@ class Gradients:
             (self._usual if same and parameter.dtype is torch.float32 else self._others).append(parameter)
 
     def are_finite(self) -> bool:
-        """Whether all present gradients are finite.
+        """Whether all present gradients are finite."""
+        return not self.flag().item()
+
+    def flag(self) -> Tensor:
+        """Not 0 if a present gradient is not finite; computed on their device.
 
         Those of 32 bits are checked in one call; the few others by their norm, which takes several times as long.
         """
         gradients = [parameter.grad for parameter in self._usual if parameter.grad is not None]
         flag_non_finite(gradients, self._found, self._one)
-        if self._found.item():
-            return False
         if not self._others:
-            return True
+            return self._found[0]
         others = [parameter.grad for parameter in self._others if parameter.grad is not None]
-        return math.isfinite(get_total_norm(others, math.inf))
+        norm = get_total_norm(others, math.inf).to(self._found.device)
+        return self._found[0] + ~torch.isfinite(norm)
+
+
+class Late:
+    """Two numbers that a device has computed, which the host reads later.
+
+    Args:
+        device: Of the numbers.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        on_gpu = device.type == "cuda"
+        self._host = torch.empty(2, pin_memory=on_gpu)
+        self._written = torch.cuda.Event() if on_gpu else None  # type: ignore[no-untyped-call]
+
+    def write(self, values: Tensor) -> None:
+        """Have them copied once they are there."""
+        self._host.copy_(values, non_blocking=True)
+        if self._written:
+            self._written.record()
+
+    def read(self) -> list[float]:
+        """Those that were written last; waits for them."""
+        if self._written:
+            self._written.synchronize()
+        return self._host.tolist()
+
+
+def reads_late(device: torch.device) -> bool:
+    """Whether asking a device for a number would keep it from going on with what it was given."""
+    return device.type != "cpu"
 
 
 def not_finite(values: Mapping[str, Any]) -> list[str]:
@@ -155,13 +230,14 @@ def _scaler(trainer: pl.Trainer) -> torch.amp.GradScaler | None:
     return getattr(trainer.precision_plugin, "scaler", None)
 
 
-def diverged(trainer: pl.Trainer, what: str) -> DivergedError:
-    """The error that says at which update and rate."""
+def diverged(trainer: pl.Trainer, what: str, step: int | None = None, rate: float | None = None) -> DivergedError:
+    """The error that says at which update and rate; the present ones if not said."""
     scheduler = scheduler_of(trainer)
-    cause = "lower lr, or add a warmup" if scheduler.last_epoch else "check inputs and model: no update was made yet"
+    step = scheduler.last_epoch if step is None else step
+    rate = float(scheduler.get_last_lr()[0]) if rate is None else rate
+    cause = "lower lr, or add a warmup" if step else "check inputs and model: no update was made yet"
     return DivergedError(
-        f"{what} at update {scheduler.last_epoch} (epoch {trainer.current_epoch}), "
-        f"learning rate {scheduler.get_last_lr()[0]:.4g}: {cause}",
+        f"{what} at update {step} (epoch {trainer.current_epoch}), learning rate {rate:.4g}: {cause}",
         scheduler.state.scale,
     )
 
