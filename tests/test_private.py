@@ -239,7 +239,7 @@ def test_flags_and_jobs_of_hydra() -> None:
         assert composer.expand(["lr=1,2", "seed=3,4"]) == [
             ["lr=1", "seed=3"], ["lr=1", "seed=4"], ["lr=2", "seed=3"], ["lr=2", "seed=4"]
         ]  # fmt: skip
-        assert composer.swept(["lr=1,2", "seed=3"]) == ["lr"]
+        assert composer.axes(["lr=1,2", "seed=3"]) == {"lr": ["lr=1", "lr=2"], "seed": ["seed=3"]}
 
 
 def test_hydra_stays_where_it_composes() -> None:

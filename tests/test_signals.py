@@ -22,7 +22,7 @@ from lrtrain import __main__ as program
 from lrtrain.errors import InterruptedRunError
 from lrtrain.process import signals
 from lrtrain.process.imports import import_large
-from lrtrain.report.table import print_result
+from lrtrain.run_folder.summary import Summary
 from lrtrain.sweeps.previews import overlay_jobs
 from lrtrain.training.checkpoints import LastAndBest
 from lrtrain.training.module import Classifier
@@ -319,11 +319,11 @@ def test_signal_while_a_job_is_written_down(
 ) -> None:
     """That job is complete, and the next one does not begin."""
 
-    def signalled(*arguments: Any) -> None:
+    def signalled(_: Any, outcome: Summary, *others: Any) -> Summary:
         os.kill(os.getpid(), signal.SIGTERM)
-        print_result(*arguments)
+        return outcome
 
-    monkeypatch.setattr("lrtrain.tasks.train.print_result", signalled)
+    monkeypatch.setattr("lrtrain.sweeps.worker._prune", signalled)
     result = command_line("-m", "seed=0,1", *ASKED, "hydra.sweep.dir=sweep")
     assert result.code == 143
     assert len(result.err.splitlines()) == 1, result.err

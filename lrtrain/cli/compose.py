@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
+import re
 import sys
 import threading
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -31,6 +34,8 @@ HONOURED = ("hydra.run.dir", "hydra.sweep.dir", SEARCH)
 
 _SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
 
+_DEPENDENT = re.compile(r"\$\{(?!now:|scheduler\})")
+"""An interpolation whose value may depend on a plain setting; what a time or a choice decides does not."""
 
 FLAGS = ("--help", "--version", "--multirun", "--cfg", "--resolve", "--package", "--info", "--config-dir")
 _LOCK = threading.RLock()
@@ -59,6 +64,8 @@ class Composer:
 
     def __init__(self, folder: str | None = None) -> None:
         self._folder = [f"file://{Path(folder).resolve()}"] if folder else []
+        self._parsed: dict[str, Override] = {}
+        self._bases: dict[tuple[str, ...], Composed | None] = {}
 
     def __enter__(self) -> Composer:
         _LOCK.acquire()  # Hydra's state is one for the whole process
@@ -82,27 +89,95 @@ class Composer:
         """
         self._check_hydra(words)
         try:
-            found = compose("config", self._with_search(words), return_hydra_config=True)
-            place = Path(str(found.hydra.run.dir)).absolute(), Path(str(found.hydra.sweep.dir)).absolute()
-            own = OmegaConf.masked_copy(found, [str(key) for key in found if key != "hydra"])
-            plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+            return self._of_base(words) or self._composed(words)[0]
         except Exception as error:  # Hydra raises whatever its parsing of the text runs into
             known = not isinstance(error, OmegaConfBaseException)
             raise RequestError((known and self._explain(words)) or first_line(error)) from error
-        assert isinstance(plain, dict)
-        return Composed({str(key): value for key, value in plain.items()}, *place)
 
     def expand(self, words: Sequence[str]) -> list[list[str]]:
-        """The words of each job of a sweep, those with several values first, as Hydra's own sweeper has them."""
-        for override in self._parse(words):
-            if override.is_sweep_override() and not override.is_discrete_sweep():
-                raise RequestError(f"{override.input_line} is for a search: give a list of values")
-        batches = BasicSweeper.split_arguments(self._parse(words), None)
-        return [list(job) for batch in batches for job in batch]
+        """The words of each job of a sweep, as Hydra's own sweeper has them."""
+        return [list(job) for job in itertools.product(*self.axes(words).values())]
 
-    def swept(self, words: Sequence[str]) -> list[str]:
-        """The keys that have several values."""
-        return [override.key_or_group for override in self._parse(words) if override.is_sweep_override()]
+    def axes(self, words: Sequence[str]) -> dict[str, list[str]]:
+        """For each key its words, one for each of the values; of several words about a key the last one counts."""
+        found = {}
+        for override in self._parse(words):
+            key = override.get_key_element()
+            if override.is_discrete_sweep():
+                found[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            elif override.is_sweep_override():
+                raise RequestError(f"{override.input_line} is for a search: give a list of values")
+            else:
+                found[key] = [f"{key}={override.get_value_element_as_str()}"]
+        return found
+
+    def owned(self, words: Sequence[str]) -> list[str]:
+        """The words whose keys the choices among them bring along, and all that choose or add."""
+        plain = self._plain(words)
+        try:
+            base = self._base(tuple(word for word in words if word not in plain))
+        except Exception:  # as above; it is told of when the job is composed
+            return list(words)
+        return [word for word in words if word not in plain or not base or _has(base.values, plain[word].key_or_group)]
+
+    def values_of(self, words: Sequence[str]) -> dict[str, Any]:
+        """The values of words, as Hydra reads them."""
+        return {override.key_or_group: override.value() for override in self._parse(words)}
+
+    def _of_base(self, words: Sequence[str]) -> Composed | None:
+        """What `words` compose to, from what their choices do: plain values only change a value there.
+
+        None where something else may depend on those, or their keys are not there.
+        """
+        plain = self._plain(words)
+        base = self._base(tuple(word for word in words if word not in plain))
+        if base is None:
+            return None
+        values = copy.deepcopy(base.values)
+        for override in plain.values():
+            *path, name = override.key_or_group.split(".")
+            place: Any = values
+            for part in path:
+                place = place.get(part) if isinstance(place, dict) else None
+            if not isinstance(place, dict) or name not in place or isinstance(place[name], dict):
+                return None
+            place[name] = override.value()
+        return base._replace(values=values)
+
+    def _base(self, words: tuple[str, ...]) -> Composed | None:
+        """What choices compose to; None where an interpolation may depend on more than these."""
+        if words not in self._bases:
+            composed, depends = self._composed(words)
+            self._bases[words] = None if depends else composed
+        return self._bases[words]
+
+    def _composed(self, words: Sequence[str]) -> tuple[Composed, bool]:
+        """What Hydra composes, and whether an interpolation in it may depend on a plain setting."""
+        found = compose("config", self._with_search(words), return_hydra_config=True)
+        own = OmegaConf.masked_copy(found, [str(key) for key in found if key != "hydra"])
+        raw = [OmegaConf.to_container(part, resolve=False) for part in (own, found.hydra.run, found.hydra.sweep)]
+        written = raw[0], raw[1]["dir"], raw[2]["dir"]  # type: ignore[index, call-overload]
+        place = Path(str(found.hydra.run.dir)).absolute(), Path(str(found.hydra.sweep.dir)).absolute()
+        values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+        assert isinstance(values, dict)
+        plain = {str(key): value for key, value in values.items()}
+        return Composed(plain, *place), bool(_DEPENDENT.search(str(written)))
+
+    def _plain(self, words: Sequence[str]) -> dict[str, Override]:
+        """The words that set a key to a plain value, and nothing else is said about."""
+        parsed = dict(zip(words, self._parse(words), strict=True))
+        said = [override.key_or_group for override in self._parse(words)]
+        keys = [key for key in said if key not in self._groups]  # a choice comes before all that is set
+        return {
+            word: override
+            for word, override in parsed.items()
+            if override.type is OverrideType.CHANGE
+            and override.package is None
+            and override.key_or_group not in self._groups
+            and not re.match("hydra[./]", override.key_or_group)
+            and sum(_overlap(override.key_or_group, key) for key in keys) == 1  # by itself
+            and _is_plain(override.value())
+        }
 
     def folders(self, words: Sequence[str]) -> list[Path]:
         """Where the user's own configurations are."""
@@ -130,13 +205,17 @@ class Composer:
                 raise RequestError(f"{key} has no effect here: of Hydra's own keys there are {', '.join(HONOURED)}")
 
     def _parse(self, words: Sequence[str]) -> list[Override]:
-        parser, parsed = OverridesParser.create(config_loader=self._loader), []
-        for word in words:
+        parser = OverridesParser.create(config_loader=self._loader)
+        for word in (word for word in words if word not in self._parsed):
             try:
-                parsed.append(parser.parse_override(word))
+                self._parsed[word] = parser.parse_override(word)
             except Exception as error:  # Hydra raises whatever its parsing of the text runs into
                 raise RequestError(explain_word(word)) from error
-        return parsed
+        return [self._parsed[word] for word in words]
+
+    @cached_property
+    def _groups(self) -> list[str]:
+        return list(self._loader.list_groups(""))
 
     @property
     def _loader(self) -> Any:
@@ -144,7 +223,7 @@ class Composer:
 
     def _explain(self, words: Sequence[str]) -> str | None:
         """What is wrong with words that Hydra cannot compose, or None where we know no better than Hydra."""
-        groups, chosen, folders = self._loader.list_groups(""), {}, self.folders(words)
+        groups, chosen, folders = self._groups, {}, self.folders(words)
         for override in self._parse(words):
             key = override.key_or_group
             if key in groups and not override.is_delete():
@@ -217,3 +296,19 @@ def _has(values: Any, path: str) -> bool:
             return False
         values = values[part]
     return True
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is a number, a text, or a list of them, and stands for itself."""
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, int | float) or (isinstance(value, str) and not _is_special(value))
+
+
+def _is_special(text: str) -> bool:
+    return "${" in text or "\\" in text or text == "???"
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two keys are the same, or one a part of the other."""
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")

@@ -16,6 +16,7 @@ from lrtrain.parameters.rules import Choice
 from lrtrain.parameters.signatures import defaults, meanings, rules
 from lrtrain.schedules import Feedback, Schedule, formula, registered
 from lrtrain.settings import AugmentSettings, CurveSettings, GuardSettings, Settings, TrainerSettings, strategy_keys
+from lrtrain.sweeps.command import SweepCommand
 from lrtrain.tasks import function
 
 HEAD = """\
@@ -23,6 +24,7 @@ lrtrain trains a neural network under a learning-rate decay strategy.
 
   python -m lrtrain scheduler=inverse_time decay=0.01       one run
   python -m lrtrain -m scheduler=step,cosine seed=0,1,2     a sweep: one run for each combination
+  python -m lrtrain -m resume=last jobs=2                   go on with a sweep, two jobs at a time
   python -m lrtrain task=preview scheduler=cosine           see the rates before a second of training is paid
   python -m lrtrain task=evaluate                           measure the best weights of the newest run
   python -m lrtrain --cfg job scheduler=cosine              print the configuration, run nothing
@@ -34,7 +36,7 @@ FOUNDING = ("exponential", "step", "plateau", "validation_drop", "inverse_time")
 
 COMMAND = {
     "task": ("train", " | ".join(choices("task"))),
-    "resume": (None, "go on with a run: its folder, or last for the newest"),
+    "resume": (None, "go on with a run, or with -m a sweep: its folder, or last for the newest"),
     "resume_plan": (None, "what a changed plan means: keep, stretch, append, switch or weights_only"),
     "claim": ("on", "lock the run's folder; off, where there are no locks: your word that nobody else writes there"),
 }
@@ -78,7 +80,8 @@ def _root() -> list[str]:
     for part in (Settings, GuardSettings):
         lines += [line for line in _keys(part, "  ") if line.lstrip().partition("=")[0] not in GROUPS]
     lines += ["", "What any schedule can be combined with (lengths: 5ep, 300st, 10%, or a number of epochs):"]
-    return [*lines, *_keys(CurveSettings, "  "), ""]
+    lines += [*_keys(CurveSettings, "  "), "", "Words of a sweep, with -m (--dry-run lists its jobs and runs none):"]
+    return [*lines, *_keys(SweepCommand, "  "), ""]
 
 
 def _choices() -> list[str]:

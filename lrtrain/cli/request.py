@@ -184,7 +184,8 @@ def _has_finished(folder: RunFolder) -> bool:
 
 def _asked(words: Sequence[str], settings: Settings) -> dict[str, str]:
     """The files that keep what was asked for."""
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return {
-        "overrides.yaml": yaml.safe_dump(list(words)),
-        "config.yaml": yaml.safe_dump(settings.plain(), sort_keys=False, default_flow_style=None),
+        "overrides.yaml": yaml.dump(list(words), Dumper=dumper),
+        "config.yaml": yaml.dump(settings.plain(), Dumper=dumper, sort_keys=False, default_flow_style=None),
     }

@@ -2,66 +2,226 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from lrtrain.cli.compose import Composer
-from lrtrain.cli.exit import FAILED, GOOD, code_of
+from lrtrain.cli.compose import Composer, parse_arguments
+from lrtrain.cli.exit import FAILED, GOOD
 from lrtrain.cli.request import read_request
-from lrtrain.cli.words import key_of, value_of
-from lrtrain.errors import InterruptedRunError, RequestError
-from lrtrain.process import signals
-from lrtrain.sweeps.jobs import SweepJob, name_job
-from lrtrain.sweeps.run import run_sweep
+from lrtrain.cli.words import key_of, quoted, value_of
+from lrtrain.configs import choices, config_dir
+from lrtrain.errors import RequestError
+from lrtrain.parameters.bound import Bound
+from lrtrain.parameters.nearest import nearest
+from lrtrain.parameters.signatures import defaults
+from lrtrain.process import parent, signals
+from lrtrain.run_folder.claimed import ClaimedFolder
+from lrtrain.run_folder.sweep_folder import PlannedJob, SweepFolder, SweepPlan, find_sweep
+from lrtrain.settings import Settings
+from lrtrain.sweeps.command import SweepCommand
+from lrtrain.sweeps.coordinator import Coordinator, count_workers
+from lrtrain.sweeps.dry_run import print_plan
+from lrtrain.sweeps.grid import plan_jobs, read_grids
+from lrtrain.sweeps.hparams import write_columns
+from lrtrain.sweeps.table import print_table, write_table
+from lrtrain.sweeps.view import View
+from lrtrain.sweeps.worker import Worker
 from lrtrain.tasks import Job
 
+PROGRAM = (sys.executable, "-m", "lrtrain")
+OWN = tuple(defaults(SweepCommand))
+ONCE = ("resume", "retry", "join")
+"""The words that say what this command does with a sweep, and not what the sweep is."""
 
-def sweep(composer: Composer, words: Sequence[str]) -> int:
-    """Run one job for each combination of values, one after the other; returns the exit code.
+
+def sweep(composer: Composer, flags: Namespace, words: Sequence[str], *, dry: bool = False) -> int:
+    """Run one job for each combination of values; returns the exit code.
 
     In a sweep, a value that is wrong in some of the jobs only is left for those jobs to fail on.
 
     Raises:
         RequestError: The words are wrong, or no job would be accepted.
     """
-    for task in ("evaluate", "predict"):
-        if value_of("task", words) == task:
-            raise RequestError(f"task={task} takes one checkpoint; leave out -m")
-    if value_of("resume", words) not in (None, "null"):
-        raise RequestError("resume goes on with one run; leave out -m")
-    varied = composer.swept(words)
-    asked = composer.expand(words)
-    if not asked:
+    watched = parent.end_with_parent()
+    how = _read_own(composer, words)
+    if how.join:
+        return _join(SweepFolder(Path(how.join).absolute()), watched)
+    wanted = value_of("resume", words)
+    if how.retry is not None and wanted in (None, "null"):
+        raise RequestError(f"retry={how.retry} is about a sweep that has ended: give resume= too")
+    if wanted not in (None, "null"):
+        return _go_on(composer, find_sweep(str(wanted)), words, how)
+    if (task := value_of("task", words)) in set(choices("task")) - {"train", "preview"}:
+        raise RequestError(f"task={task} is not for a sweep; leave out -m")
+    asked = expand(composer, words)
+    folder = SweepFolder(composer.compose(asked[0]).sweep_dir)
+    plan = SweepPlan([*_flags(flags), *words], plan_jobs(asked))
+    if dry:
+        print_plan(plan.jobs, _check(composer, folder, plan.jobs))
+        return GOOD
+    _check(composer, folder, plan.jobs)
+    with ClaimedFolder(folder.path) as claimed:
+        if folder.view.exists():
+            way = "go on with it by -m resume=FOLDER, or give another hydra.sweep.dir"
+            raise RequestError(f"{folder.path} already contains a sweep: {way}")
+        claimed.begun = True
+        return _run(composer, folder, plan, how)
+
+
+def expand(composer: Composer, words: Sequence[str]) -> list[list[str]]:
+    """The words of each job: a key is varied only where the job's choices own it.
+
+    Raises:
+        RequestError: There is none.
+    """
+    settings = [word for word in words if key_of(word) not in (*OWN, *ONCE)]
+    settings += _pinned(settings)
+    grids = _grids(composer, settings, _read_own(composer, words).sweep)
+    jobs = [job for grid in grids for job in composer.expand(grid)]
+    if not jobs:
         raise RequestError("the sweep is empty: a list of values, or what glob() found, has nothing in it")
-    place = composer.compose(asked[0]).sweep_dir
-    jobs = []
-    for number, own in enumerate(asked):
-        name = name_job(number, len(asked), [word for word in own if key_of(word) in varied])
-        jobs.append(_read(composer, SweepJob(number, name, own), place / name))
-    refusals = [job.refusal for job in jobs if job.refusal]
-    if len(refusals) == len(jobs):
+    owned = [composer.owned(job) for job in jobs]
+    known = {word for job in owned for word in job}
+    return [
+        [word for word in job if word in own or word not in known]
+        for job, own in zip(jobs, map(set, owned), strict=True)
+    ]
+
+
+def _grids(composer: Composer, settings: Sequence[str], name: str | None) -> list[list[str]]:
+    """The words of each grid: one, or one for each strategy of a set, under what the settings say for all.
+
+    Raises:
+        RequestError: There is no such set, or a strategy is asked for that it has no grid for.
+    """
+    if name is None:
+        return [list(settings)]
+    grids = read_grids(name, [config_dir(), *composer.folders(settings)])
+    common = grids.pop("common", "").split()
+    chosen = [word.partition("=")[2] for word in composer.axes(settings).get("scheduler", [])] or list(grids)
+    if others := [strategy for strategy in chosen if strategy not in grids]:
+        raise RequestError(f"sweep={name} has no grid for scheduler={others[0]}; {nearest(others[0], list(grids))}")
+    own = [word for word in settings if key_of(word) != "scheduler"]
+    return [[f"scheduler={strategy}", *grids[strategy].split(), *common, *own] for strategy in chosen]
+
+
+def _pinned(words: Sequence[str]) -> list[str]:
+    """One CPU thread a job, if nothing else is said, so that its numbers do not depend on how many run at a time."""
+    said = value_of("threads", words) or value_of("task", words) not in (None, "train")
+    return [] if said else [f"threads={os.environ.get('OMP_NUM_THREADS', '1')}"]
+
+
+def _read_own(composer: Composer, words: Sequence[str]) -> SweepCommand:
+    """The words of the sweep itself."""
+    own = composer.values_of([word for word in words if key_of(word) in OWN])
+    return SweepCommand(**own)
+
+
+def _flags(flags: Namespace) -> list[str]:
+    """The flags that a job's words are read under."""
+    return [f"--config-dir={Path(flags.config_dir).resolve()}"] if flags.config_dir else []
+
+
+def _check(composer: Composer, folder: SweepFolder, jobs: Sequence[PlannedJob]) -> list[Settings | RequestError]:
+    """Read the jobs, so that what is wrong with all of them is said before anything is written."""
+    found: list[Settings | RequestError] = []
+    for job in jobs:
+        try:
+            found.append(read_request(composer, job.words, folder.job(job).path).job.settings)
+        except RequestError as error:
+            found.append(error)
+    refusals = [each for each in found if isinstance(each, RequestError)]
+    if jobs and len(refusals) == len(jobs):
         raise refusals[0]
-    if any(job.job and job.task and job.task.name == "train" and _starts_processes(job.job) for job in jobs):
-        raise RequestError(
-            "a sweep cannot start several processes per job: each process would restart the sweep; use one device"
-        )
-    outcomes = run_sweep(jobs, place, varied, words)
-    if outcomes and isinstance(outcomes[-1].exception, InterruptedRunError):
-        raise outcomes[-1].exception
-    if signals.received and len(outcomes) < len(jobs):
-        raise InterruptedRunError(signals.received)
-    return FAILED if any(code_of(outcome) for outcome in outcomes) else GOOD
+    return found
 
 
-def _read(composer: Composer, job: SweepJob, place: Path) -> SweepJob:
+def _go_on(composer: Composer, folder: SweepFolder, words: Sequence[str], how: SweepCommand) -> int:
+    """Do what is left of a sweep, and what its words have more of now."""
+    plan = folder.read()
+    before = parse_arguments(plan.command)
+    new = [word for word in words if key_of(word) not in ONCE]
+    named = {key_of(word) for word in new}
+    merged = [*(word for word in before.overrides if key_of(word) not in named), *new]
+    how = SweepCommand(**{**composer.values_of([w for w in merged if key_of(w) in OWN]), "retry": how.retry})
+    with ClaimedFolder(folder.path) as claimed, Composer(before.config_dir) as own:
+        claimed.begun = True
+        if any(key_of(word) not in OWN for word in new):
+            jobs = plan_jobs(expand(own, merged), plan.jobs)
+            _check(own, folder, jobs[len(plan.jobs) :])
+            plan = plan._replace(jobs=jobs, command=[*_flags(before), *merged])
+        _retry(folder, plan.jobs, how.retry)
+        attempts = {job.name: folder.look(job).attempts for job in plan.jobs}
+        plan = plan._replace(attempts={name: count for name, count in attempts.items() if count})
+        return _run(own, folder, plan, how)
+
+
+def _retry(folder: SweepFolder, jobs: Sequence[PlannedJob], wanted: int | str | None) -> None:
+    """Have jobs that failed done again: what came of them is forgotten, and their checkpoints are gone on from."""
+    if isinstance(wanted, int) and wanted >= len(jobs):
+        raise RequestError(f"retry={wanted}: the sweep has jobs 0 to {len(jobs) - 1}")
+    for job in jobs if wanted is not None else ():
+        if wanted in ("failed", job.number) and folder.look(job).state in ("failed", "diverged"):
+            with ClaimedFolder(folder.job(job).path) as own:
+                own.begun = True
+                own.summary.unlink(missing_ok=True)
+
+
+def _run(composer: Composer, folder: SweepFolder, plan: SweepPlan, how: SweepCommand) -> int:
+    """Do the jobs that are not done, and show what came of all."""
+    workers = count_workers(how.jobs)
+    view = View(folder, plan, workers, live=not how.verbose)
+    over = Coordinator(folder, plan, view, stops=how.on_failure == "stop")
     try:
-        request = read_request(composer, job.words, place)
-    except RequestError as error:
-        return job._replace(refusal=error)
-    return job._replace(task=request.task, job=request.job)
+        if workers == 1:
+            over.run_here(_worker(composer, folder, plan, how))
+        else:
+            over.run_beside([*PROGRAM, "-m", f"join={folder.path}"], workers)
+    finally:
+        over.conclude()
+    return _show(folder, plan, over)
 
 
-def _starts_processes(job: Job) -> bool:
-    """Whether Lightning would start a run's other processes by the command line of this one."""
-    trainer = job.settings.trainer
-    return not trainer.is_alone and trainer.strategy not in ("ddp_spawn", "ddp_fork", "ddp_notebook")
+def _show(folder: SweepFolder, plan: SweepPlan, over: Coordinator) -> int:
+    """Write and print the tables; returns the exit code."""
+    if any(value_of("task", job.words) == "preview" for job in plan.jobs):
+        from lrtrain.sweeps.previews import overlay_jobs  # imports what only a preview needs
+
+        overlay_jobs(folder.path, [folder.job(job).path for job in plan.jobs])
+    else:
+        write_table(folder, plan, over.standings)
+        write_columns(folder, plan, over.standings)
+        print_table(folder, plan, over.standings)
+        print(f"{over.tally()}\n{folder.table}\ntensorboard --logdir {folder.path}")
+    if signals.received and over.left:
+        said = f"interrupted by signal {int(signals.received)}; go on with -m resume={folder.path}"
+        print(f"lrtrain: {said}", file=sys.stderr)
+        return 128 + signals.received
+    return FAILED if over.failed else GOOD
+
+
+def _worker(composer: Composer, folder: SweepFolder, plan: SweepPlan, how: SweepCommand) -> Worker:
+    def read(words: Sequence[str], place: Path, resumes: bool) -> tuple[Bound, Job]:
+        request = read_request(composer, [*words, *([f"resume={quoted(place)}"] if resumes else [])], place)
+        return request.task, request.job
+
+    return Worker(folder, plan, read, how, (*PROGRAM, *(word for word in plan.command if word.startswith("--"))))
+
+
+def _join(folder: SweepFolder, watched: bool) -> int:
+    """Do jobs of a sweep that another process watches over; returns the exit code."""
+    plan, code = folder.read(), GOOD
+    command = parse_arguments(plan.command)
+    with Composer(command.config_dir) as composer:
+        how = _read_own(composer, command.overrides)
+        for job, outcome in _worker(composer, folder, plan, how).outcomes():
+            if outcome.status == "interrupted":
+                assert outcome.exception is not None
+                raise outcome.exception
+            if not watched:
+                print(f"{job.name}: {outcome.status}")
+                code = code if outcome.is_good else FAILED
+    return code

@@ -12,7 +12,7 @@ from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import plain
 
 PATHS = (
-    *("resume", "checkpoint", "run", "runs", "hydra.run.dir", "hydra.sweep.dir"),
+    *("resume", "join", "checkpoint", "run", "runs", "hydra.run.dir", "hydra.sweep.dir"),
     *(f"dataset.{key}" for key in ("file", "data_dir", "inputs", "labels", "path")),
 )
 """Keys that take a pasted path, whatever characters are in it."""

@@ -59,11 +59,13 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     return get_type_hints(SimpleNamespace(__annotations__=annotations), scope, include_extras=True)
 
 
+@cache
 def rules(function: Callable[..., Any]) -> dict[str, Any]:
     """The rule of each parameter, read from its annotation; None where there is none."""
     return {name: _rule(_hints(function).get(name)) for name in signature(function).parameters}
 
 
+@cache
 def effects(function: Callable[..., Any]) -> dict[str, Affects]:
     """What each parameter affects, where its annotation says so."""
     found = {

@@ -1,3 +1,3 @@
 """This process: its signals, its rank among those of a run, what it imports."""
 
-__all__ = ["imports", "ranks", "signals", "state"]
+__all__ = ["imports", "parent", "ranks", "signals", "state"]

@@ -1,3 +1,3 @@
 """The folder of a run: what its files are called, who may write, and what they hold."""
 
-__all__ = ["claim", "claimed", "files", "find", "folder", "log", "summary"]
+__all__ = ["claim", "claimed", "files", "find", "folder", "log", "summary", "sweep_folder"]

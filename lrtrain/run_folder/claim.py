@@ -228,6 +228,11 @@ def is_live(path: Path) -> bool:
     return _look(path)[1]
 
 
+def attempts_at(path: Path) -> int:
+    """How often a folder was claimed, not counting those claims that followed on one with an end."""
+    return int(_look(path)[0].get("attempt", 0))
+
+
 def began_without_end(path: Path) -> bool:
     """Whether the last claim of a folder never came to an end and nobody holds it: it was killed."""
     record, live = _look(path)

@@ -17,14 +17,15 @@ class ClaimedFolder(RunFolder):
     Args:
         path: The folder.
         locks: False is the user's word that nobody else writes there.
+        patience: Seconds to try again for while somebody holds it, who may only be looking.
 
     Raises:
         RequestError: Somebody else writes into it, or it cannot be written.
     """
 
-    def __init__(self, path: str | Path, *, locks: bool = True) -> None:
+    def __init__(self, path: str | Path, *, locks: bool = True, patience: float = 1.0) -> None:
         super().__init__(path)
-        self._claim = Claim.take(self.path, off=not locks)
+        self._claim = Claim.take(self.path, patience, off=not locks)
         held.append(self)
 
     def leave(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from lrtrain.errors import RequestError
 from lrtrain.run_folder.claim import LOCK, began_without_end, is_live
+from lrtrain.run_folder.files import read_table
 from lrtrain.run_folder.folder import OUTPUTS, SWEEP, RunFolder
-from lrtrain.run_folder.summary import read_summary
+from lrtrain.run_folder.summary import GOOD, Summary, read_summary
 
 
 def find_run(wanted: str, below: Path = OUTPUTS) -> RunFolder:
@@ -34,6 +36,8 @@ def find_run(wanted: str, below: Path = OUTPUTS) -> RunFolder:
 def find_checkpoint(wanted: str, below: Path = OUTPUTS) -> Path:
     """The file that `checkpoint=` names: itself, the best of a run's folder, or ``best`` or ``last`` of the newest run.
 
+    Of a sweep's folder, and where the newest run is a job of one, the best is that of its best job.
+
     Raises:
         RequestError: There is no such file.
     """
@@ -41,6 +45,8 @@ def find_checkpoint(wanted: str, below: Path = OUTPUTS) -> Path:
     folder = _newest(below, f"checkpoint={wanted}", "checkpoint=FOLDER or checkpoint=FILE.ckpt") if newest else None
     try:
         path = folder.path if folder else Path(wanted).resolve()
+        if wanted != "last":
+            path = _best_job(path.parent if folder else path) or path
         if path.is_dir():
             path = RunFolder(path).last_checkpoint if wanted == "last" else RunFolder(path).best_checkpoint
         found = path.is_file()
@@ -49,6 +55,14 @@ def find_checkpoint(wanted: str, below: Path = OUTPUTS) -> Path:
     if not found:
         raise RequestError(f"checkpoint={wanted}: there is no file {path}; give a run's folder or a .ckpt file")
     return path
+
+
+def _best_job(sweep: Path) -> Path | None:
+    """The folder of a sweep's best job, by its table; None of other folders, and where no job came to a good end."""
+    table = sweep / "summary.csv"
+    if not (sweep / SWEEP).exists() or not table.exists():
+        return None
+    return next((sweep / row["name"] for row in read_table(table) if row.get("status") in GOOD), None)
 
 
 def find_runs(below: Path = OUTPUTS) -> Iterator[RunFolder]:
@@ -60,14 +74,20 @@ def find_runs(below: Path = OUTPUTS) -> Iterator[RunFolder]:
 
 def state_of(folder: RunFolder) -> str:
     """How a run stands: ``running``, ``waiting`` for its first update, or the status that it ended with."""
+    return look(folder)[0]
+
+
+def look(folder: RunFolder) -> tuple[str, Summary | None]:
+    """How a run stands, and its newest summary, where there is one."""
+    summary = None
+    with suppress(FileNotFoundError, RequestError):  # killed before there was one, or damaged
+        summary = read_summary(folder.summary)
     if is_live(folder.path):
-        return "running"
-    try:
-        status = read_summary(folder.summary).status
-    except (FileNotFoundError, RequestError):  # killed before there was one, or damaged
-        status = "interrupted" if folder.has_checkpoint or folder.metrics.exists() else "waiting"
+        return "running", summary
+    begun = folder.has_checkpoint or folder.metrics.exists()
+    status = summary.status if summary else "interrupted" if begun else "waiting"
     killed = began_without_end(folder.path) and status != "waiting"
-    return "interrupted" if killed else status
+    return "interrupted" if killed else status, summary
 
 
 def _newest(below: Path, asked: str, instead: str, ended: bool = False) -> RunFolder:

@@ -15,6 +15,8 @@ from lrtrain.parameters.signatures import defaults
 from lrtrain.run_folder.files import read_text, write_json
 
 FORMAT = 2
+GOOD = ("finished", "stopped")
+"""The statuses of a run that came to an end that is one."""
 _UNWRITTEN = {"extra", "folder", "exception"}
 
 Texts = Annotated[str | None, OrNull(Text())]
@@ -90,7 +92,7 @@ class Summary(Checked):
     @property
     def is_good(self) -> bool:
         """Whether the run came to an end that is one."""
-        return self.status in ("finished", "stopped")
+        return self.status in GOOD
 
     def plain(self) -> dict[str, Any]:
         """As it is written, the format first."""

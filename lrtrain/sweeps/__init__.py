@@ -1,3 +1,3 @@
-"""Many runs by one command: which jobs, and what came of them."""
+"""Many runs by one command: which jobs, who does them, and what came of them."""
 
-__all__ = ["jobs", "run", "table"]
+__all__ = ["command", "coordinator", "dry_run", "grid", "hparams", "previews", "table", "view", "worker"]

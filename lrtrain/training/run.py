@@ -22,7 +22,7 @@ log = logging.getLogger("lrtrain")
 
 def run_in(
     settings: Settings,
-    place: str | Path,
+    place: str | Path | ClaimedFolder,
     *,
     start: Start = FRESH,
     asked: Mapping[str, str] | None = None,
@@ -36,7 +36,7 @@ def run_in(
 
     Args:
         settings: Of the run.
-        place: Its folder.
+        place: Its folder, which may be claimed already.
         start: Where it starts from; at the first update if not said.
         asked: The words of the command that asked for it, by name of the file that keeps them.
         locks: The folder; False is the user's word that nobody else writes there.
@@ -65,8 +65,10 @@ def run_in(
         return summary
 
 
-def _claimed(settings: Settings, place: str | Path, locks: bool) -> AbstractContextManager[RunFolder]:
+def _claimed(settings: Settings, place: str | Path | ClaimedFolder, locks: bool) -> AbstractContextManager[RunFolder]:
     """The folder of a run while it is ours; only the first process of a run claims it."""
+    if isinstance(place, ClaimedFolder):
+        return nullcontext(place)
     return (
         ClaimedFolder(place, locks=locks)
         if ranks.is_first(settings.trainer.is_alone)

@@ -1,0 +1,32 @@
+"""The words of a sweep itself, which are no settings of its jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from lrtrain.parameters.bound import Checked
+from lrtrain.parameters.rules import Choice, Either, Number, OrNull, Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepCommand(Checked):
+    """What a sweep does with its jobs.
+
+    Args:
+        jobs: how many run at a time, each on one CPU thread if threads= says nothing; auto: one a core, or a GPU
+        sweep: a grid for each strategy: founding, tournament, or a file of yours; scheduler= chooses some of them
+        retry: with resume=: do again what failed: failed (all of them), or the number of a job
+        on_failure: continue with the others; stop at the first job that fails
+        keep: checkpoints of jobs that have finished: all, best, last or none
+        join: help with a sweep that is under way elsewhere: its folder, on a disk that both share
+        verbose: print what each job prints
+    """
+
+    jobs: Annotated[int | str, Either((Number(low=1, integer=True), Choice(("auto",))))] = 1
+    sweep: Annotated[str | None, OrNull(Text())] = None
+    retry: Annotated[int | str | None, OrNull(Either((Choice(("failed",)), Number(low=0, integer=True))))] = None
+    on_failure: Literal["continue", "stop"] = "continue"
+    keep: Literal["all", "best", "last", "none"] = "all"
+    join: Annotated[str | None, OrNull(Text())] = None
+    verbose: bool = False

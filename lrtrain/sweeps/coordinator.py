@@ -1,0 +1,179 @@
+"""Sees to it that the jobs of a sweep are done: starts workers, watches the folders of the jobs, and keeps the view."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from lrtrain.errors import FaultError, InterruptedRunError
+from lrtrain.process import parent, signals
+from lrtrain.run_folder.sweep_folder import DONE, SweepFolder, SweepPlan
+from lrtrain.sweeps.view import View
+from lrtrain.sweeps.worker import Worker
+
+EVERY = 1.0
+"""Seconds between two looks at the jobs, and at least between two versions of `sweep.json`."""
+SHARE = 20
+"""Writing `sweep.json` takes at most the 20th part of the time."""
+FRUITLESS = 3
+"""Workers that may end one after the other before anything has come of them."""
+
+
+class Coordinator:
+    """Watches over the jobs of a sweep, whose folders alone say how they stand.
+
+    Args:
+        folder: Of the sweep, which this process has claimed.
+        plan: Its jobs.
+        view: Shows it to a person.
+        stops: At the first job that fails.
+
+    Attributes:
+        standings: Of the jobs, in their order.
+    """
+
+    def __init__(self, folder: SweepFolder, plan: SweepPlan, view: View, *, stops: bool) -> None:
+        self.folder, self.plan, self.view = folder, plan, view
+        self.standings = [folder.look(job) for job in plan.jobs]
+        self._open = {job.number: job for job in plan.jobs if self.standings[job.number].state not in DONE}
+        self._stops, self._changes = stops, 0
+        self._lock = threading.Lock()
+        self._written, self._took = 0.0, 0.0
+        self.stopped = False
+        self._write()
+        self.view.begin(self.standings)
+
+    def look(self) -> None:
+        """See how the jobs stand that are not done; tell of those that have come to an end."""
+        with self._lock:
+            there = {path.name for path in self.folder.path.iterdir()}
+            for number, job in [item for item in self._open.items() if item[1].name in there]:
+                before, now = self.standings[number], self.folder.look(job)
+                if (now.state, now.attempts) == (before.state, before.attempts):
+                    continue
+                self.standings[number] = now
+                self._changes += 1
+                if now.state in DONE:
+                    del self._open[number]
+                    self.view.tell(job, now)
+                    self.stopped |= self._stops and now.state in ("failed", "diverged")
+            if time.monotonic() - self._written >= max(EVERY, SHARE * self._took):
+                self._write()
+            self.view.refresh(self.standings)
+
+    def run_here(self, worker: Worker) -> None:
+        """Do the jobs in this process, one after the other.
+
+        A thread of its own watches meanwhile, so that what runs can be seen.
+        """
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(EVERY):
+                self.look()
+
+        watching = threading.Thread(target=watch, name="sweep", daemon=True)
+        watching.start()
+        try:
+            while self._open and not self.stopped:
+                for _, outcome in worker.outcomes():
+                    if outcome.status == "interrupted":
+                        return
+                    self.look()
+                    if self.stopped:
+                        return
+                if self._open:
+                    time.sleep(EVERY)  # others do what is left
+                    self.look()
+        except InterruptedRunError:
+            pass  # it is remembered
+        finally:
+            signals.defer()  # only the table is left
+            ended.set()
+            watching.join()
+
+    def run_beside(self, command: Sequence[str], count: int) -> None:
+        """Let so many processes do the jobs; one that is killed is replaced.
+
+        Args:
+            command: Starts one of them.
+            count: How many at a time.
+
+        Raises:
+            FaultError: They end before anything comes of them.
+        """
+        signals.defer()
+        workers: dict[int, tuple[subprocess.Popen[bytes], int]] = {}
+        devices, fruitless = visible_devices(), 0
+        while self._open and not self.stopped and signals.received is None:
+            for slot, (process, changes) in list(workers.items()):
+                if process.poll() is not None:
+                    del workers[slot]
+                    fruitless = fruitless + 1 if process.returncode and changes == self._changes else 0
+            if fruitless >= FRUITLESS:
+                raise FaultError(f"{FRUITLESS} workers ended before they had done anything; the last one said why")
+            if self._has_work():
+                for slot in [slot for slot in range(min(count, len(self._open))) if slot not in workers]:
+                    own = {"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {}
+                    workers[slot] = parent.start(command, own), self._changes
+            time.sleep(EVERY / 5)
+            self.look()
+        for process, _ in workers.values():
+            if self._open:
+                process.send_signal(signals.received or signal.SIGTERM)
+        for process, _ in workers.values():
+            process.wait()
+
+    def conclude(self) -> None:
+        """Bring the view up to date for the last time."""
+        self.look()
+        self._write()
+        self.view.end()
+
+    @property
+    def left(self) -> int:
+        """How many jobs are not done."""
+        return len(self._open)
+
+    @property
+    def failed(self) -> int:
+        """How many jobs failed or diverged."""
+        return sum(standing.state in ("failed", "diverged") for standing in self.standings)
+
+    def tally(self) -> str:
+        """How many jobs there are of each state."""
+        counts = Counter(standing.state for standing in self.standings)
+        return f"{len(self.standings)} jobs, " + ", ".join(f"{state}: {count}" for state, count in counts.items())
+
+    def _has_work(self) -> bool:
+        return any(self.standings[number].state in ("waiting", "interrupted") for number in self._open)
+
+    def _write(self) -> None:
+        began = time.monotonic()
+        self.folder.write(self.plan, self.standings)
+        self._written = time.monotonic()
+        self._took = self._written - began
+
+
+def visible_devices() -> list[str]:
+    """The GPUs that this process may use, by the names that CUDA takes; none is asked for what it is."""
+    if (said := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in said.split(",") if name.strip() not in ("", "-1")]
+    with suppress(OSError):
+        return [str(number) for number in range(len(list(Path("/proc/driver/nvidia/gpus").iterdir())))]
+    return []
+
+
+def count_workers(jobs: int | str) -> int:
+    """How many jobs run at a time; ``auto`` is one a GPU, or one a core."""
+    if jobs != "auto":
+        return int(jobs)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return len(visible_devices()) or cores or 1
