@@ -185,7 +185,7 @@ def _prune(folder: RunFolder, outcome: Summary, keep: str) -> Summary:
         return outcome
     outcome = replace(outcome, checkpoints={name: file for name, file in outcome.checkpoints.items() if name == keep})
     outcome.write(folder.summary)  # first: what it names is there, whenever this is killed
-    files = {"last": (folder.last_checkpoint, folder.previous_checkpoint), "best": (folder.best_checkpoint,)}
-    for path in (path for name, own in files.items() if name != keep for path in own):
-        path.unlink(missing_ok=True)
+    for path in (folder.last_checkpoint, folder.previous_checkpoint, folder.best_checkpoint):
+        if path.stem != keep:
+            path.unlink(missing_ok=True)
     return outcome
