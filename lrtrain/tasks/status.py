@@ -11,7 +11,7 @@ from lrtrain.errors import RequestError
 from lrtrain.parameters.rules import Text
 from lrtrain.plan.progress import progress, total_steps
 from lrtrain.report.table import print_rows
-from lrtrain.run_folder.claim import LOCK, holder
+from lrtrain.run_folder.claim import LOCK, is_live
 from lrtrain.run_folder.find import look
 from lrtrain.run_folder.folder import OUTPUTS, SWEEP, RunFolder
 from lrtrain.run_folder.summary import Summary
@@ -51,7 +51,7 @@ def _show_sweep(folder: SweepFolder) -> None:
     plan = folder.read()
     standings = [folder.look(job) for job in plan.jobs]
     counts = Counter(standing.state for standing in standings)
-    print(f"{folder.path}: {holder(folder.path) or 'nobody runs it'}")
+    print(f"{folder.path}: {'running' if is_live(folder.path) else 'nobody runs it'}")
     print(f"{len(standings)} jobs, " + ", ".join(f"{state}: {count}" for state, count in counts.items()))
     pairs = list(zip(plan.jobs, standings, strict=True))
     told = ("running", "interrupted", "failed", "diverged")
