@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import yaml
-from conftest import SMALL, CommandLine, Result, read_csv
+from conftest import SMALL, CommandLine, Result, read_csv, run_line
 from hydra import compose
 from omegaconf import OmegaConf
 from test_resume import assert_equal
@@ -382,16 +382,14 @@ def test_kept_checkpoints(tmp_path: Path) -> None:
         assert sweep(tmp_path, "resume=last").states == ["finished"] * 2
 
 
-def test_best_job_is_evaluated(good: Sweep, command_line: CommandLine) -> None:
+def test_best_job_is_evaluated(good: Sweep, command_line: CommandLine, tmp_path: Path) -> None:
+    """Of the sweep that is named, and of the newest one."""
     best = good.folder / good.table[0]["name"] / "checkpoints" / "best.ckpt"
     result = command_line("task=evaluate", f"checkpoint={good.folder}", "trainer=cpu")
     assert (result.code, f"weights of {best}" in result.out) == (0, True), result.err + result.out
     assert f"accuracy {float(good.table[0]['best_test_acc']):.4f}" in result.out
-    with contextlib.chdir(good.folder.parents[2]):
-        assert (
-            f"weights of {best}"
-            in command_line("task=evaluate", "trainer=cpu", f"hydra.run.dir={good.folder.parent / 'measured'}").out
-        )
+    newest = run_line(good.folder.parents[2], "task=evaluate", "trainer=cpu", f"hydra.run.dir={tmp_path / 'measured'}")
+    assert f"weights of {best}" in newest.out
 
 
 def test_status_of_a_sweep(bad: Sweep, command_line: CommandLine) -> None:
