@@ -78,7 +78,7 @@ def test_by_other_keys_another_metric_and_margin(place: Path, command_line: Comm
     assert command_line(*words, f"hydra.run.dir={tmp_path / 'out'}").code == 0
     found = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert (found["metric"], found["scale"], found["margin"]) == ("val_acc", "plain", 0.5)
-    assert [each["name"] for each in found["strategies"]][-1] == "step 0.2"
+    assert [each["name"] for each in found["strategies"]][-1] == "step lr=0.2"
 
 
 def test_several_models(place: Path, command_line: CommandLine, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from lrtrain.run_folder.claimed import ClaimedFolder
 from lrtrain.run_folder.sweep_folder import PlannedJob, SweepFolder, SweepPlan, find_sweep
 from lrtrain.settings import Settings
 from lrtrain.sweeps.command import SweepCommand
+from lrtrain.sweeps.comparison import compare_jobs
 from lrtrain.sweeps.coordinator import Coordinator, count_workers
 from lrtrain.sweeps.dry_run import print_plan
 from lrtrain.sweeps.grid import plan_jobs, read_grids
@@ -195,6 +196,7 @@ def _show(folder: SweepFolder, plan: SweepPlan, over: Coordinator) -> int:
         write_table(folder, plan, over.standings)
         write_columns(folder, plan, over.standings)
         print_table(folder, plan, over.standings)
+        compare_jobs(folder, plan)
         print(f"{over.tally()}\n{folder.table}\ntensorboard --logdir {folder.path}")
     if signals.received and over.left:
         said = f"interrupted by signal {int(signals.received)}; go on with -m resume={folder.path}"

@@ -215,7 +215,8 @@ def _trials(records: Sequence[_Record], by: Sequence[str], pair_by: str, chooser
 
 
 def _name(record: _Record, by: Sequence[str]) -> str:
-    return " ".join(str(record.config.get(key)) for key in by)
+    values, alone = {key: record.config.get(key) for key in by}, len(by) == 1
+    return " ".join(f"{value}" if alone or key == "scheduler" else f"{key}={value}" for key, value in values.items())
 
 
 def _varied(configs: Sequence[Mapping[str, Any]], others: Sequence[str]) -> list[str]:

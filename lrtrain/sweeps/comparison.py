@@ -1,0 +1,26 @@
+"""The verdict at the end of a sweep."""
+
+from __future__ import annotations
+
+from lrtrain.errors import RequestError
+from lrtrain.evidence.verdict import rank
+from lrtrain.report.comparison import print_comparisons, write_comparisons
+from lrtrain.run_folder.sweep_folder import SweepFolder, SweepPlan
+from lrtrain.sweeps.grid import varied
+from lrtrain.sweeps.table import CHOOSES
+from lrtrain.tasks.compare import KINDS, compare_runs
+
+
+def compare_jobs(folder: SweepFolder, plan: SweepPlan) -> None:
+    """Write and print the comparison of the strategies; where there is one only, of what else is swept."""
+    swept = [{"optimizer": "optimizer.name"}.get(key, key) for key in varied([job.words for job in plan.jobs])]
+    others = [key for key in swept if key not in ("seed", *(kind.removesuffix(".name") for kind in KINDS))]
+    try:
+        found = compare_runs([folder.path], ["scheduler"] if {*swept} & {*CHOOSES} or not others else others)
+    except RequestError as error:
+        print(f"no comparison: {error}")
+        return
+    ranks = rank(found)
+    write_comparisons(found, ranks, folder.path)
+    if any(len(each.strategies) > 1 for each in found):
+        print_comparisons(found, ranks)
