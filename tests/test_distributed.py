@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from conftest import CommandLine, Train, fork, read_csv
+from conftest import CommandLine, Train, read_csv
 from test_resume import assert_equal, checkpoint
 
-from lrtrain.process import ranks
 from lrtrain.training.loader import Batch
 from lrtrain.training.module import Classifier
 
@@ -28,7 +27,6 @@ MEMBER = '''
 import json
 import math
 import os
-import runpy
 import signal
 import sys
 import time
@@ -96,28 +94,27 @@ class Ended(NamedTuple):
         return [line["lr"] for line in self.told[rank] if "lr" in line]
 
 
-SECONDS = 300
+SECONDS = 60
 ONE = ("trainer=cpu", "log_every=1", "trainer.enable_progress_bar=false", "trainer.limit_train_batches=8")
 TWO = (*ONE, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 
 
 def start(
-    place: Path, *arguments: str, wanted: dict[str, Any], more: dict[str, str] | None = None
+    place: Path, *command: str, wanted: dict[str, Any], more: dict[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    """Begin the first process of a run, or one of those that something else starts; Lightning starts others afresh."""
-    member = place / "member.py"
-    if not member.exists():
-        member.write_text(MEMBER)
+    (place / "member.py").write_text(MEMBER)
     ours = ("HYDRA_FULL_ERROR", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     environment |= {"WANTED": json.dumps(wanted), **(more or {})}
-
-    def run() -> int:
-        ranks._PARENT = os.getppid()  # as where it is imported
-        runpy.run_path(str(member), run_name="__main__")
-        return 0
-
-    return fork(run, place, str(member), *arguments, environment=environment)
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=place,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def ended(process: subprocess.Popen[str], place: Path) -> Ended:
@@ -133,28 +130,7 @@ def ended(process: subprocess.Popen[str], place: Path) -> Ended:
 
 
 def run(place: Path, *arguments: str, **wanted: Any) -> Ended:
-    return ended(start(place, *arguments, wanted=wanted), place)
-
-
-def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
-
-
-def run_two(place: Path, more: list[dict[str, str]], *arguments: str, **wanted: Any) -> list[Ended]:
-    """Two processes that something else starts, each with variables of its own."""
-    tasks = [start(place, *arguments, wanted=wanted, more=each) for each in more]
-    ends = [ended(task, place) for task in tasks]
-    assert [end.code for end in ends] == [0, 0], [end.err for end in ends]
-    return ends
-
-
-def as_torchrun_does() -> list[dict[str, str]]:
-    """The variables of the two processes of `torchrun --standalone --nproc-per-node 2`."""
-    both = {"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "localhost", "MASTER_PORT": free_port()}
-    both |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "GROUP_WORLD_SIZE": "1"}
-    return [{**both, "RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+    return ended(start(place, "member.py", *arguments, wanted=wanted), place)
 
 
 VAL_LOSS = [[4.0, 3.0, 2.0, 1.0], [1.0, 3.0, 5.0, 7.0]]
@@ -191,10 +167,17 @@ def only(folders: Iterable[Path]) -> Path:
 def two(tmp_path_factory: pytest.TempPathFactory) -> Both:
     """Two processes, started as srun starts its tasks, each with batches of 16, under a plateau."""
     place = tmp_path_factory.mktemp("two")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
     job = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_JOB_ID": "7"}
-    job |= {"SLURM_JOB_NAME": "train", "SLURM_NODEID": "0", "SLURM_NODELIST": "127.0.0.1", "MASTER_PORT": free_port()}
-    tasks = [{**job, "SLURM_PROCID": rank, "SLURM_LOCALID": rank} for rank in "01"]
-    ends = run_two(place, tasks, *TWO, *PLATEAU, "batch_size=16", val_loss=VAL_LOSS)
+    job |= {"SLURM_JOB_NAME": "train", "SLURM_NODEID": "0", "SLURM_NODELIST": "127.0.0.1", "MASTER_PORT": port}
+    wanted, asked = {"val_loss": VAL_LOSS}, ("member.py", *TWO, *PLATEAU, "batch_size=16")
+    tasks = [
+        start(place, *asked, wanted=wanted, more={**job, "SLURM_PROCID": rank, "SLURM_LOCALID": rank}) for rank in "01"
+    ]
+    ends = [ended(task, place) for task in tasks]
+    assert [end.code for end in ends] == [0, 0], [end.err for end in ends]
     return Both(ends, only(place.glob("outputs/*/*")))
 
 
@@ -252,19 +235,17 @@ class Fate(NamedTuple):
 
 @pytest.fixture(scope="module")
 def fate(tmp_path_factory: pytest.TempPathFactory) -> Fate:
-    """A run that is terminated, then loses the second process, then the first one, and then is left to finish.
-
-    Lightning starts the second process until torchrun starts both, as it does those of the run that is left alone.
-    """
+    """A run that is terminated, then loses the second process, then the first one, and then is left to finish."""
     place = tmp_path_factory.mktemp("fate")
-    run_two(place, as_torchrun_does(), *DROPOUT)
-    faults = ("0:4", "SIGTERM"), ("1:5", "SIGKILL"), ("0:5", "SIGKILL")
+    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "member.py")
+    spared = ended(start(place, *launch, *DROPOUT, wanted={}), place)
+    assert spared.code == 0, spared.err
+    faults = ("0:4", "SIGTERM"), ("1:5", "SIGKILL"), ("0:5", "SIGKILL"), ("0:99", "")
     ends, status = [], []
     for attempt, (when, what) in enumerate(faults):
         asked = (f"resume={place / 'run'}",) if attempt else (*DROPOUT, f"hydra.run.dir={place / 'run'}")
         ends.append(run(place, *asked, faults={when: what}))
         status.append(json.loads((place / "run" / "summary.json").read_text())["status"])
-    ends += run_two(place, as_torchrun_does(), f"resume={place / 'run'}")
     return Fate(place / "run", only(place.glob("outputs/*/*")), ends, status)
 
 
@@ -293,6 +274,7 @@ def test_a_process_that_is_killed_ends_the_others(fate: Fate) -> None:
 
 
 def test_two_processes_go_on_exactly(fate: Fate) -> None:
+    assert fate.ends[-1].code == 0, fate.ends[-1].err
     assert_equal(fate.folder, fate.spared)
 
 
@@ -359,7 +341,7 @@ def test_divergence_of_one_rank_stops_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("whom", ["both", "first", "second"])
 def test_signal_before_the_processes_have_met(whom: str, tmp_path: Path) -> None:
     """The first one waits in torch for the second one."""
-    process = start(tmp_path, *TWO, wanted={"waits": True})
+    process = start(tmp_path, "member.py", *TWO, wanted={"waits": True})
     told = [tmp_path / "told.0", tmp_path / "told.1"]
     until = time.monotonic() + SECONDS
     while not all(path.exists() and "meets" in path.read_text() for path in told):

@@ -352,8 +352,9 @@ def test_split_without_samples(trained: Train, command_line: CommandLine, monkey
     splits = digits.load()
     monkeypatch.setattr(digits, "load", lambda: splits._replace(test=InMemory(np.empty((0, 1, 8, 8)), np.empty(0))))
     for task in ("evaluate", "predict"):
-        one_line(command_line(f"task={task}", f"checkpoint={done.folder}"), "no sample in its test split")
-    assert command_line("task=evaluate", f"checkpoint={done.folder}", "split=validation").code == 0
+        words = (f"task={task}", f"checkpoint={done.folder}", "dataset=digits")
+        one_line(command_line(*words), "no sample in its test split")
+        assert command_line(*words, "split=validation").code == 0
 
 
 def test_predictions_need_one_device(
@@ -396,7 +397,7 @@ def test_wrong_values(argument: str, part: str, trained: Train, command_line: Co
 def test_help_has_every_key_of_every_task(command_line: CommandLine) -> None:
     out = command_line("--help").out
     tasks = {name: list(defaults(function(name))) for name in choices("task")}
-    assert set(tasks) == {"train", "preview", "evaluate", "predict"}
+    assert set(tasks) == {"train", "preview", "evaluate", "predict", "compare", "status"}
     assert set(tasks["evaluate"]) == {"checkpoint", "split"}
     for name, keys in tasks.items():
         section = out.partition(f"\n  task={name} ")[2].partition("\n  task=")[0]

@@ -63,7 +63,7 @@ WRONG = {
     "phases that overlap": ("scheduler=wsd warmup=50% decay_length=60%", "warmup=50% and decay_length=60%"),
     "three phases": ("scheduler=one_cycle three_phase=true pct_start=0.6", "pct_start in (0, 0.5]"),
     "policy without a run": ("resume_plan=keep", "give resume= too"),
-    "function that is none": ("scheduler=custom function=math:sqrt", "cannot be called"),
+    "function that is none": ("scheduler=custom function=math:sqrt", "function=math:sqrt fails: TypeError"),
     "model in no place": ("model=custom", "model.function must be a place such as my_module:MyClass, got None"),
     "model in a module that is not there": ("model=custom model.function=nowhere:Net", "there is no module nowhere"),
     "kernels": ("model=cnn model.kernels=[0]", "model.kernels must be a whole number >= 1, got 0"),

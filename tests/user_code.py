@@ -196,6 +196,10 @@ class Manual(LitNet):
 class Unmeasured(pl.LightningModule):
     """Has no validation."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         raise AssertionError("it is refused before")
 

@@ -208,7 +208,7 @@ class Composer:
         parser = OverridesParser.create(config_loader=self._loader)
         for word in (word for word in words if word not in self._parsed):
             try:
-                self._parsed[word] = parser.parse_override(word)
+                [self._parsed[word]] = parser.parse_overrides([word])
             except Exception as error:  # Hydra raises whatever its parsing of the text runs into
                 raise RequestError(explain_word(word)) from error
         return [self._parsed[word] for word in words]

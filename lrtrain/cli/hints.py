@@ -85,7 +85,7 @@ def explain_key(path: str, known: dict[str, Any]) -> str:
 
 def explain_word(word: str) -> str:
     """One line on a word that is no key=value, or whose value cannot be read."""
-    key, is_set, value = word.partition("=")
+    key, is_set, value = (word := " ".join(word.split())).partition("=")  # in one line
     if not is_set:
         groups = [group for group in reversed(GROUPS) if key in choices(group)]
         keys = [*GROUPS, *flat(Settings().plain())]

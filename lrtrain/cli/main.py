@@ -51,15 +51,16 @@ def _answered(arguments: list[str]) -> int:
     except (Exception, InterruptedRunError) as error:
         if ranks.is_child():
             return leave_to_first(error)
-        if isinstance(error, OSError) and (lost := _lost_output()):
+        if isinstance(error, OSError) and error.filename is None and (lost := _lost_output("\n")):
             error = FaultError(lost)
         return say(error, with_trace=_wants_trace())
 
 
-def _lost_output() -> str | None:
+def _lost_output(probe: str = "") -> str | None:
     """Why what was printed cannot be written, such as to a full disk; it is not tried again when the process ends."""
     try:
         if sys.stdout:
+            sys.stdout.write(probe)
             sys.stdout.flush()
         return None
     except BrokenPipeError:

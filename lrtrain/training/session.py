@@ -453,6 +453,8 @@ def _load(checkpoint: Saved, module: Scheduled, callbacks: list[pl.Callback]) ->
             f"{checkpoint.path} has no {error}, as another version of lrtrain wrote it: go on with that version, or "
             "start over with resume_plan=weights_only"
         ) from error
+    except RequestError:
+        raise
     except OF_CONTENT as error:
         said = f"{type(error).__name__}: {first_line(error)}"
         raise RequestError(f"{checkpoint.path} is not a valid lrtrain checkpoint ({said}): start over") from error
