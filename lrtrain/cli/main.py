@@ -67,7 +67,7 @@ def _lost_output(probe: str = "") -> str | None:
         raise
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return f"cannot write what is to be printed ({error.strerror}); what the command leaves is complete"
+        return f"cannot write what is to be printed ({error.strerror})"
 
 
 def _run(arguments: list[str]) -> int:
