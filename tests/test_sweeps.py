@@ -124,6 +124,9 @@ def test_how_to_look_at_it_is_printed(good: Sweep) -> None:
     assert "4 jobs, finished: 4" in good.result.out
     assert f"tensorboard --logdir {good.folder}" in good.result.out
     assert str(good.folder / "summary.csv") in good.result.out
+    assert "2 seeds bear no verdict" in " ".join(good.result.out.split())
+    compared = json.loads((good.folder / "comparison.json").read_text())["strategies"]
+    assert {each["name"]: each["n"] for each in compared} == {"step": 2, "cosine": 2}
     assert good.result.err == ""
     assert len(good.result.out.splitlines()) < 20
 

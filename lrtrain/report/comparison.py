@@ -21,23 +21,24 @@ COLUMNS = (
 )
 
 
-def print_comparisons(all_found: Sequence[Comparison], ranks: Sequence[Rank]) -> None:
-    """Print each comparison, and of several the strategies by their mean rank."""
+def print_comparisons(all_found: Sequence[Comparison], ranks: Sequence[Rank], *, tables: bool = True) -> None:
+    """Print each comparison, with its table where that is wanted, and of several the strategies by their mean rank."""
     for found in all_found:
-        _print(found)
+        print(textwrap.fill(describe(found), shutil.get_terminal_size((160, 24)).columns, break_on_hyphens=False))
+        if tables:
+            _print_table(found)
+        for warning in found.warnings:
+            print(f"warning: {warning}")
     if len(all_found) > 1:
         print(f"mean rank over {len(all_found)} comparisons:")
         rows = [[f"{rank.mean:.3g}", str(rank.tables), str(rank.worse), rank.name] for rank in ranks]
         print_rows(["rank", "in", "worse in", "strategy"], rows)
 
 
-def _print(found: Comparison) -> None:
-    """Print the paragraph, the table, what is not fair, and the table at the same rates."""
-    print(textwrap.fill(describe(found), shutil.get_terminal_size((160, 24)).columns, break_on_hyphens=False))
+def _print_table(found: Comparison) -> None:
+    """Print a row for each strategy, and the table at the same rates."""
     columns = ["verdict", found.metric, "behind", "95 % interval", "seeds", "strategy"]
     print_rows(columns, [[row[0], row[1], *row[3:]] for row in _rows(found)])
-    for warning in found.warnings:
-        print(f"warning: {warning}")
     if len(found.same_rate) > 1:
         print(f"mean {found.metric} at the same rate, whatever suits each best:")
         rows = [

@@ -23,4 +23,4 @@ def compare_jobs(folder: SweepFolder, plan: SweepPlan) -> None:
     ranks = rank(found)
     write_comparisons(found, ranks, folder.path)
     if any(len(each.strategies) > 1 for each in found):
-        print_comparisons(found, ranks)
+        print_comparisons(found, ranks, tables=any(each.strategies[0].verdict for each in found))
