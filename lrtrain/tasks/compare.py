@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ from lrtrain.run_folder.files import read_table
 from lrtrain.run_folder.find import find_runs
 from lrtrain.run_folder.folder import SWEEP
 from lrtrain.run_folder.summary import Summary, read_summary
+from lrtrain.run_folder.sweep_folder import SweepFolder
 from lrtrain.settings import Metric, Settings
 from lrtrain.tasks import Job
 
@@ -233,4 +235,12 @@ def _command(places: Sequence[Path], found: Comparison) -> str | None:
     if count is None or len(places) > 1 or not (places[0] / SWEEP).exists():
         return None
     new = [*found.seeds, *(seed for seed in range(count + len(found.seeds)) if seed not in found.seeds)][:count]
-    return f"python -m lrtrain -m resume={places[0]} seed={','.join(map(str, new))}"
+    try:
+        words = SweepFolder(places[0]).read().command
+    except RequestError:
+        return None
+    if any(word.startswith("seed=") for word in words):
+        asked = [f"resume={places[0]}"]
+    else:  # a sweep without seeds cannot be given some
+        asked = [word for word in words if not word.startswith("hydra.sweep.dir=")]
+    return f"python -m lrtrain -m {shlex.join(asked)} seed={','.join(map(str, new))}"
