@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,10 @@ COLUMNS = (
 def print_comparisons(all_found: Sequence[Comparison], ranks: Sequence[Rank], *, tables: bool = True) -> None:
     """Print each comparison, with its table where that is wanted, and of several the strategies by their mean rank."""
     for found in all_found:
-        print(textwrap.fill(describe(found), shutil.get_terminal_size((160, 24)).columns, break_on_hyphens=False))
+        text = describe(replace(found, more=None))
+        print(textwrap.fill(text, shutil.get_terminal_size((160, 24)).columns, break_on_hyphens=False))
+        if found.more:
+            print(f"Run: {found.more}")  # in one line, to be copied
         if tables:
             _print_table(found)
         for warning in found.warnings:
