@@ -27,6 +27,7 @@ from lrtrain.cli.compose import Composer
 from lrtrain.cli.main import main
 from lrtrain.configs import choices
 from lrtrain.errors import RequestError
+from lrtrain.run_folder.claim import is_live
 from lrtrain.run_folder.claimed import ClaimedFolder
 from lrtrain.sweeps.grid import name_job
 from lrtrain.sweeps.worker import ATTEMPTS
@@ -420,9 +421,7 @@ def test_killed_sweep_of_several_workers_goes_on(good: Sweep, tmp_path: Path) ->
         started.send_signal(signal.SIGKILL)
         started.wait()
     [folder] = tmp_path.glob("outputs/*/*_sweep")
-    while time.monotonic() < until and any(
-        json.loads(lock.read_text())["ended"] is None for lock in folder.glob("*/.lock")
-    ):
+    while time.monotonic() < until and any(is_live(lock.parent) for lock in folder.glob("*/.lock")):
         time.sleep(0.1)  # the workers save what they do
     ended = sweep(tmp_path, "resume=last", "jobs=1")
     assert ended.result.code == 0, ended.result.err
