@@ -152,7 +152,7 @@ BAD = {
     "no name": (table(["1,2,a"], "size,,kind"), "must be there"),
     "only the target": (table([f"{row % 2}" for row in range(20)], "kind"), "no column besides"),
     "no value": (table([f"{row},{row % 2 or ''}" for row in range(20)], "size,kind"), "line 2 has no value"),
-    "regression": (table([f"{row},{row / 7}" for row in range(20)], "size,kind"), "tells classes only"),
+    "regression": (table([f"{row},{row / 7}" for row in range(20)], "size,kind"), "supports classification only"),
     "whole numbers": (table([f"{row},{row * 1000}" for row in range(20)], "size,kind"), "regression"),
     "rare class": (table([f"{row},{max(row, 1)}" for row in range(3)], "size,kind"), "too few"),
     "huge": (table([f"{'9' * 400},{row % 2}" for row in range(20)], "size,kind"), "too large"),

@@ -19,7 +19,8 @@ from lrtrain.parameters.nearest import nearest
 from lrtrain.parameters.signatures import defaults
 from lrtrain.process import parent, signals
 from lrtrain.run_folder.claimed import ClaimedFolder
-from lrtrain.run_folder.sweep_folder import PlannedJob, SweepFolder, SweepPlan, find_sweep
+from lrtrain.run_folder.summary import BAD
+from lrtrain.run_folder.sweep_folder import PlannedJob, SweepFolder, SweepPlan, find_sweep, tally
 from lrtrain.settings import Settings
 from lrtrain.sweeps.command import SweepCommand
 from lrtrain.sweeps.comparison import compare_jobs
@@ -165,7 +166,7 @@ def _retry(folder: SweepFolder, jobs: Sequence[PlannedJob], wanted: int | str | 
     if isinstance(wanted, int) and wanted >= len(jobs):
         raise RequestError(f"retry={wanted}: the sweep has jobs 0 to {len(jobs) - 1}")
     for job in jobs if wanted is not None else ():
-        if wanted in ("failed", job.number) and folder.look(job).state in ("failed", "diverged"):
+        if wanted in ("failed", job.number) and folder.look(job).state in BAD:
             with ClaimedFolder(folder.job(job).path) as own:
                 own.begun = True
                 own.summary.unlink(missing_ok=True)
@@ -197,7 +198,7 @@ def _show(folder: SweepFolder, plan: SweepPlan, over: Coordinator) -> int:
         write_columns(folder, plan, over.standings)
         print_table(folder, plan, over.standings)
         compare_jobs(folder, plan)
-        print(f"{over.tally()}\n{folder.table}\ntensorboard --logdir {folder.path}")
+        print(f"{tally(over.standings)}\n{folder.table}\ntensorboard --logdir {folder.path}")
     if signals.received and over.left:
         said = f"interrupted by signal {int(signals.received)}; go on with -m resume={folder.path}"
         print(f"lrtrain: {said}", file=sys.stderr)

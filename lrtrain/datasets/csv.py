@@ -391,7 +391,7 @@ def _classes(values: Sequence[str], target: str, lines: Sequence[int]) -> tuple[
         names.sort(key=float)
         if any(not float(name).is_integer() for name in names):
             raise ValueError(
-                f"the target {target!r} holds numbers such as {_fraction(names)}: lrtrain tells classes only"
+                f"the target {target!r} holds numbers such as {_fraction(names)}: lrtrain supports classification only"
             )
     places = {name: label for label, name in enumerate(names)}
     return [places[value] for value in values], names

@@ -165,8 +165,8 @@ def compare(
     order = sorted(seeds)
     raw = np.array([[found[name][best[name]][seed].judged_by for seed in order] for name in names], dtype=float)
     scaled = np.log(raw) if scale == "log" else raw
-    rank = np.argsort(scaled.mean(axis=1) * (1 if mode == "min" else -1), kind="stable")
-    names, raw, scaled = [names[row] for row in rank], raw[rank], scaled[rank]
+    best_first = np.argsort(scaled.mean(axis=1) * (1 if mode == "min" else -1), kind="stable")
+    names, raw, scaled = [names[row] for row in best_first], raw[best_first], scaled[best_first]
     sds = scaled.std(axis=1, ddof=1) if len(order) > 1 else np.zeros(len(names))
     margin = float(np.sqrt((sds**2).mean())) if margin is None else margin
     pairs = compare_pairs(scaled)
@@ -183,11 +183,7 @@ def compare(
         margin=margin,
         method=METHODS[max(fewest for fewest in METHODS if fewest <= len(order))],
         strategies=standings,
-        pairs=tuple(
-            {"first": names[pair.first], "second": names[pair.second]}
-            | {key: _or_none(value) for key, value in pair._asdict().items() if key not in ("first", "second")}
-            for pair in pairs
-        ),
+        pairs=tuple(_by_name(pair, names) for pair in pairs),
         same_rate=_same_rate(found),
         seeds=tuple(order),
         gap_sd=float(np.median(gaps)),
@@ -256,6 +252,12 @@ def _stand(
         provisional=FEWEST <= seeds < EXACT,
         good_rates=_good_rates(settings, margin, mode),
     )
+
+
+def _by_name(pair: Pair, names: Sequence[str]) -> dict[str, Any]:
+    """A pair with the names of its strategies instead of their places; what is not a number is None."""
+    numbers = {key: _or_none(value) for key, value in pair._asdict().items() if key not in ("first", "second")}
+    return {"first": names[pair.first], "second": names[pair.second], **numbers}
 
 
 def _verdict(to_leader: Pair | None, margin: float, seeds: int, *, equal: bool) -> str | None:

@@ -10,9 +10,8 @@ from lrtrain.evidence.verdict import Comparison, Standing
 
 MOST_SEEDS = 200
 """More than so many are not worth asking for."""
-
-
 MOST_NAMED = 6
+"""Strategies that a sentence lists; of more it says how many."""
 
 
 def describe(found: Comparison) -> str:

@@ -61,8 +61,8 @@ def write_comparisons(all_found: Sequence[Comparison], ranks: Sequence[Rank], fo
         for each in found.strategies:
             row: dict[str, Any] = asdict(each)
             rates = row.pop("good_rates")
-            settings = " ".join(f"{key}={value}" for key, value in row.pop("settings").items())
-            own = {"strategy": row.pop("name"), "settings": settings}
+            del row["settings"]
+            own = {"strategy": row.pop("name"), "settings": _settings(each)}
             own["good_rates"] = f"{rates[0]:g}..{rates[1]:g}" if rates else ""
             table.add({**found.of, **own, **row})
     table.close()
@@ -78,14 +78,14 @@ def _rows(found: Comparison) -> list[list[str]]:
             "" if index == 0 else amount(found, each.difference),
             "" if each.low is None or each.high is None else between(found, each.low, each.high),
             str(each.n),
-            _called(each),
+            f"{each.name} {_settings(each)}".rstrip(),
         ]
         for index, each in enumerate(found.strategies)
     ]
 
 
-def _called(each: Standing) -> str:
-    return " ".join([each.name, *(f"{key}={value}" for key, value in each.settings.items())])
+def _settings(each: Standing) -> str:
+    return " ".join(f"{key}={value}" for key, value in each.settings.items())
 
 
 def _number(value: float | None, digits: int = 4) -> str:

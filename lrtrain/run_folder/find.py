@@ -9,7 +9,7 @@ from pathlib import Path
 from lrtrain.errors import RequestError
 from lrtrain.run_folder.claim import LOCK, began_without_end, is_live
 from lrtrain.run_folder.files import read_table
-from lrtrain.run_folder.folder import OUTPUTS, SWEEP, RunFolder
+from lrtrain.run_folder.folder import OUTPUTS, SWEEP, SWEEP_TABLE, RunFolder
 from lrtrain.run_folder.summary import GOOD, Summary, read_summary
 
 
@@ -59,7 +59,7 @@ def find_checkpoint(wanted: str, below: Path = OUTPUTS) -> Path:
 
 def _best_job(sweep: Path) -> Path | None:
     """The folder of a sweep's best job, by its table; None of other folders, and where no job came to a good end."""
-    table = sweep / "summary.csv"
+    table = sweep / SWEEP_TABLE
     if not (sweep / SWEEP).exists() or not table.exists():
         return None
     return next((sweep / row["name"] for row in read_table(table) if row.get("status") in GOOD), None)

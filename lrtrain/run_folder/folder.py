@@ -14,6 +14,8 @@ OUTPUTS = Path("outputs")
 """Where runs go."""
 SWEEP = "sweep.json"
 """What a sweep keeps in its folder, whose jobs are below it."""
+SWEEP_TABLE = "summary.csv"
+"""A row for each of its jobs, the best first."""
 
 
 class RunFolder:

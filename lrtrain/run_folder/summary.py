@@ -17,6 +17,8 @@ from lrtrain.run_folder.files import read_text, write_json
 FORMAT = 2
 GOOD = ("finished", "stopped")
 """The statuses of a run that came to an end that is one."""
+BAD = ("failed", "diverged")
+"""Those of one that failed."""
 _UNWRITTEN = {"extra", "folder", "exception"}
 
 Texts = Annotated[str | None, OrNull(Text())]

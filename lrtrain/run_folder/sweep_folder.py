@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lrtrain.errors import RequestError
 from lrtrain.run_folder.claim import attempts_at, is_live
-from lrtrain.run_folder.files import write_json
+from lrtrain.run_folder.files import MOST_ROWS, read_text, write_json
 from lrtrain.run_folder.find import look
-from lrtrain.run_folder.folder import OUTPUTS, SWEEP, RunFolder
-from lrtrain.run_folder.summary import Summary
+from lrtrain.run_folder.folder import OUTPUTS, SWEEP, SWEEP_TABLE, RunFolder
+from lrtrain.run_folder.summary import BAD, GOOD, Summary
 
 FORMAT = 1
-DONE = ("finished", "stopped", "pruned", "failed", "diverged")
+DONE = (*GOOD, "pruned", *BAD)
 """The states of a job that is left alone."""
 
 
@@ -63,6 +64,12 @@ class Standing(NamedTuple):
     summary: Summary | None = None
 
 
+def tally(standings: Sequence[Standing]) -> str:
+    """How many jobs there are, and how many of each state."""
+    counts = Counter(standing.state for standing in standings)
+    return f"{len(standings)} jobs, " + ", ".join(f"{state}: {count}" for state, count in counts.items())
+
+
 class SweepFolder:
     """Where a sweep keeps its jobs.
 
@@ -73,7 +80,7 @@ class SweepFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.view = path / SWEEP
-        self.table = path / "summary.csv"
+        self.table = path / SWEEP_TABLE
 
     def job(self, job: PlannedJob) -> RunFolder:
         """The folder of a job."""
@@ -90,7 +97,7 @@ class SweepFolder:
     def read(self) -> SweepPlan:
         """What the sweep is to do; raises RequestError where that cannot be read."""
         try:
-            found = json.loads(self.view.read_text())
+            found = json.loads(read_text(self.view, MOST_ROWS))
             if found["format"] > FORMAT:
                 raise RequestError(f"{self.view} was written by a newer lrtrain: update this one")
             jobs = [PlannedJob(job["number"], job["name"], job["overrides"]) for job in found["jobs"]]
@@ -100,9 +107,9 @@ class SweepFolder:
                 f"{self.path} is not the folder of a sweep: there is no {SWEEP} in it; a run is gone on with without -m"
             )
             raise RequestError(said) from None
+        except RequestError:
+            raise
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            if isinstance(error, RequestError):
-                raise
             raise RequestError(f"{self.view} cannot be read: {error}") from None
 
     def write(self, plan: SweepPlan, standings: Iterable[Standing]) -> None:

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from lrtrain.errors import FaultError, InterruptedRunError
 from lrtrain.process import parent, signals
+from lrtrain.run_folder.summary import BAD
 from lrtrain.run_folder.sweep_folder import DONE, SweepFolder, SweepPlan
 from lrtrain.sweeps.view import View
 from lrtrain.sweeps.worker import Worker
@@ -63,7 +63,7 @@ class Coordinator:
                 if now.state in DONE:
                     del self._open[number]
                     self.view.tell(job, now)
-                    self.stopped |= self._stops and now.state in ("failed", "diverged")
+                    self.stopped |= self._stops and now.state in BAD
             if time.monotonic() - self._written >= max(EVERY, SHARE * self._took):
                 self._write()
             self.view.refresh(self.standings)
@@ -145,12 +145,7 @@ class Coordinator:
     @property
     def failed(self) -> int:
         """How many jobs failed or diverged."""
-        return sum(standing.state in ("failed", "diverged") for standing in self.standings)
-
-    def tally(self) -> str:
-        """How many jobs there are of each state."""
-        counts = Counter(standing.state for standing in self.standings)
-        return f"{len(self.standings)} jobs, " + ", ".join(f"{state}: {count}" for state, count in counts.items())
+        return sum(standing.state in BAD for standing in self.standings)
 
     def _has_work(self) -> bool:
         return any(self.standings[number].state in ("waiting", "interrupted") for number in self._open)

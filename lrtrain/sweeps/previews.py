@@ -10,7 +10,7 @@ import numpy as np
 from lrtrain.report.curves import Curve, overlay, png
 from lrtrain.report.ranking import print_plot, print_ranking, rank
 from lrtrain.run_folder.files import Table, write_bytes
-from lrtrain.run_folder.folder import RunFolder
+from lrtrain.run_folder.folder import SWEEP_TABLE, RunFolder
 from lrtrain.run_folder.summary import Summary, read_summary
 
 
@@ -32,7 +32,7 @@ def overlay_jobs(place: Path, jobs: Sequence[Path]) -> None:
     curves = {str(row["strategy"]): curves[str(row["strategy"])] for row in rows}
     drawn, path = overlay(curves, f"{len(curves)} strategies, the best bound first"), RunFolder(place).schedule_picture
     write_bytes(path, png(drawn))
-    table = Table(place / "summary.csv", rows[0])
+    table = Table(place / SWEEP_TABLE, rows[0])
     for row in rows:
         table.add(row)
     table.close()
@@ -40,7 +40,7 @@ def overlay_jobs(place: Path, jobs: Sequence[Path]) -> None:
     print_ranking(rows)
     if missing := [path.name for path in jobs if path not in {folder.path for folder in done}]:
         print(f"without a preview, and not shown: job {', '.join(missing)}")
-    print(f"{path}\n{place / 'summary.csv'}")
+    print(f"{path}\n{place / SWEEP_TABLE}")
 
 
 def _labels(summaries: Iterable[Summary]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from lrtrain.report.table import METRICS, print_rows
 from lrtrain.run_folder.files import Table
-from lrtrain.run_folder.summary import Summary
+from lrtrain.run_folder.summary import BAD, Summary
 from lrtrain.run_folder.sweep_folder import DONE, PlannedJob, Standing, SweepFolder, SweepPlan
 from lrtrain.settings import Metric
 from lrtrain.sweeps.grid import by_key, varied
@@ -115,7 +115,7 @@ def _with(setting: Setting, standing: Standing) -> Setting:
     return setting._replace(
         measured=[*setting.measured, *([] if value is None else [value])],
         tested=[*setting.tested, *tested[:1]],
-        failed=setting.failed + (standing.state in ("failed", "diverged")),
+        failed=setting.failed + (standing.state in BAD),
         seconds=setting.seconds + standing.seconds,
     )
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrtrain.plan.progress import progress, total_steps
+from lrtrain.run_folder.summary import BAD
 from lrtrain.run_folder.sweep_folder import DONE, PlannedJob, Standing, SweepFolder, SweepPlan
 from lrtrain.sweeps.table import sign_of, value_of
 
@@ -53,7 +54,7 @@ class View:
         self._done += 1
         self._seen.pop(job.number, None)
         self._compare(job, standing)
-        if standing.state in ("failed", "diverged"):
+        if standing.state in BAD:
             error = standing.summary.error if standing.summary else None
             line = f"job {job.number} failed: {error}"
             print(line, file=sys.stderr, flush=True) if not self._live else self._say(line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -206,7 +206,9 @@ def _trials(records: Sequence[_Record], by: Sequence[str], pair_by: str, chooser
     own: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
         own.setdefault(_name(record, by), []).append(record.config)
-    varied = {name: _varied(configs, (*by, pair_by, chooser, judge)) for name, configs in own.items()}
+    changes_nothing = {key for key, affects in Settings().effects().items() if affects is Affects.NOTHING}
+    others = changes_nothing.union(by, (pair_by, chooser, judge))
+    varied = {name: _varied(configs, others) for name, configs in own.items()}
     trials = {}
     for record in sorted(records, key=lambda record: record.ended):
         name, seed = _name(record, by), record.config.get(pair_by)
@@ -221,12 +223,10 @@ def _name(record: _Record, by: Sequence[str]) -> str:
     return " ".join(f"{value}" if alone or key == "scheduler" else f"{key}={value}" for key, value in values.items())
 
 
-def _varied(configs: Sequence[Mapping[str, Any]], others: Sequence[str]) -> list[str]:
-    """What tells runs of one strategy from each other, without what changes nothing."""
-    told = Settings().effects()
+def _varied(configs: Sequence[Mapping[str, Any]], others: Container[str]) -> list[str]:
+    """What tells runs of one strategy from each other, but for some keys."""
     keys = dict.fromkeys(key for config in configs for key in config if key not in others)
-    able = [key for key in keys if told.get(key) is not Affects.NOTHING]
-    return [key for key in able if len({str(config.get(key)) for config in configs}) > 1]
+    return [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
 
 
 def _command(places: Sequence[Path], found: Comparison) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +13,8 @@ from lrtrain.report.table import print_rows
 from lrtrain.run_folder.claim import LOCK, is_live
 from lrtrain.run_folder.find import look
 from lrtrain.run_folder.folder import OUTPUTS, SWEEP, RunFolder
-from lrtrain.run_folder.summary import Summary
-from lrtrain.run_folder.sweep_folder import SweepFolder
+from lrtrain.run_folder.summary import BAD, Summary
+from lrtrain.run_folder.sweep_folder import SweepFolder, tally
 from lrtrain.tasks import Job
 
 
@@ -50,11 +49,10 @@ def _newest() -> Path:
 def _show_sweep(folder: SweepFolder) -> None:
     plan = folder.read()
     standings = [folder.look(job) for job in plan.jobs]
-    counts = Counter(standing.state for standing in standings)
     print(f"{folder.path}: {'running' if is_live(folder.path) else 'nobody runs it'}")
-    print(f"{len(standings)} jobs, " + ", ".join(f"{state}: {count}" for state, count in counts.items()))
+    print(tally(standings))
     pairs = list(zip(plan.jobs, standings, strict=True))
-    told = ("running", "interrupted", "failed", "diverged")
+    told = ("running", "interrupted", *BAD)
     if shown := [folder.job(job).path for job, standing in pairs if standing.state in told]:
         _show(shown)
 
