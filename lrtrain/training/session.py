@@ -19,6 +19,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from lrtrain import __version__
 from lrtrain.datasets import Identity
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line, of_values
 from lrtrain.parameters.bound import plain
@@ -66,7 +67,8 @@ OF_CONTENT = ValueError, TypeError, LookupError, AttributeError, ArithmeticError
 SHOWN = 4
 """Names in a line that could have any number of them."""
 
-VERSIONS = ("lrtrain", "torch", "lightning", "hydra-core")
+VERSIONS = {"lrtrain": __version__, **{name: version(name) for name in ("torch", "lightning", "hydra-core")}}
+"""Of the packages; lrtrain may run from its sources without being installed."""
 
 
 @dataclass(frozen=True)
@@ -419,7 +421,7 @@ class Session:
             best=dict(best),
             final=dict(final),
             checkpoints={file.stem: str(file.relative_to(files.path)) for file in kept if file.exists()},
-            versions={name: version(name) for name in VERSIONS},
+            versions=VERSIONS,
             data=plain(self.identity) if self.identity else {},
             findings=tuple(findings),
             config=self.settings.plain(),

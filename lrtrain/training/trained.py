@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -82,7 +81,7 @@ class Trained(NamedTuple):
             wall_s=round(time.perf_counter() - began, 3),
             ended=datetime.now(UTC).isoformat(timespec="seconds"),
             final=final,
-            versions={name: version(name) for name in VERSIONS},
+            versions=VERSIONS,
             data=plain(self.identity),
             findings=self.said,
             config=self.settings.plain(),
