@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from conftest import CommandLine, parts, whole
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from lrtrain.datasets import dataset, train_size
 from lrtrain.datasets.mnist1d import generate
@@ -19,35 +19,16 @@ from lrtrain.datasets.sources import InMemory, Scale, Streamed, free_memory, pla
 from lrtrain.training.loader import Loader
 
 
-def test_digits_are_split_once_and_for_all() -> None:
-    bound = dataset("digits")
-    found, again = parts(bound.make()), parts(bound.make())
-    for part, same in zip(found, again, strict=True):
-        assert np.array_equal(part[0], same[0])
-        assert np.array_equal(part[1], same[1])
-    assert [len(labels) for _, labels in found] == [1257, 180, 360]
-    assert train_size(bound) == 1257
-
-
-def test_digits_are_whole_and_disjoint() -> None:
-    def count(images: Any, labels: Any) -> Counter[bytes]:
-        rows = np.column_stack([np.round(images.reshape(len(images), -1) * 16), labels]).astype(np.uint8)
-        return Counter(row.tobytes() for row in rows)
-
+def test_digits_are_those_of_scikit_learn() -> None:
+    """Stratified, with nothing in two parts."""
     images, labels = load_digits(return_X_y=True)
-    found = parts(dataset("digits").make())
-    # Each image is in one part, as often as the original has it.
-    assert sum((count(*part) for part in found), Counter()) == count(np.asarray(images) / 16, labels)
-    for inputs, _ in found:
+    rest, test = train_test_split(np.arange(1797), test_size=360, stratify=labels, random_state=0)
+    train, validation = train_test_split(rest, test_size=180, stratify=labels[rest], random_state=0)
+    for (inputs, classes), chosen in zip(parts(dataset("digits").make()), (train, validation, test), strict=True):
         assert inputs.dtype == np.float32
-        assert inputs.min() == 0
-        assert inputs.max() == 1
-
-
-def test_digits_are_stratified() -> None:
-    share = np.bincount(load_digits().target) / 1797
-    for _, labels in parts(dataset("digits").make()):
-        assert np.bincount(labels, minlength=10) == pytest.approx(share * len(labels), abs=1.0)
+        np.testing.assert_array_equal(inputs.reshape(-1, 64) * 16, images[chosen])
+        np.testing.assert_array_equal(classes, labels[chosen])
+    assert train_size(dataset("digits")) == len(train)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import math
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -277,3 +279,26 @@ def test_losses_are_weighed() -> None:
     trainer.fit_loop.epoch_loop.automatic_optimization = own
     trainer.fit(Module(), loader())
     assert gradients == [1.0, 0.5, 3.0, 1.0]
+
+
+def test_a_training_imports_no_plots(tmp_path: Path) -> None:
+    """Nor scikit-learn and scipy.signal, which would take longer than all else; a plot draws all the same."""
+    code = """
+import sys
+from lrtrain.__main__ import main
+sys.argv = ["lrtrain", "epochs=1", "logger=none"]
+assert main() == 0
+spared = {"matplotlib", "scipy.signal", "sklearn"} & set(sys.modules)
+assert not spared, spared
+import torch
+from torchmetrics import MeanMetric
+metric = MeanMetric()
+metric.update(torch.ones(1))
+figure, axes = metric.plot()
+import matplotlib.figure
+import scipy.signal
+assert isinstance(figure, matplotlib.figure.Figure)
+assert scipy.signal.windows.hann(3)[1] == 1
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

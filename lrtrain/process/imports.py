@@ -5,7 +5,10 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
-from types import ModuleType
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 from lrtrain.process import signals
 
@@ -26,7 +29,54 @@ def import_large(module: str) -> ModuleType:
     gc.set_threshold(*SELDOM)
     try:
         with signals.deferred():
+            importlib.import_module("torch")
+            with _plots_left_for_later():
+                importlib.import_module("torchmetrics")
             return importlib.import_module(module)
     finally:
         gc.freeze()
         gc.set_threshold(*thresholds)
+
+
+@contextmanager
+def _plots_left_for_later() -> Iterator[None]:
+    """Spare torchmetrics two imports that take a fourth of the start: matplotlib, to plot, and scipy.signal, to patch.
+
+    Its plots import matplotlib once they are drawn. Real modules that are there already are not replaced.
+    """
+
+    @contextmanager
+    def styled(*styles: Any) -> Iterator[None]:
+        with pyplot.real.style.context(*styles):
+            yield
+
+    pyplot = _Later("matplotlib.pyplot", Figure=object, style=SimpleNamespace(context=styled))
+    axes, colors = _Later("matplotlib.axes", Axes=object), _Later("matplotlib.colors", Colormap=object)
+    matplotlib = _Later("matplotlib", axes=axes, colors=colors, pyplot=pyplot)
+    signal = _Later("scipy.signal", hamming=None)
+    ours = [matplotlib, pyplot, axes, colors] if "matplotlib" not in sys.modules else []
+    ours += [signal] if "scipy.signal" not in sys.modules else []
+    sys.modules.update({each.__name__: each for each in ours})
+    try:
+        yield
+    finally:
+        for each in ours:
+            del sys.modules[each.__name__]
+
+
+class _Later(ModuleType):
+    """Stands in for a module, which is imported once it is asked for more than it is known to hold."""
+
+    def __init__(self, name: str, **known: Any) -> None:
+        super().__init__(name)
+        vars(self).update(known)
+
+    @property
+    def real(self) -> ModuleType:
+        """The module itself."""
+        return importlib.import_module(self.__name__)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # as inspect asks of every module
+            raise AttributeError(name)
+        return getattr(self.real, name)
