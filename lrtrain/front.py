@@ -18,8 +18,10 @@ from lrtrain.run_folder.summary import Summary, read_summary
 from lrtrain.settings import TrainerSettings
 
 if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
     from torch import nn
 
+    from lrtrain.evidence.range_test import RateFound
     from lrtrain.report.curves import Picture
     from lrtrain.training.loaded import Loaded
 
@@ -54,7 +56,15 @@ def train(
     if request.nothing_left:
         return read_summary(RunFolder(request.job.folder).summary)
     job, say = request.job, (lambda _: None) if quiet else print
-    summary = run_in(job.settings, job.folder, start=job.start, asked=job.asked, locks=job.locks, say=say)
+    summary = run_in(
+        job.settings,
+        job.folder,
+        start=job.start,
+        asked=job.asked,
+        locks=job.locks,
+        finds_rate=job.finds_rate,
+        say=say,
+    )
     if summary.ended_by == "SIGINT":
         raise KeyboardInterrupt(summary.error)
     return summary
@@ -74,6 +84,35 @@ def preview(words: Sequence[str] = (), /, **settings: Any) -> Picture:
 
     request = _read([*words, *_as_words(settings), "task=preview"], None)
     return previewed(request.job.settings, request.job.start, **request.task.parameters).picture
+
+
+def find_lr(
+    module: LightningModule, data: Any, *, updates: int = 300, trainer: Mapping[str, Any] | None = None
+) -> RateFound:
+    """Find a base learning rate for a LightningModule of your own; nothing of it is changed.
+
+    Several short trainings of copies, whose rate rises with each update, say at which rate the loss falls and where it
+    diverges. The module, its optimizer, the order of the data and all random numbers are afterwards what they were.
+
+    Example:
+        >>> found = find_lr(module, train_loader)
+        >>> found.suggestion, found.low, found.high, found.error, found.reason
+
+    Args:
+        module: With one optimizer; its groups keep the ratios of their rates, and its own schedule is left out.
+        data: A LightningDataModule, or a loader of the training.
+        updates: That all of it may cost.
+        trainer: Arguments of Lightning's Trainer, such as ``{"precision": "bf16-mixed"}``.
+
+    Returns:
+        What was found; ``suggestion`` is None where nothing can be suggested, and ``reason`` says why.
+
+    Raises:
+        RequestError: The module has several optimizers, takes its steps itself, or cannot be copied.
+    """
+    from lrtrain.training.ramps import find_rate_of
+
+    return find_rate_of(module, data, updates, trainer or {})
 
 
 def load(run: str | Path, weights: str = "best", *, model: nn.Module | None = None) -> Loaded:

@@ -214,7 +214,7 @@ class Settings(Checked):
     """Everything that decides a run.
 
     Args:
-        lr: base learning rate; the schedule multiplies it; an optimizer other than sgd brings its own default
+        lr: base learning rate, which the schedule multiplies; auto finds it; an optimizer may bring its own default
         epochs: length of the run: passes over the training data (20), or optimizer updates (300st)
         batch_size: samples per batch, on each device
         shuffle: draw a new order of the training samples every epoch; false keeps theirs

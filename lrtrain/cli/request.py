@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from lrtrain.cli.compose import Composer
 from lrtrain.cli.hints import explain_key, explain_setting
 from lrtrain.cli.stored import check_code, choose, merge, stored_of
@@ -22,6 +20,7 @@ from lrtrain.plan.curve import plan_run
 from lrtrain.plan.history import Segment, read_history
 from lrtrain.plan.length import steps_per_epoch
 from lrtrain.plan.start import Start
+from lrtrain.run_folder.files import as_yaml
 from lrtrain.run_folder.find import find_checkpoint, find_run
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import read_summary
@@ -68,6 +67,7 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
         check_code([values, *(past if start.resumes else [])], composed.values)
     try:
         locks, bound = _take_claim(values), _read_task(values, start)
+        finds_rate = _take_rate(values, bound.name, past[-1] if start.resumes else None)
         settings = read_settings(values)
     except SettingError as error:
         preset = value_of("experiment", words)
@@ -83,7 +83,7 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     elif start.folder and not start.resumes and folder.resolve() == start.folder.path:
         raise RequestError("resume_plan=weights_only begins a new run: give it another hydra.run.dir")
     names_data = any(key_of(word).partition(".")[0] == "dataset" for word in words)
-    job = Job(settings, folder, start, _asked(words, settings), locks, names_data)
+    job = Job(settings, folder, start, _asked(words, settings), locks, names_data, finds_rate)
     if start.folder and start.resumes:
         return Request(bound, job, _check_going_on(start.folder, settings, start.policy, bound.name))
     if bound.name in ("train", "preview"):
@@ -143,6 +143,25 @@ def _take_claim(values: dict[str, Any]) -> bool:
     return claim in (True, "on")
 
 
+def _take_rate(values: dict[str, Any], task_name: str, past: dict[str, Any] | None) -> bool:
+    """Put a number in the place of ``lr=auto``; returns whether the rate is to be found before the run begins.
+
+    Args:
+        values: The configuration.
+        task_name: Of the task.
+        past: Of the run that goes on, whose rate has been found.
+
+    Raises:
+        RequestError: The task needs the rate and trains nothing.
+    """
+    if values.get("lr") != "auto":
+        return False
+    if task_name == "preview":
+        raise RequestError("lr=auto is found by training a little: write task=find_lr first, then lr=NUMBER here")
+    values["lr"] = past["lr"] if past else 1.0
+    return task_name == "train" and past is None
+
+
 def _read_task(values: dict[str, Any], start: Start) -> Bound:
     """Take the words of the command out of a configuration: the task and its own keys, `resume` and its policy."""
     name, _, policy = (values.pop(key, None) for key in ("task", "resume", "resume_plan"))
@@ -184,8 +203,4 @@ def _has_finished(folder: RunFolder) -> bool:
 
 def _asked(words: Sequence[str], settings: Settings) -> dict[str, str]:
     """The files that keep what was asked for."""
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return {
-        "overrides.yaml": yaml.dump(list(words), Dumper=dumper),
-        "config.yaml": yaml.dump(settings.plain(), Dumper=dumper, sort_keys=False, default_flow_style=None),
-    }
+    return {"overrides.yaml": as_yaml(list(words)), "config.yaml": as_yaml(settings.plain())}

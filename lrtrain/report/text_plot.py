@@ -26,8 +26,9 @@ def text_plot(
     log: bool = False,
     unicode: bool | None = None,
     join: tuple[float, str] | None = None,
+    axis: tuple[str, Sequence[str]] | None = None,
 ) -> list[str]:
-    """Draw curves over the epochs of a run.
+    """Draw curves over the epochs of a run, or over something else.
 
     One curve is drawn in braille dots, several each with a letter of its own and a legend; where the terminal has
     no such characters, with asterisks.
@@ -40,6 +41,7 @@ def text_plot(
         log: Whether the rates are on a logarithmic scale; all must be above 0.
         unicode: Whether the terminal has braille; None asks it.
         join: An epoch to be marked by a vertical line, and what it is.
+        axis: What the curves are drawn over, if not epochs, and the labels of its quarters.
 
     Returns:
         The lines.
@@ -55,14 +57,15 @@ def text_plot(
     else:
         body = _letters(list(curves.values()), columns, height, scale)
     edge, corner, line, upright, foot = ("┤", "└", "─", "│", "┴") if unicode else ("|", "+", "-", "|", "+")
-    axis = line * columns
+    ground = line * columns
     if join:
         at = min(columns - 1, math.floor(columns * join[0] / epochs))
         body = [f"{row[:at]}{upright if row[at] == ' ' else row[at]}{row[at + 1 :]}" for row in body]
-        axis = f"{axis[:at]}{foot}{axis[at + 1 :]}"
+        ground = f"{ground[:at]}{foot}{ground[at + 1 :]}"
     lines = [f"{label:>{margin}} {edge}{text}".rstrip() for label, text in zip(labels, body, strict=True)]
-    lines.append(f"{'':{margin}} {corner}{axis}")
-    lines += [f"{'':{margin + 2}}{row}" for row in _epoch_axis(epochs, columns)]
+    lines.append(f"{'':{margin}} {corner}{ground}")
+    name, quarters = axis or ("epoch", [f"{epochs * quarter / 4:.4g}" for quarter in range(5)])
+    lines += [f"{'':{margin + 2}}{row}" for row in _axis(name, quarters, columns)]
     if len(curves) > 1:
         lines += [f"{'':{margin + 2}}{_mark(index)} {name}" for index, name in enumerate(curves)]
     return [*lines, f"{'':{margin + 2}}{upright} {join[1]}"] if join else lines
@@ -137,14 +140,13 @@ def _drawn(values: Sequence[float]) -> Sequence[float]:
     return [value for value in values if value == value]
 
 
-def _epoch_axis(epochs: float, columns: int) -> tuple[str, str]:
-    """Epochs below the left end, the quarters and the right end."""
+def _axis(name: str, quarters: Sequence[str], columns: int) -> tuple[str, str]:
+    """Labels below the left end, the quarters and the right end, and what they are of."""
     text = [" "] * (columns + 8)
-    for quarter in range(5):
-        label = f"{epochs * quarter / 4:.4g}"
+    for quarter, label in enumerate(quarters):
         begin = min(max(0, round((columns - 1) * quarter / 4) - len(label) // 2), columns - len(label))
         text[begin : begin + len(label)] = label
-    return "".join(text).rstrip(), f"{'epoch':^{columns}}".rstrip()
+    return "".join(text).rstrip(), f"{name:^{columns}}".rstrip()
 
 
 def _has_braille() -> bool:

@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 MOST_JSON, MOST_ROWS = 2**24, 2**30
 """Bytes above which a file is not what we have written."""
 
@@ -54,8 +56,19 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a file by plain JSON, in which a number that is not finite is null."""
-    write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
+    """Replace a file by plain JSON."""
+    write_text(path, as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """Plain JSON, in which a number that is not finite is null."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
+
+
+def as_yaml(value: Any) -> str:
+    """Plain YAML, its keys in their order."""
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump(value, Dumper=dumper, sort_keys=False, default_flow_style=None))
 
 
 class Table:

@@ -40,6 +40,8 @@ class RunFolder:
         confusion_table: How often which class was taken for which.
         confusion_picture: The same, drawn.
         predictions: What a model says of each sample.
+        rate_found: The base rate that was found, with its bracket and its reason.
+        rate_picture: The loss over the rate, drawn.
     """
 
     PROFILE = "profile"
@@ -72,6 +74,8 @@ class RunFolder:
         self.confusion_table = path / "confusion.csv"
         self.confusion_picture = path / "confusion.png"
         self.predictions = path / "predictions.csv"
+        self.rate_found = path / "lr_find.json"
+        self.rate_picture = path / "lr_find.png"
 
     @property
     def has_checkpoint(self) -> bool:

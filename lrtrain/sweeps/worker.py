@@ -112,7 +112,9 @@ class Worker(NamedTuple):
             if folder.has_checkpoint:
                 _, wanted = self.read(words, folder.path, True)
             with self._quiet():
-                outcome: Summary = training.run_in(wanted.settings, folder, start=wanted.start, asked=wanted.asked)
+                outcome: Summary = training.run_in(
+                    wanted.settings, folder, start=wanted.start, asked=wanted.asked, finds_rate=wanted.finds_rate
+                )
                 if self.how.verbose and outcome.is_good:
                     print_result(outcome, folder.path)
         except Exception as error:

@@ -29,6 +29,7 @@ class Job(NamedTuple):
         asked: The words of the command that asked for it, by name of the file that keeps them.
         locks: The folder; False is the user's word that nobody else writes there.
         names_data: The words say which data; other samples than those of a run that they come back to will do.
+        finds_rate: The base rate is to be found before the run begins; the settings have some number in its place.
     """
 
     settings: Settings
@@ -37,6 +38,7 @@ class Job(NamedTuple):
     asked: Mapping[str, str] = {}
     locks: bool = True
     names_data: bool = False
+    finds_rate: bool = False
 
 
 def function(name: str) -> Callable[..., Summary]:

@@ -16,7 +16,9 @@ def run(job: Job, /) -> Summary:
         RequestError: The run cannot begin; nothing was written.
     """
     training = import_large("lrtrain.training.run")
-    summary: Summary = training.run_in(job.settings, job.folder, start=job.start, asked=job.asked, locks=job.locks)
+    summary: Summary = training.run_in(
+        job.settings, job.folder, start=job.start, asked=job.asked, locks=job.locks, finds_rate=job.finds_rate
+    )
     if summary.is_good and ranks.is_first(job.settings.trainer.is_alone):
         print_result(summary, job.folder)
     return summary

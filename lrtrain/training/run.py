@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
+from lrtrain.errors import FaultError
 from lrtrain.plan.start import FRESH, Start
 from lrtrain.process import ranks, signals
 from lrtrain.process.state import kept_as_it_is
 from lrtrain.run_folder.claimed import ClaimedFolder
+from lrtrain.run_folder.files import as_json, as_yaml
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.log import logging_to
 from lrtrain.run_folder.summary import Summary
@@ -27,6 +30,7 @@ def run_in(
     start: Start = FRESH,
     asked: Mapping[str, str] | None = None,
     locks: bool = True,
+    finds_rate: bool = False,
     say: Say = print,
 ) -> Summary:
     """Train, test the final and the best weights, and write the summary.
@@ -40,6 +44,7 @@ def run_in(
         start: Where it starts from; at the first update if not said.
         asked: The words of the command that asked for it, by name of the file that keeps them.
         locks: The folder; False is the user's word that nobody else writes there.
+        finds_rate: Find the base rate first, which takes the place of that of the settings.
         say: Tells a person a line.
 
     Returns:
@@ -48,6 +53,7 @@ def run_in(
     Raises:
         RequestError: The run cannot begin; nothing was written.
         InterruptedRunError: A signal came before it had begun; nothing was written.
+        FaultError: No rate could be found; nothing was written.
     """
     with (
         signals.interrupt_taken_over(),
@@ -58,6 +64,8 @@ def run_in(
         ranks.introduce()
         if not start.resumes and ranks.is_first(settings.trainer.is_alone):
             folder.check_unused()
+        if finds_rate:
+            settings, asked = _with_rate_found(settings, start, asked or {}, say)
         with logging_to(folder.log):
             summary = _train(settings, folder, start, asked, say)
             if summary.exception:
@@ -74,6 +82,24 @@ def _claimed(settings: Settings, place: str | Path | ClaimedFolder, locks: bool)
         if ranks.is_first(settings.trainer.is_alone)
         else nullcontext(RunFolder(place))
     )
+
+
+def _with_rate_found(
+    settings: Settings, start: Start, asked: Mapping[str, str], say: Say
+) -> tuple[Settings, Mapping[str, str]]:
+    """The settings with a rate that was found for them, and the files that say so.
+
+    It does not depend on the seed: the jobs of a sweep that differ in nothing else have one rate.
+    """
+    from lrtrain.training.ramps import find_rate_for  # few runs need scipy's optimizers
+
+    found = find_rate_for(replace(settings, seed=0), start)
+    if found.suggestion is None:
+        raise FaultError(f"lr=auto: {found.reason}; give lr=NUMBER")
+    say(f"lr=auto: {found.sentence()}")
+    settings = replace(settings, lr=found.suggestion)
+    own = {"config.yaml": as_yaml(settings.plain()), "lr_find.json": as_json(found.plain())}
+    return settings, {**asked, **own}
 
 
 def _train(settings: Settings, folder: RunFolder, start: Start, asked: Mapping[str, str] | None, say: Say) -> Summary:

@@ -1,0 +1,66 @@
+"""task=find_lr: find a base learning rate by short trainings under a rising one, and say how well it is known."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from lrtrain import __version__
+from lrtrain.errors import FaultError
+from lrtrain.process.imports import import_large
+from lrtrain.run_folder.claimed import ClaimedFolder
+from lrtrain.run_folder.files import write_bytes, write_json
+from lrtrain.run_folder.summary import Summary
+from lrtrain.tasks import Job
+
+if TYPE_CHECKING:
+    from lrtrain.evidence.range_test import RateFound
+
+
+def run(job: Job, /) -> Summary:
+    """Print a rate, its bracket and the loss over the rate, and write them with a picture.
+
+    Raises:
+        RequestError: The rate of such a run cannot be looked for; nothing was written.
+    """
+    began, now = time.perf_counter(), datetime.now(UTC)
+    ramps = import_large("lrtrain.training.ramps")
+    from lrtrain.report.curves import png
+    from lrtrain.report.rate import print_rate, rate_picture
+
+    with ClaimedFolder(job.folder, locks=job.locks) as folder:
+        folder.check_unused()
+        found: RateFound = ramps.find_rate_for(job.settings, job.start)
+        folder.write_request(job.asked)
+        write_json(folder.rate_found, found.plain())
+        write_bytes(folder.rate_picture, png(rate_picture(found, _title(job, found))))
+        nothing = FaultError(f"{found.reason}; the settings stay as they are") if found.suggestion is None else None
+        summary = Summary(
+            status="failed" if nothing else "finished",
+            ended_by="error" if nothing else "end",
+            error=str(nothing) if nothing else None,
+            task="find_lr",
+            strategy=job.settings.strategy,
+            seed=job.settings.seed,
+            steps=found.updates,
+            wall_s=round(time.perf_counter() - began, 3),
+            started=now.isoformat(timespec="seconds"),
+            ended=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions={"lrtrain": __version__},
+            config=job.settings.plain(),
+            extra={"suggestion": found.suggestion, "low": found.low, "high": found.high, "error_factor": found.error},
+            folder=folder.path,
+            exception=nothing,
+        )
+        summary.write(folder.summary)
+        folder.begun = True
+    print_rate(found)
+    print(f"{folder.path}\n{folder.rate_picture}")
+    return summary
+
+
+def _title(job: Job, found: RateFound) -> str:
+    settings = job.settings
+    what = f"{settings.model.name} on {settings.dataset.name} by {settings.optimizer.name}"
+    return f"{what}: lr={found.suggestion:g}" if found.suggestion else f"{what}: no rate can be suggested"
