@@ -18,7 +18,7 @@ from lrtrain.settings import Settings
 
 
 def make_run(folder: Path, strategy: str, loss: float | None, **given: Any) -> None:
-    """A folder as a training leaves it, without the training."""
+    """A folder as a training of four epochs leaves it, without the training: its loss halves to the last."""
     settings = Settings(schedule=by_name(strategy, {}), **given)
     best = {} if loss is None else {"val_loss": loss, "test_loss": loss * 1.1, "val_acc": 1 - loss, "epoch": 3}
     folder.mkdir(parents=True)
@@ -30,7 +30,11 @@ def make_run(folder: Path, strategy: str, loss: float | None, **given: Any) -> N
         best=best,
         config=settings.plain(),
         wall_s=2.0,
+        steps=40,
+        epochs=4,
     ).write(RunFolder(folder).summary)
+    rows = [f"{10 * epoch + 9},{epoch},0.1,{(loss or math.nan) * 2 ** (3 - epoch)}" for epoch in range(4)]
+    RunFolder(folder).metrics.write_text("\n".join(["step,epoch,lr,val_loss", *rows]) + "\n")
 
 
 @pytest.fixture
@@ -64,7 +68,12 @@ def test_comparison(place: Path, command_line: CommandLine, tmp_path: Path) -> N
     assert standings["step"]["settings"] == {"lr": 0.1}
     assert {each["n"] for each in standings.values()} == {7}
     assert {each["tried"] for each in standings.values()} == {2}
-    assert standings["cosine"]["seconds"] == pytest.approx(28)
+    assert (standings["cosine"]["seconds"], standings["cosine"]["updates"]) == (28, 560), "of 14 runs"
+    validated = standings["cosine"]["mean"] / 1.1
+    assert standings["cosine"]["during"] == pytest.approx(
+        {"25%": 8 * validated, "50%": 4 * validated, "100%": validated}, rel=1e-6
+    )
+    assert found["target"] == pytest.approx(standings["cosine"]["mean"] / 1.1), "cosine is in the middle"
     assert found["same_rate"]["0.2"]["step"] / found["same_rate"]["0.2"]["cosine"] == pytest.approx(1.3)
     assert found["words"] in " ".join(done.out.split())
     assert len(found["pairs"]) == 3
@@ -126,7 +135,7 @@ def test_a_table_of_runs_from_elsewhere(command_line: CommandLine, tmp_path: Pat
     ]
     table.write_text("\n".join(["schedule,lr,repeat,final_loss", *rows, "c,1,1,"]) + "\n")
     words = ("task=compare", f"runs={table}", "by=schedule", "pair_by=repeat", f"hydra.run.dir={tmp_path / 'out'}")
-    assert "metric=COLUMN" in command_line(*words).err
+    assert "metric=NAME" in command_line(*words).err
     done = command_line(*words, "metric=final_loss")
     assert done.code == 0, done.err
     found = json.loads((tmp_path / "out" / "comparison.json").read_text())

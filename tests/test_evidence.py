@@ -14,7 +14,10 @@ from scipy import stats
 
 from lrtrain.errors import RequestError
 from lrtrain.evidence.paired import compare_pairs, correlation, seeds_to_settle, smallest_found
-from lrtrain.evidence.verdict import Comparison, Trial, compare, rank
+from lrtrain.evidence.ranks import rank
+from lrtrain.evidence.selection import Trial
+from lrtrain.evidence.speed import Curve, epochs_to, value_at
+from lrtrain.evidence.verdict import Comparison, Measure, compare
 from lrtrain.evidence.words import describe
 
 
@@ -104,9 +107,7 @@ Losses = Mapping[str, Sequence[float | None]]
 def compared(losses: Losses, metric: str = "test_loss", mode: str = "min", **settings: Any) -> Comparison:
     """A comparison of strategies by their values over seeds 0, 1, ..., each with one setting."""
     trials = [Trial(name, (), seed, value, value) for name, row in losses.items() for seed, value in enumerate(row)]
-    return compare(
-        trials, metric=metric, mode=mode, chooser="val_loss", chooser_mode=mode, by=["scheduler"], **settings
-    )
+    return compare(trials, judge=Measure(metric, mode), chooser=Measure("val_loss", mode), by=["scheduler"], **settings)
 
 
 def verdicts(found: Comparison) -> dict[str, str | None]:
@@ -204,7 +205,7 @@ def tuned(*cells: tuple[str, float, Sequence[float | None], Sequence[float]]) ->
         for name, rate, chosen_by, judged_by in cells
         for seed, (chosen, judged) in enumerate(zip(chosen_by, judged_by, strict=True))
     ]
-    return compare(trials, metric="test_loss", mode="min", chooser="val_loss", chooser_mode="min", by=["scheduler"])
+    return compare(trials, judge=Measure("test_loss", "min"), chooser=Measure("val_loss", "min"), by=["scheduler"])
 
 
 def test_settings_are_chosen_by_the_validation_and_judged_by_the_test() -> None:
@@ -241,3 +242,42 @@ def test_ranks_over_several_comparisons() -> None:
         ("c", 3, 1, 1),
         ("only here", 3, 1, 1),
     ]
+
+
+def test_epochs_to_a_target_and_values_on_the_way() -> None:
+    def curve(*losses: float) -> Curve:
+        return Curve(np.arange(1.0, len(losses) + 1), np.array(losses))
+
+    falling = curve(8, 4, 2, 1, 3, 0.5, 0.5, 0.4)
+    assert [value_at(falling, share) for share in (0.25, 0.5, 1)] == [4, 1, 0.4]
+    assert math.isnan(value_at(falling, 0.1)), "nothing is measured before the first epoch"
+    assert [epochs_to(falling, target, "min") for target in (2, 1, 0.45)] == [3, 4, 8]
+    assert math.isnan(epochs_to(falling, 0.1, "min"))
+    assert epochs_to(falling, 5, "max") == 1
+    trials = [
+        Trial(name, (), seed, loss, loss, seconds=1.5, updates=10, curve=curve(4, 2, middle, loss))
+        for name, loss, middle in (("slow", 1.0, 1.5), ("fast", 1.0, 1.0), ("poor", 1.2, 1.2))
+        for seed in range(3)
+    ]
+    measure = Measure("val_loss", "min")
+    found = {
+        target: compare(trials, judge=measure, chooser=measure, by=["scheduler"], target=target)
+        for target in (None, 1.3, 0.5)
+    }
+    assert found[None].target == 1, "what the strategy in the middle comes to"
+    reached = {
+        target: {each.name: (each.epochs_to_target, each.reached) for each in each_found.strategies}
+        for target, each_found in found.items()
+    }
+    assert reached[None] == {"slow": (4, 3), "fast": (3, 3), "poor": (None, 0)}
+    assert reached[1.3] == {"slow": (4, 3), "fast": (3, 3), "poor": (3, 3)}
+    assert {value for row in reached[0.5].values() for value in row} == {None, 0}
+    assert found[None].strategies[0].during == {"25%": 4, "50%": 2, "100%": 1}
+    assert [(each.runs, each.seconds, each.updates) for each in found[None].strategies] == [(3, 4.5, 30)] * 3
+
+
+def test_failures_are_said() -> None:
+    found = tuned(
+        ("a", 0.1, [1.0, 1.0, 1.0], [1.0] * 3), ("a", 9.0, [None] * 3, [1.0] * 3), ("b", 0.1, [2.0] * 3, [2.0] * 3)
+    )
+    assert "3 of 9 runs failed: a 3." in describe(found)

@@ -1,3 +1,3 @@
 """What runs say of the strategies that they were trained under: pure numbers in, findings out."""
 
-__all__ = ["paired", "verdict", "words"]
+__all__ = ["fairness", "paired", "ranks", "selection", "speed", "verdict", "words"]

@@ -33,7 +33,8 @@ def wanted_seeds(found: Comparison) -> int | None:
 
 def _sentences(found: Comparison) -> Sequence[str]:
     leader, seeds = found.strategies[0], len(found.seeds)
-    said = [f"{named(leader)} has the best {found.metric}: {leader.mean:.4g} over {_count(seeds, 'seed')}."]
+    said = [f"{leader.label} has the best {found.metric}: {leader.mean:.4g} over {_count(seeds, 'seed')}."]
+    said += _failures(found)
     if len(found.strategies) == 1:
         return [*said, "There is no other strategy to compare it with."]
     if seeds < FEWEST:
@@ -62,12 +63,6 @@ def _sentences(found: Comparison) -> Sequence[str]:
     return said
 
 
-def named(standing: Standing) -> str:
-    """A strategy with its settings."""
-    own = ", ".join(f"{key}={value}" for key, value in standing.settings.items())
-    return f"{standing.name} ({own})" if own else standing.name
-
-
 def amount(found: Comparison, size: float) -> str:
     """A difference as it is read: per cent of a loss, or the metric's own unit."""
     return f"{_number(found, size)} %" if found.scale == "log" else _number(found, size)
@@ -83,6 +78,15 @@ def _number(found: Comparison, size: float) -> str:
         return f"{size:.3g}"
     per_cent = 100 * math.expm1(size)
     return f"{per_cent:.2g}" if abs(per_cent) < 100 else f"{per_cent:.0f}"
+
+
+def _failures(found: Comparison) -> list[str]:
+    failed = [each for each in found.strategies if each.failed]
+    if not failed:
+        return []
+    runs = sum(each.runs for each in found.strategies)
+    listed = _listed([f"{each.name} {each.failed}" for each in failed])
+    return [f"{sum(each.failed for each in failed)} of {_count(runs, 'run')} failed: {listed}."]
 
 
 def _listed(items: Sequence[str]) -> str:

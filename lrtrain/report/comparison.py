@@ -9,27 +9,29 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lrtrain.evidence.verdict import Comparison, Rank, Standing
+from lrtrain.evidence.ranks import Rank
+from lrtrain.evidence.speed import SHARES
+from lrtrain.evidence.verdict import Comparison, Standing
 from lrtrain.evidence.words import amount, between, describe
 from lrtrain.report.table import print_rows
 from lrtrain.run_folder.files import Table, write_json, write_text
 
 FORMAT = 1
 COLUMNS = (
-    *("strategy", "settings", "tried", "failed", "n", "mean", "sd", "difference", "low", "high", "p", "verdict"),
-    *("provisional", "good_rates", "seconds"),
+    *("strategy", "settings", "tried", "runs", "failed", "n", "mean", "sd", "difference", "low", "high", "p"),
+    *("verdict", "provisional", "good_rates", *(f"at_{share:.0%}" for share in SHARES)),
+    *("epochs_to_target", "reached", "seconds", "updates"),
 )
 
 
 def print_comparisons(all_found: Sequence[Comparison], ranks: Sequence[Rank], *, tables: bool = True) -> None:
     """Print each comparison, with its table where that is wanted, and of several the strategies by their mean rank."""
     for found in all_found:
-        text = describe(replace(found, more=None))
-        print(textwrap.fill(text, shutil.get_terminal_size((160, 24)).columns, break_on_hyphens=False))
+        print(_filled(describe(replace(found, more=None))))
         if found.more:
             print(f"Run: {found.more}")  # in one line, to be copied
         if tables:
-            _print_table(found)
+            _print_tables(found)
         for warning in found.warnings:
             print(f"warning: {warning}")
     if len(all_found) > 1:
@@ -38,16 +40,21 @@ def print_comparisons(all_found: Sequence[Comparison], ranks: Sequence[Rank], *,
         print_rows(["rank", "in", "worse in", "strategy"], rows)
 
 
-def _print_table(found: Comparison) -> None:
-    """Print a row for each strategy, and the table at the same rates."""
-    columns = ["verdict", found.metric, "behind", "95 % interval", "seeds", "strategy"]
-    print_rows(columns, [[row[0], row[1], *row[3:]] for row in _rows(found)])
-    if len(found.same_rate) > 1:
-        print(f"mean {found.metric} at the same rate, whatever suits each best:")
-        rows = [
-            [*(_number(row.get(each.name)) for row in found.same_rate.values()), each.name] for each in found.strategies
-        ]
-        print_rows([*(f"lr={rate}" for rate in found.same_rate), "strategy"], rows)
+def _print_tables(found: Comparison) -> None:
+    """Print how each strategy stands, what it took, and how it does at the rates of others."""
+    columns, rows = verdict_table(found)
+    print_rows([*columns[:2], *columns[3:]], [[*row[:2], *row[3:]] for row in rows])
+    if tells_cost(found):
+        print(_filled(cost_caption(found)))
+        print_rows(*cost_table(found))
+    if varies_rate(found):
+        print(_filled(rate_caption(found)))
+        print_rows(*rate_table(found))
+
+
+def _filled(text: str) -> str:
+    """As wide as the terminal."""
+    return textwrap.fill(text, shutil.get_terminal_size((160, 24)).columns, break_on_hyphens=False)
 
 
 def write_comparisons(all_found: Sequence[Comparison], ranks: Sequence[Rank], folder: Path) -> None:
@@ -60,17 +67,17 @@ def write_comparisons(all_found: Sequence[Comparison], ranks: Sequence[Rank], fo
     for found in all_found:
         for each in found.strategies:
             row: dict[str, Any] = asdict(each)
-            rates = row.pop("good_rates")
-            del row["settings"]
-            own = {"strategy": row.pop("name"), "settings": _settings(each)}
-            own["good_rates"] = f"{rates[0]:g}..{rates[1]:g}" if rates else ""
-            table.add({**found.of, **own, **row})
+            row |= {f"at_{share}": value for share, value in row.pop("during").items()}
+            row |= {"strategy": row.pop("name"), "settings": _settings(each), "good_rates": _rates(each)}
+            table.add({**found.of, **row})
     table.close()
     write_text(folder / "comparison.md", "\n".join(map(_markdown, all_found)))
 
 
-def _rows(found: Comparison) -> list[list[str]]:
-    return [
+def verdict_table(found: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: how each strategy stands, the best first."""
+    columns = ["verdict", found.metric, "sd", "behind", "95 % interval", "seeds", "strategy"]
+    rows = [
         [
             (each.verdict or "-") + (" (provisional)" if each.provisional and each.verdict == "worse" else ""),
             f"{each.mean:.4g}",
@@ -78,14 +85,73 @@ def _rows(found: Comparison) -> list[list[str]]:
             "" if index == 0 else amount(found, each.difference),
             "" if each.low is None or each.high is None else between(found, each.low, each.high),
             str(each.n),
-            f"{each.name} {_settings(each)}".rstrip(),
+            each.label,
         ]
         for index, each in enumerate(found.strategies)
     ]
+    return columns, rows
+
+
+def tells_cost(found: Comparison) -> bool:
+    """Whether the runs say how they came to their values, or at what cost."""
+    return any(each.updates or each.seconds or each.failed for each in found.strategies)
+
+
+def cost_table(found: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: how fast each strategy came to its values, what it took, and which rates are good for it."""
+    columns = [*found.strategies[0].during, f"to {found.target:.3g}", "updates", "seconds", "failed"]
+    rows = [
+        [
+            *(_number(value) for value in each.during.values()),
+            _number(each.epochs_to_target, 3) + (f" ({each.reached}/{each.n})" if 0 < each.reached < each.n else ""),
+            f"{each.updates:,}" if each.updates else "",
+            f"{each.seconds:.0f}" if each.seconds else "",
+            f"{each.failed}/{each.runs}" if each.failed else "",
+            each.name,
+        ]
+        for each in found.strategies
+    ]
+    return [*columns, "strategy"], rows
+
+
+def cost_caption(found: Comparison) -> str:
+    """What the columns of `cost_table` are."""
+    shares, chooser = ", ".join(found.strategies[0].during), found.chooser
+    return (
+        f"{chooser} after {shares} of the epochs, and the epochs to {chooser} {found.target:.3g}, at the best setting; "
+        "what all runs took, and how many failed:"
+    )
+
+
+def varies_rate(found: Comparison) -> bool:
+    """Whether some strategy was tried at several rates."""
+    return len(found.same_rate) > 1 or any(each.good_rates for each in found.strategies)
+
+
+def rate_table(found: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: the mean of each strategy at the rates that several share, and which rates are good for it."""
+    rates = found.same_rate.values()
+    rows = [[*(_number(row.get(each.name)) for row in rates), _rates(each), each.name] for each in found.strategies]
+    return [*(f"lr={rate}" for rate in found.same_rate), "good", "strategy"], rows
+
+
+def rate_caption(found: Comparison) -> str:
+    """What the columns of `rate_table` are."""
+    margin = amount(found, found.margin)
+    return f"mean {found.metric} at the same rate, and the rates within {margin} of a strategy's best:"
+
+
+def scale(found: Comparison) -> str:
+    """What differences are of."""
+    return "the logarithm, in per cent" if found.scale == "log" else "the plain values"
 
 
 def _settings(each: Standing) -> str:
     return " ".join(f"{key}={value}" for key, value in each.settings.items())
+
+
+def _rates(each: Standing) -> str:
+    return "" if each.good_rates is None else "..".join(f"{rate:g}" for rate in dict.fromkeys(each.good_rates))
 
 
 def _number(value: float | None, digits: int = 4) -> str:
@@ -93,13 +159,16 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 
 def _markdown(found: Comparison) -> str:
-    columns = ["strategy", found.metric, "sd", "difference", "95 % interval", "seeds", "verdict"]
-    lines = [describe(found), "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    for verdict, mean, sd, difference, interval, seeds, name in _rows(found):
-        lines.append(f"| {' | '.join([f'`{name}`', mean, sd, difference, interval, seeds, verdict])} |")
-    lines += ["", *(f"- {warning}" for warning in found.warnings)]
-    return "\n".join([*lines, "", f"Method: {found.method}. Differences are of {_scale(found)}.", ""])
+    parts = [describe(found), _markdown_table(*verdict_table(found))]
+    if tells_cost(found):
+        parts += [cost_caption(found), _markdown_table(*cost_table(found))]
+    if varies_rate(found):
+        parts += [rate_caption(found), _markdown_table(*rate_table(found))]
+    parts += ["\n".join(f"- {warning}" for warning in found.warnings)] if found.warnings else []
+    return "\n\n".join([*parts, f"Method: {found.method}. Differences are of {scale(found)}.\n"])
 
 
-def _scale(found: Comparison) -> str:
-    return "the logarithm, in per cent" if found.scale == "log" else "the plain values"
+def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose last column, the strategy, comes first."""
+    lines = [[columns[-1], *columns[:-1]], ["---"] * len(columns), *([f"`{row[-1]}`", *row[:-1]] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

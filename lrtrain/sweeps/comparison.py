@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from lrtrain.errors import RequestError
-from lrtrain.evidence.verdict import rank
+from lrtrain.evidence.ranks import rank
+from lrtrain.records.comparisons import KINDS, Question
 from lrtrain.report.comparison import print_comparisons, write_comparisons
 from lrtrain.run_folder.sweep_folder import SweepFolder, SweepPlan
 from lrtrain.sweeps.grid import varied
 from lrtrain.sweeps.table import CHOOSES
-from lrtrain.tasks.compare import KINDS, compare_runs
+from lrtrain.tasks.compare import compare_runs
 
 
 def compare_jobs(folder: SweepFolder, plan: SweepPlan) -> None:
@@ -16,7 +17,8 @@ def compare_jobs(folder: SweepFolder, plan: SweepPlan) -> None:
     swept = [{"optimizer": "optimizer.name"}.get(key, key) for key in varied([job.words for job in plan.jobs])]
     others = [key for key in swept if key not in ("seed", *(kind.removesuffix(".name") for kind in KINDS))]
     try:
-        found = compare_runs([folder.path], ["scheduler"] if {*swept} & {*CHOOSES} or not others else others)
+        by = ["scheduler"] if {*swept} & {*CHOOSES} or not others else others
+        _, found = compare_runs([folder.path], Question(by=by))
     except RequestError as error:
         print(f"no comparison: {error}")
         return

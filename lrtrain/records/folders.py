@@ -1,0 +1,68 @@
+"""Runs of this program, in their folders."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from lrtrain.errors import RequestError
+from lrtrain.parameters.bound import flat
+from lrtrain.records.record import Record, Series, as_series
+from lrtrain.run_folder.files import MOST_ROWS, read_text
+from lrtrain.run_folder.find import find_runs
+from lrtrain.run_folder.folder import RunFolder
+from lrtrain.run_folder.summary import Summary, read_summary
+
+
+def read_folders(below: Path) -> Iterator[Record]:
+    """All trainings that have ended, also those that failed before they had begun."""
+    for folder in find_runs(below):
+        with suppress(FileNotFoundError, RequestError):  # it has not come to that, or is damaged
+            summary = read_summary(folder.summary)
+            if summary.task == "train":
+                yield _record(folder, summary, below)
+
+
+def _record(folder: RunFolder, summary: Summary, below: Path) -> Record:
+    return Record(
+        name=str(folder.path.relative_to(below)),
+        place=folder.path,
+        config={**flat(summary.config), "scheduler": summary.strategy} if summary.config else {},
+        metrics=summary.best if summary.is_good else {},
+        monitor=summary.monitor,
+        status=summary.status,
+        error=summary.error,
+        seconds=summary.wall_s,
+        steps=summary.steps,
+        epochs=summary.epochs,
+        ended=str(summary.ended),
+        series=_series(folder),
+    )
+
+
+def _series(folder: RunFolder) -> Mapping[str, Series]:
+    """The log points of a run, by column; the rate of the first of several groups is the rate."""
+    try:
+        text = read_text(folder.metrics, MOST_ROWS)
+    except OSError:
+        return {}
+    with suppress(csv.Error):
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+        return dict(_columns(rows[0], rows[1:])) if rows else {}
+    return {}
+
+
+def _columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[tuple[str, Series]]:
+    rows = [row for row in rows if len(row) == len(names)]  # the last one may not be whole
+    rates = [name for name in names if name.startswith("lr/")]
+    for place, name in enumerate(names):
+        own = [row for row in rows if row[place]]
+        if own and name not in ("step", "epoch", *rates[1:]) and not name.startswith("test_"):
+            with suppress(ValueError):  # a damaged value
+                yield (
+                    ("lr" if name in rates else name),
+                    as_series([int(row[0]) + 1 for row in own], [row[place] for row in own]),
+                )
