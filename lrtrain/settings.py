@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -215,6 +216,8 @@ class Settings(Checked):
 
     Args:
         lr: base learning rate, which the schedule multiplies; auto finds it; an optimizer may bring its own default
+        lr_scale: lr is for a batch of lr_for_batch: scale it to this run's by their ratio (linear), or its root (sqrt)
+        lr_for_batch: samples per update that lr is for; this run's are batch_size, devices and accumulation multiplied
         epochs: length of the run: passes over the training data (20), or optimizer updates (300st)
         batch_size: samples per batch, on each device
         shuffle: draw a new order of the training samples every epoch; false keeps theirs
@@ -248,6 +251,8 @@ class Settings(Checked):
     """
 
     lr: Annotated[Positive, Affects.CURVE] = 0.1
+    lr_scale: Annotated[str | None, OrNull(Choice(("linear", "sqrt"))), Affects.CURVE] = None
+    lr_for_batch: Annotated[PositiveCount, Affects.CURVE] = 256
     epochs: Annotated[SpanLike, RunLength(), Affects.LENGTH] = 20
     batch_size: Annotated[PositiveCount, Affects.RUN] = 32
     shuffle: Annotated[bool, Affects.RUN] = True
@@ -307,10 +312,25 @@ class Settings(Checked):
         return self.model.name != "lightning"
 
     @property
+    def batch(self) -> int:
+        """Samples per update: all devices and accumulated batches taken together."""
+        return self.batch_size * (self.trainer.device_count or 1) * self.trainer.accumulate_grad_batches
+
+    @property
+    def base_lr(self) -> float:
+        """The rate that the schedule multiplies: `lr`, or what it is at this batch.
+
+        Source: Goyal et al. 2017, arXiv:1706.02677 (linear, for SGD); Malladi et al. 2022, arXiv:2205.10287 (sqrt, for
+        Adam).
+        """
+        ratio = self.batch / self.lr_for_batch
+        return self.lr * {"linear": ratio, "sqrt": math.sqrt(ratio)}.get(self.lr_scale or "", 1.0)
+
+    @property
     def least_share(self) -> float:
         """`min_lr` as a share of the base rate."""
         least = self.curve.min_lr
-        return float(least[:-1]) / 100 if isinstance(least, str) else least / self.lr
+        return float(least[:-1]) / 100 if isinstance(least, str) else least / self.base_lr
 
     def plain(self) -> dict[str, Any]:
         """The configuration that `read_settings` reads as these settings: plain values, as Hydra composes them."""
@@ -372,7 +392,9 @@ def _refusals(settings: Settings) -> Iterator[str]:
     if settings.is_built_in and settings.dataset.name == "custom" and settings.dataset.parameters["classes"] is None:
         yield "dataset=custom: give the number of dataset.classes, or a module of yours: model=lightning"
     if settings.least_share > 1:
-        yield f"min_lr={str(curve.min_lr).removesuffix('.0')} is above lr={settings.lr:g}"
+        yield f"min_lr={str(curve.min_lr).removesuffix('.0')} is above lr={settings.base_lr:g}"
+    if settings.lr_scale and trainer.device_count is None:
+        yield f"lr_scale={settings.lr_scale} counts the devices: give their number, trainer.devices=N"
     if not settings.shuffle and not trainer.is_alone:
         yield "shuffle=false is for one device: others would get batches of unequal number"
     if length.unit == "ep" and trainer.check_val_every_n_epoch > length.value:

@@ -77,3 +77,31 @@ def test_warns_of_an_early_stop_that_comes_too_early() -> None:
         "early_stop=5 can end the run while the rate still rises, until epoch 5.9"
     ]
     assert warnings_of(*rising, "early_stop=6") == warnings_of(*rising) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "rate", "said"),
+    [
+        (("lr_scale=linear", "batch_size=512"), 0.2, "0.1 for a batch of 256 is 0.2 for 512 (linear)"),
+        (
+            ("lr_scale=sqrt", "batch_size=32", "trainer.accumulate_grad_batches=2", "lr_for_batch=16"),
+            0.2,
+            "0.1 for a batch of 16 is 0.2 for 64 (sqrt)",
+        ),
+        (
+            ("lr_scale=linear", "batch_size=64", "trainer=ddp", "trainer.devices=2"),
+            0.05,
+            "0.1 for a batch of 256 is 0.05 for 128 (linear)",
+        ),
+        (("batch_size=512",), 0.1, ""),
+    ],
+)
+def test_a_rate_for_another_batch_is_scaled_and_the_plan_says_so(
+    words: tuple[str, ...], rate: float, said: str
+) -> None:
+    settings = settings_of("scheduler=linear", "min_lr=0.01", "lr=0.1", "epochs=100st", *words)
+    plan = plan_run([Segment(settings, 10)])
+    assert plan.rate(0) == pytest.approx(rate)
+    assert plan.rate(100) == pytest.approx(0.01)  # min_lr is a rate of this run, not to be scaled
+    assert plan.sentence().endswith(said)
+    assert ("for a batch" in plan.sentence()) == bool(said)

@@ -49,7 +49,7 @@ def plan_run(history: Sequence[Segment]) -> Plan:
         _check_phases(present)
         found = Plan(
             settings.strategy,
-            settings.lr,
+            settings.base_lr,
             _continued(history, _own_curve),
             settings.feedback,
             length,
@@ -61,12 +61,21 @@ def plan_run(history: Sequence[Segment]) -> Plan:
             },
             present.policy,
             present.step,
+            _scaling(settings),
         )
         _check_ends([found.schedule, *(group.schedule for group in found.groups.values())], length)
         _check_ends(found.hyperparameters.values(), length)
         return found
     except ValueError as error:
         raise RequestError(" ".join(str(error).split())) from error
+
+
+def _scaling(settings: Settings) -> str:
+    """How the base rate comes from that of another batch; empty where it does not."""
+    if not settings.lr_scale:
+        return ""
+    given = f"{settings.lr:.4g} for a batch of {settings.lr_for_batch:,}"
+    return f"{given} is {settings.base_lr:.4g} for {settings.batch:,} ({settings.lr_scale})"
 
 
 def warn_of(settings: Settings, plan: Plan) -> list[str]:
@@ -133,7 +142,7 @@ def _continued(history: Sequence[Segment], curve_of: Callable[[Settings], Curve]
         absolute: These curves are values, not multipliers of the plan's base rate.
     """
     first = history[0]
-    curve, planned, lr = curve_of(first.settings), first.total_steps, first.settings.lr
+    curve, planned, lr = curve_of(first.settings), first.total_steps, first.settings.base_lr
     for segment in history[1:]:
         if segment.policy == "keep":
             curve = until(curve, f"{planned}st")
@@ -142,9 +151,9 @@ def _continued(history: Sequence[Segment], curve_of: Callable[[Settings], Curve]
             curve = stretched_rest(curve, segment.step, planned)
         else:
             splice = {"append": append, "switch": switch}[str(segment.policy)]
-            ratio = 1.0 if absolute else lr / segment.settings.lr
+            ratio = 1.0 if absolute else lr / segment.settings.base_lr
             curve = splice(curve, curve_of(segment.settings), segment.step, planned, ratio)
-            lr = segment.settings.lr
+            lr = segment.settings.base_lr
         planned = segment.total_steps
     return curve
 

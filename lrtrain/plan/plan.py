@@ -56,6 +56,7 @@ class Plan(NamedTuple):
         hyperparameters: Other settings that have values over time.
         policy: How it follows an earlier plan of the run; None for the first.
         begins: The update where it does.
+        scaling: How the base rate comes from that of another batch; empty where it does not.
     """
 
     strategy: str
@@ -68,6 +69,7 @@ class Plan(NamedTuple):
     hyperparameters: Mapping[str, Callable[[Progress], float]] = MappingProxyType({})
     policy: str | None = None
     begins: int = 0
+    scaling: str = ""
 
     def rate(self, step: int) -> float:
         """The rate of the update `step`, as the scheduler computes it."""
@@ -103,7 +105,7 @@ class Plan(NamedTuple):
             text += f", after a warm-up of {self.warmup:,} updates to {self.lr:.4g}"
         if self.feedback:
             text += f"; {self.feedback.name} multiplies by {self.feedback.parameters['factor']:g}"
-        return text
+        return f"{text}; {self.scaling}" if self.scaling else text
 
     def spans(self) -> list[Resolved]:
         """Every length of time that the schedule was given, resolved in this run."""

@@ -53,6 +53,8 @@ def find_rate_for(settings: Settings, start: Start = FRESH) -> RateFound:
     """
     if not settings.trainer.is_alone:
         raise RequestError("a rate is looked for on one device: give trainer.devices=1, or lr=NUMBER")
+    if settings.lr_scale:
+        raise RequestError("the rate that is found is for this batch: leave out lr_scale")
     if settings.optimizer.name in OWN_RATE:
         raise RequestError(f"optimizer={settings.optimizer.name} adapts its rates itself: give lr=NUMBER")
     length = steps_per_epoch(settings)
