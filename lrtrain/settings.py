@@ -205,6 +205,11 @@ class Metric(NamedTuple):
         known = {"loss": "min", "error": "min", "acc": "max", "accuracy": "max"}.get(ending, "")
         return cls(name, known if mode == "auto" else mode)
 
+    @property
+    def worst(self) -> float:
+        """Worse than any other value."""
+        return -math.inf if self.mode == "max" else math.inf
+
     def improves(self, value: float, best: float) -> bool:
         """Whether a value is better than the best."""
         return value < best if self.mode == "min" else value > best

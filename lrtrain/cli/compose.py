@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import re
 import sys
 import threading
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +21,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -27,6 +29,7 @@ from lrtrain.cli.hints import explain_choice, explain_flag, explain_key, explain
 from lrtrain.cli.words import as_word, key_of
 from lrtrain.configs import config_dir
 from lrtrain.errors import RequestError, first_line
+from lrtrain.sweeps.search import Axis
 
 SEARCH = "hydra.searchpath"
 HONOURED = ("hydra.run.dir", "hydra.sweep.dir", SEARCH)
@@ -106,10 +109,24 @@ class Composer:
             if override.is_discrete_sweep():
                 found[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
             elif override.is_sweep_override():
-                raise RequestError(f"{override.input_line} is for a search: give a list of values")
+                raise RequestError(
+                    f"{override.input_line} is for a search: add search=tpe trials=N, or list some values"
+                )
             else:
                 found[key] = [f"{key}={override.get_value_element_as_str()}"]
         return found
+
+    def searched(self, words: Sequence[str]) -> dict[str, Axis]:
+        """What a search may give each key that has several values."""
+        return {
+            override.get_key_element(): _axis(override)
+            for override in self._parse(words)
+            if override.is_sweep_override()
+        }
+
+    def is_choice(self, key: str) -> bool:
+        """Whether a key chooses a file of a group."""
+        return key in self._groups
 
     def owned(self, words: Sequence[str]) -> list[str]:
         """The words whose keys the choices among them bring along, and all that choose or add."""
@@ -284,6 +301,23 @@ def show_hydra(arguments: Sequence[str]) -> None:
             raise RequestError("Hydra cannot show that") from error
     finally:
         sys.argv[1:] = before
+
+
+def _axis(override: Override) -> Axis:
+    """The values of a key that has several, numbers in their order; raises RequestError."""
+    found = override.value()
+    log = "log" in getattr(found, "tags", ())
+    if isinstance(found, IntervalSweep):
+        low, high = found.start, found.end
+        if low is None or high is None or not -math.inf < low <= high < math.inf or (log and low <= 0):
+            raise RequestError(f"{override.input_line}: from the lower to the higher number, for log above 0")
+        return Axis(low=low, high=high, log=log, integer=isinstance(low, int) and isinstance(high, int))
+    values = list(dict.fromkeys(override.sweep_string_iterator()))
+    if log:
+        raise RequestError(f"{override.input_line}: log is for an interval(), or int(interval()) of whole numbers")
+    with suppress(ValueError):
+        return Axis(sorted(values, key=float), ordered=True)
+    return Axis(values)
 
 
 def _searches(words: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from lrtrain import __version__
 from lrtrain.cli.exit import FAILED, GOOD, answer, code_of, leave_to_first, say
 from lrtrain.cli.help import help_text
-from lrtrain.cli.words import key_of, prepare
+from lrtrain.cli.words import prepare
 from lrtrain.errors import FaultError, InterruptedRunError, RequestError
 from lrtrain.parameters.bound import Bound
 from lrtrain.plan.history import read_history
@@ -82,7 +82,7 @@ def _run(arguments: list[str]) -> int:
         return _do(task("train"), _ordered(order))
     from lrtrain.cli.compose import Composer, parse_arguments, show_hydra  # what --help does without
     from lrtrain.cli.request import read_request
-    from lrtrain.cli.sweep import OWN, sweep
+    from lrtrain.cli.sweep import is_own, sweep
 
     dry = "--dry-run" in arguments
     flags = parse_arguments([argument for argument in arguments if argument != "--dry-run"])
@@ -93,7 +93,7 @@ def _run(arguments: list[str]) -> int:
         show_hydra(arguments)
         return GOOD
     words = prepare(flags.overrides, multirun=flags.multirun)
-    if not flags.multirun and (of_sweep := [word for word in words if key_of(word) in OWN]):
+    if not flags.multirun and (of_sweep := [word for word in words if is_own(word)]):
         raise RequestError(f"{of_sweep[0]} is a word of a sweep: add -m")
     with Composer(flags.config_dir) as composer:
         if flags.multirun:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lrtrain.cli.compose import Composer, parse_arguments
-from lrtrain.cli.exit import FAILED, GOOD
+from lrtrain.cli.exit import FAILED, GOOD, code_of
 from lrtrain.cli.request import read_request
 from lrtrain.cli.words import key_of, quoted, value_of
 from lrtrain.configs import choices, config_dir
@@ -18,6 +21,7 @@ from lrtrain.parameters.bound import Bound
 from lrtrain.parameters.nearest import nearest
 from lrtrain.parameters.signatures import defaults
 from lrtrain.process import parent, signals
+from lrtrain.run_folder.claim import is_live
 from lrtrain.run_folder.claimed import ClaimedFolder
 from lrtrain.run_folder.summary import BAD
 from lrtrain.run_folder.sweep_folder import PlannedJob, SweepFolder, SweepPlan, find_sweep, tally
@@ -25,9 +29,11 @@ from lrtrain.settings import Settings
 from lrtrain.sweeps.command import SweepCommand
 from lrtrain.sweeps.comparison import compare_jobs
 from lrtrain.sweeps.coordinator import Coordinator, count_workers
-from lrtrain.sweeps.dry_run import print_plan
-from lrtrain.sweeps.grid import plan_jobs, read_grids
+from lrtrain.sweeps.dry_run import print_plan, print_search
+from lrtrain.sweeps.grid import check_kept, plan_jobs, read_grids
 from lrtrain.sweeps.hparams import write_columns
+from lrtrain.sweeps.pruning import Pruning
+from lrtrain.sweeps.search import Search, Space, load_optuna
 from lrtrain.sweeps.table import print_table, write_table
 from lrtrain.sweeps.view import View
 from lrtrain.sweeps.worker import Worker
@@ -37,6 +43,15 @@ PROGRAM = (sys.executable, "-m", "lrtrain")
 OWN = tuple(defaults(SweepCommand))
 ONCE = ("resume", "retry", "join")
 """The words that say what this command does with a sweep, and not what the sweep is."""
+EVERY = 0.1
+"""Seconds between two looks of a worker for more jobs of a search."""
+SINGLE = ("seed", "monitor", "monitor_mode", "task")
+"""The keys that have one value in a search, which judges by them."""
+
+
+def is_own(word: str) -> bool:
+    """Whether a word is of a sweep itself; workers=2 is of its jobs, whose data so many processes load."""
+    return key_of(word) in OWN and not re.fullmatch(r"workers=[\d,\s]*", word)
 
 
 def sweep(composer: Composer, flags: Namespace, words: Sequence[str], *, dry: bool = False) -> int:
@@ -58,19 +73,21 @@ def sweep(composer: Composer, flags: Namespace, words: Sequence[str], *, dry: bo
         return _go_on(composer, find_sweep(str(wanted)), words, how)
     if (task := value_of("task", words)) in set(choices("task")) - {"train", "preview"}:
         raise RequestError(f"task={task} is not for a sweep; leave out -m")
-    asked = expand(composer, words)
+    space = _space(composer, words, how)
+    asked = space.probes if space else expand(composer, words)
     folder = SweepFolder(composer.compose(asked[0]).sweep_dir)
-    plan = SweepPlan([*_flags(flags), *words], plan_jobs(asked))
+    jobs = plan_jobs(asked)
+    settings = _check(composer, folder, jobs)
     if dry:
-        print_plan(plan.jobs, _check(composer, folder, plan.jobs))
+        print_search(space, how, settings) if space else print_plan(jobs, settings)
         return GOOD
-    _check(composer, folder, plan.jobs)
+    plan = SweepPlan([*_flags(flags), *words], () if space else jobs)
     with ClaimedFolder(folder.path) as claimed:
         if folder.view.exists():
             way = "go on with it by -m resume=FOLDER, or give another hydra.sweep.dir"
             raise RequestError(f"{folder.path} already contains a sweep: {way}")
         claimed.begun = True
-        return _run(composer, folder, plan, how)
+        return _run(composer, folder, plan, how, _search(how, space, settings))
 
 
 def expand(composer: Composer, words: Sequence[str]) -> list[list[str]]:
@@ -79,8 +96,7 @@ def expand(composer: Composer, words: Sequence[str]) -> list[list[str]]:
     Raises:
         RequestError: There is none.
     """
-    settings = [word for word in words if key_of(word) not in (*OWN, *ONCE)]
-    settings += _pinned(settings)
+    settings = _settings(words)
     grids = _grids(composer, settings, _read_own(composer, words).sweep)
     jobs = [job for grid in grids for job in composer.expand(grid)]
     if not jobs:
@@ -91,6 +107,51 @@ def expand(composer: Composer, words: Sequence[str]) -> list[list[str]]:
         [word for word in job if word in own or word not in known]
         for job, own in zip(jobs, map(set, owned), strict=True)
     ]
+
+
+def _settings(words: Sequence[str]) -> list[str]:
+    """The words that are of the jobs."""
+    settings = [word for word in words if not is_own(word) and key_of(word) not in ONCE]
+    return settings + _pinned(settings)
+
+
+def _space(composer: Composer, words: Sequence[str], how: SweepCommand) -> Space | None:
+    """What a search may try; None where the jobs are those of a grid.
+
+    Raises:
+        RequestError: The words do not say what is searched.
+    """
+    if how.search is None:
+        if how.trials or how.prune:
+            raise RequestError(
+                f"{'trials' if how.trials else 'prune'}= is for a search: add search=tpe or search=random"
+            )
+        return None
+    if how.trials is None:
+        raise RequestError(f"search={how.search} needs trials=N: how many jobs there are to be")
+    if how.sweep:
+        raise RequestError(f"sweep={how.sweep} is a set of grids, all of which are run: leave out it or search=")
+    load_optuna()
+    settings = _settings(words)
+    axes = composer.searched(settings)
+    if not axes:
+        raise RequestError(f"search={how.search}: nothing has several values; give a key an interval(), or a list")
+    if fixed := [key for key in SINGLE if key in axes]:
+        raise RequestError(f"{fixed[0]} has one value in a search: try others with its best settings, in a sweep")
+    space = Space.of(settings, axes, composer.is_choice, composer.owned)
+    if space.size < how.trials:
+        raise RequestError(
+            f"trials={how.trials}: there are only {space.size} settings: leave out search= to run them all"
+        )
+    return space
+
+
+def _search(how: SweepCommand, space: Space | None, settings: Sequence[Settings | RequestError]) -> Search | None:
+    """What proposes the jobs; the settings of one of them say by which metric they are judged, and the seed."""
+    if space is None or how.search is None or how.trials is None:
+        return None
+    known = next(each for each in settings if isinstance(each, Settings))
+    return Search(how.search, how.trials, space, known.metric, known.seed)
 
 
 def _grids(composer: Composer, settings: Sequence[str], name: str | None) -> list[list[str]]:
@@ -118,8 +179,7 @@ def _pinned(words: Sequence[str]) -> list[str]:
 
 def _read_own(composer: Composer, words: Sequence[str]) -> SweepCommand:
     """The words of the sweep itself."""
-    own = composer.values_of([word for word in words if key_of(word) in OWN])
-    return SweepCommand(**own)
+    return SweepCommand(**composer.values_of([word for word in words if is_own(word)]))
 
 
 def _flags(flags: Namespace) -> list[str]:
@@ -146,19 +206,24 @@ def _go_on(composer: Composer, folder: SweepFolder, words: Sequence[str], how: S
     plan = folder.read()
     before = parse_arguments(plan.command)
     new = [word for word in words if key_of(word) not in ONCE]
-    named = {key_of(word) for word in new}
-    merged = [*(word for word in before.overrides if key_of(word) not in named), *new]
-    how = SweepCommand(**{**composer.values_of([w for w in merged if key_of(w) in OWN]), "retry": how.retry})
+    named = {(key_of(word), is_own(word)) for word in new}
+    merged = [*(word for word in before.overrides if (key_of(word), is_own(word)) not in named), *new]
+    how = replace(_read_own(composer, merged), retry=how.retry)
     with ClaimedFolder(folder.path) as claimed, Composer(before.config_dir) as own:
         claimed.begun = True
-        if any(key_of(word) not in OWN for word in new):
+        space = _space(own, merged, how)
+        probes = plan_jobs(space.probes) if space else []
+        if space:
+            check_kept([_settings(before.overrides)], [_settings(merged)])
+        elif not all(map(is_own, new)):
             jobs = plan_jobs(expand(own, merged), plan.jobs)
             _check(own, folder, jobs[len(plan.jobs) :])
-            plan = plan._replace(jobs=jobs, command=[*_flags(before), *merged])
+            plan = plan._replace(jobs=jobs)
+        plan = plan._replace(command=[*_flags(before), *merged])
         _retry(folder, plan.jobs, how.retry)
         attempts = {job.name: folder.look(job).attempts for job in plan.jobs}
         plan = plan._replace(attempts={name: count for name, count in attempts.items() if count})
-        return _run(own, folder, plan, how)
+        return _run(own, folder, plan, how, _search(how, space, _check(own, folder, probes)))
 
 
 def _retry(folder: SweepFolder, jobs: Sequence[PlannedJob], wanted: int | str | None) -> None:
@@ -172,23 +237,24 @@ def _retry(folder: SweepFolder, jobs: Sequence[PlannedJob], wanted: int | str | 
                 own.summary.unlink(missing_ok=True)
 
 
-def _run(composer: Composer, folder: SweepFolder, plan: SweepPlan, how: SweepCommand) -> int:
+def _run(composer: Composer, folder: SweepFolder, plan: SweepPlan, how: SweepCommand, search: Search | None) -> int:
     """Do the jobs that are not done, and show what came of all."""
     workers = count_workers(how.jobs)
-    view = View(folder, plan, workers, live=not how.verbose)
-    over = Coordinator(folder, plan, view, stops=how.on_failure == "stop")
+    view = View(folder, max(search.trials if search else 0, len(plan.jobs)), workers, live=not how.verbose)
+    over = Coordinator(folder, plan, view, count=workers, search=search, stops=how.on_failure == "stop")
     try:
         if workers == 1:
             over.run_here(_worker(composer, folder, plan, how))
         else:
-            over.run_beside([*PROGRAM, "-m", f"join={folder.path}"], workers)
+            over.run_beside([*PROGRAM, "-m", f"join={folder.path}"])
     finally:
         over.conclude()
-    return _show(folder, plan, over)
+    return _show(folder, over)
 
 
-def _show(folder: SweepFolder, plan: SweepPlan, over: Coordinator) -> int:
+def _show(folder: SweepFolder, over: Coordinator) -> int:
     """Write and print the tables; returns the exit code."""
+    plan = over.plan
     if any(value_of("task", job.words) == "preview" for job in plan.jobs):
         from lrtrain.sweeps.previews import overlay_jobs  # imports what only a preview needs
 
@@ -211,7 +277,10 @@ def _worker(composer: Composer, folder: SweepFolder, plan: SweepPlan, how: Sweep
         request = read_request(composer, [*words, *([f"resume={quoted(place)}"] if resumes else [])], place)
         return request.task, request.job
 
-    return Worker(folder, plan, read, how, (*PROGRAM, *(word for word in plan.command if word.startswith("--"))))
+    pruning = Pruning(folder, how.prune) if how.prune else None
+    return Worker(
+        folder, plan, read, how, pruning, (*PROGRAM, *(word for word in plan.command if word.startswith("--")))
+    )
 
 
 def _join(folder: SweepFolder, watched: bool) -> int:
@@ -220,11 +289,16 @@ def _join(folder: SweepFolder, watched: bool) -> int:
     command = parse_arguments(plan.command)
     with Composer(command.config_dir) as composer:
         how = _read_own(composer, command.overrides)
-        for job, outcome in _worker(composer, folder, plan, how).outcomes():
-            if outcome.status == "interrupted":
-                assert outcome.exception is not None
-                raise outcome.exception
-            if not watched:
-                print(f"{job.name}: {outcome.status}")
-                code = code if outcome.is_good else FAILED
-    return code
+        worker = _worker(composer, folder, plan, how)
+        while True:
+            for job, outcome in worker.outcomes():
+                if outcome.status == "interrupted":
+                    assert outcome.exception is not None
+                    raise outcome.exception
+                if not watched:
+                    print(f"{job.name}: {outcome.status}")
+                    code = code if code_of(outcome) == GOOD else FAILED
+            if len(worker.plan.jobs) >= (how.trials or 0) or not is_live(folder.path):
+                return code
+            time.sleep(EVERY)  # the search proposes the next one
+            worker = worker._replace(plan=folder.read())

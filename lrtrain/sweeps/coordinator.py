@@ -14,7 +14,8 @@ from pathlib import Path
 from lrtrain.errors import FaultError, InterruptedRunError
 from lrtrain.process import parent, signals
 from lrtrain.run_folder.summary import BAD
-from lrtrain.run_folder.sweep_folder import DONE, SweepFolder, SweepPlan
+from lrtrain.run_folder.sweep_folder import DONE, Standing, SweepFolder, SweepPlan
+from lrtrain.sweeps.search import Search
 from lrtrain.sweeps.view import View
 from lrtrain.sweeps.worker import Worker
 
@@ -33,22 +34,29 @@ class Coordinator:
         folder: Of the sweep, which this process has claimed.
         plan: Its jobs.
         view: Shows it to a person.
+        count: How many jobs run at a time.
+        search: Proposes more jobs as these end; None where the plan has all.
         stops: At the first job that fails.
 
     Attributes:
+        plan: Its jobs, as far as there are.
         standings: Of the jobs, in their order.
     """
 
-    def __init__(self, folder: SweepFolder, plan: SweepPlan, view: View, *, stops: bool) -> None:
+    def __init__(
+        self, folder: SweepFolder, plan: SweepPlan, view: View, *, count: int, search: Search | None, stops: bool
+    ) -> None:
         self.folder, self.plan, self.view = folder, plan, view
+        self._count, self._search = count, search
         self.standings = [folder.look(job) for job in plan.jobs]
         self._open = {job.number: job for job in plan.jobs if self.standings[job.number].state not in DONE}
         self._stops, self._changes = stops, 0
         self._lock = threading.Lock()
         self._written, self._took = 0.0, 0.0
         self.stopped = False
+        self._propose()
         self._write()
-        self.view.begin(self.standings)
+        self.view.begin(self.plan, self.standings)
 
     def look(self) -> None:
         """See how the jobs stand that are not done; tell of those that have come to an end."""
@@ -64,9 +72,24 @@ class Coordinator:
                     del self._open[number]
                     self.view.tell(job, now)
                     self.stopped |= self._stops and now.state in BAD
-            if time.monotonic() - self._written >= max(EVERY, SHARE * self._took):
+            if self._propose() or time.monotonic() - self._written >= max(EVERY, SHARE * self._took):
                 self._write()
-            self.view.refresh(self.standings)
+            self.view.refresh(self.plan, self.standings)
+
+    def _propose(self) -> bool:
+        """Have the search propose a job for each worker that has none; it is written down before anybody begins it."""
+        before = len(self.plan.jobs)
+        while self._search and self._to_come and not self.stopped and len(self._open) < self._count:
+            job = self._search.propose(self.plan.jobs, self.standings)
+            self.plan = self.plan._replace(jobs=[*self.plan.jobs, job])
+            self.standings.append(Standing())
+            self._open[job.number] = job
+        return len(self.plan.jobs) > before
+
+    @property
+    def _to_come(self) -> int:
+        """How many jobs are still to be proposed."""
+        return max(0, self._search.trials - len(self.plan.jobs)) if self._search else 0
 
     def run_here(self, worker: Worker) -> None:
         """Do the jobs in this process, one after the other.
@@ -83,7 +106,7 @@ class Coordinator:
         watching.start()
         try:
             while self._open and not self.stopped:
-                for _, outcome in worker.outcomes():
+                for _, outcome in worker._replace(plan=self.plan).outcomes():
                     if outcome.status == "interrupted":
                         return
                     self.look()
@@ -99,12 +122,11 @@ class Coordinator:
             ended.set()
             watching.join()
 
-    def run_beside(self, command: Sequence[str], count: int) -> None:
-        """Let so many processes do the jobs; one that is killed is replaced.
+    def run_beside(self, command: Sequence[str]) -> None:
+        """Let other processes do the jobs; one that is killed is replaced.
 
         Args:
             command: Starts one of them.
-            count: How many at a time.
 
         Raises:
             FaultError: They end before anything comes of them.
@@ -120,7 +142,7 @@ class Coordinator:
             if fruitless >= FRUITLESS:
                 raise FaultError(f"{FRUITLESS} workers ended before they had done anything; the last one said why")
             if self._has_work():
-                for slot in [slot for slot in range(min(count, len(self._open))) if slot not in workers]:
+                for slot in [slot for slot in range(min(self._count, len(self._open))) if slot not in workers]:
                     own = {"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {}
                     workers[slot] = parent.start(command, own), self._changes
             time.sleep(EVERY / 5)
@@ -140,7 +162,7 @@ class Coordinator:
     @property
     def left(self) -> int:
         """How many jobs are not done."""
-        return len(self._open)
+        return len(self._open) + self._to_come
 
     @property
     def failed(self) -> int:

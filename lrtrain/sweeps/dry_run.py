@@ -12,6 +12,8 @@ from lrtrain.run_folder.find import find_runs
 from lrtrain.run_folder.summary import read_summary
 from lrtrain.run_folder.sweep_folder import PlannedJob
 from lrtrain.settings import Settings
+from lrtrain.sweeps.command import SweepCommand
+from lrtrain.sweeps.search import Space
 
 ALIKE = ("model", "dataset", "batch_size")
 """The settings that decide the time of an update, as far as this looks."""
@@ -30,7 +32,7 @@ def print_plan(jobs: Sequence[PlannedJob], read: Sequence[Settings | RequestErro
         if isinstance(settings, RequestError):
             print(f"{job.name}: refused: {settings}")
             continue
-        updates = Segment(settings, steps_per_epoch(settings)).total_steps
+        updates = _updates(settings)
         total += updates
         print(f"{job.name}: {updates:,} updates")
         cost = costs.get(_alike(settings.plain()))
@@ -38,6 +40,27 @@ def print_plan(jobs: Sequence[PlannedJob], read: Sequence[Settings | RequestErro
         seconds += updates * (cost or 0)
     took = "no earlier run below outputs/ tells how long" if unknown else f"about {seconds:,.0f} s one after the other"
     print(f"{len(jobs)} jobs, {total:,} updates; {took}")
+
+
+def print_search(space: Space, how: SweepCommand, read: Sequence[Settings | RequestError]) -> None:
+    """Print what is searched, and how much that is at most.
+
+    Args:
+        space: That is searched.
+        how: The words of the sweep.
+        read: The settings of a job of each branch, or why it would be refused.
+    """
+    for branch in space.branches.values():
+        print(" ".join(word for word in branch.words if word.partition("=")[0] in space.choices) or "all jobs")
+        for key, axis in branch.axes.items():
+            print(f"  {key}: {axis}")
+    known = [settings for settings in read if isinstance(settings, Settings)]
+    updates = (how.trials or 0) * max(_updates(settings) for settings in known)
+    print(f"{how.trials} jobs, of which search={how.search} proposes one after the other; at most {updates:,} updates")
+
+
+def _updates(settings: Settings) -> int:
+    return Segment(settings, steps_per_epoch(settings)).total_steps
 
 
 def _costs() -> dict[str, float]:

@@ -47,11 +47,7 @@ def plan_jobs(asked: Iterable[Sequence[str]], before: Sequence[PlannedJob] = ())
     """
     told = {frozenset(words): list(words) for words in asked}
     known = {frozenset(job.words) for job in before}
-    if not known <= told.keys():
-        raise RequestError(
-            f"the sweep was asked for something else: {_difference(before, told.values())}; leave that as it was and "
-            "only add values, or begin another sweep"
-        )
+    check_kept([job.words for job in before], list(told.values()))
     new = [words for key, words in told.items() if key not in known]
     keys = varied([*(job.words for job in before), *new])
     width = len(before[0].name.partition("_")[0]) if before else len(str(len(new) - 1))
@@ -59,6 +55,15 @@ def plan_jobs(asked: Iterable[Sequence[str]], before: Sequence[PlannedJob] = ())
         *before,
         *(PlannedJob(n, name_job(n, width, words, keys), words) for n, words in enumerate(new, len(before))),
     ]
+
+
+def check_kept(before: Sequence[Sequence[str]], asked: Sequence[Sequence[str]]) -> None:
+    """Refuse a sweep that is no longer asked for what it was; raises RequestError, which says what differs."""
+    if not set(map(frozenset, before)) <= set(map(frozenset, asked)):
+        raise RequestError(
+            f"the sweep was asked for something else: {_difference(before, asked)}; leave that as it was and only add "
+            "values, or begin another sweep"
+        )
 
 
 def varied(jobs: Sequence[Sequence[str]]) -> list[str]:
@@ -89,9 +94,9 @@ def name_job(number: int, width: int, words: Sequence[str], keys: Sequence[str])
     return f"{number:0{width}d}_{said}".rstrip("_")
 
 
-def _difference(before: Iterable[PlannedJob], asked: Iterable[Sequence[str]]) -> str:
+def _difference(before: Iterable[Sequence[str]], asked: Iterable[Sequence[str]]) -> str:
     """The keys that have lost a value, or have one that they had not, with their values then and now."""
-    was, now = _values(job.words for job in before), _values(asked)
+    was, now = _values(before), _values(asked)
     keys = [key for key in dict.fromkeys([*was, *now]) if key not in was or not set(was[key]) <= set(now.get(key, ()))]
     said = (f"{key} {','.join(was.get(key, ['default']))} -> {','.join(now.get(key, ['default']))}" for key in keys)
     return "; ".join(said) or "other combinations of values"

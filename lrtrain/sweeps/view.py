@@ -25,13 +25,13 @@ class View:
 
     Args:
         folder: Of the sweep.
-        plan: Its jobs.
+        total: How many jobs it is to have.
         workers: How many run at a time.
         live: Draw on the terminal, if the output is one.
     """
 
-    def __init__(self, folder: SweepFolder, plan: SweepPlan, workers: int, *, live: bool) -> None:
-        self.folder, self.plan, self.workers = folder, plan, workers
+    def __init__(self, folder: SweepFolder, total: int, workers: int, *, live: bool) -> None:
+        self.folder, self.total, self.workers = folder, total, workers
         self._console = Console(file=sys.stdout, highlight=False)  # what the jobs print goes elsewhere
         self._live = Live(console=self._console, auto_refresh=False) if live and self._console.is_terminal else None
         self._seen: dict[int, tuple[int, float, int]] = {}
@@ -39,13 +39,13 @@ class View:
         self._done_before = self._done = 0
         self._best: tuple[float, str] | None = None
 
-    def begin(self, standings: Sequence[Standing]) -> None:
+    def begin(self, plan: SweepPlan, standings: Sequence[Standing]) -> None:
         """Say what is to be done."""
         self._done_before = self._done = sum(standing.state in DONE for standing in standings)
-        for job, standing in zip(self.plan.jobs, standings, strict=True):
+        for job, standing in zip(plan.jobs, standings, strict=True):
             self._compare(job, standing)
         done = f", {self._done} of them done" if self._done else ""
-        self._say(f"{len(standings)} jobs{done}, {self.workers} at a time: {self.folder.path}")
+        self._say(f"{self.total} jobs{done}, {self.workers} at a time: {self.folder.path}")
         if self._live:
             self._live.start()
 
@@ -60,13 +60,13 @@ class View:
             print(line, file=sys.stderr, flush=True) if not self._live else self._say(line)
         elif not self._live:
             name, value = value_of(standing)
-            measured = f"{name} {value:.4f}, " if value is not None else ""
-            self._say(f"[{self._done}/{len(self.plan.jobs)}] {job.name}: {measured}{standing.seconds:.1f} s")
+            measured = f"{name} {value:.4f}, " if value is not None else f"{standing.state}, "
+            self._say(f"[{self._done}/{self.total}] {job.name}: {measured}{standing.seconds:.1f} s")
 
-    def refresh(self, standings: Sequence[Standing]) -> None:
+    def refresh(self, plan: SweepPlan, standings: Sequence[Standing]) -> None:
         """Draw how it stands now."""
         if self._live:
-            self._live.update(self._drawn(standings), refresh=True)
+            self._live.update(self._drawn(plan, standings), refresh=True)
 
     def end(self) -> None:
         """Release the terminal."""
@@ -77,17 +77,19 @@ class View:
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, emoji=False, soft_wrap=True)
 
-    def _drawn(self, standings: Sequence[Standing]) -> Group:
+    def _drawn(self, plan: SweepPlan, standings: Sequence[Standing]) -> Group:
         table = Table.grid(padding=(0, 2))
         for justify in ("left", "left", "right", "right"):
             table.add_column(justify=justify, no_wrap=True, overflow="ellipsis")
-        for job in self.plan.jobs:
+        for job in plan.jobs:
             if standings[job.number].state == "running":
                 table.add_row(*map(Text, self._line(job)))
         counts = Counter(standing.state for standing in standings)
-        failed = counts["failed"] + counts["diverged"]
-        said = f"{self._done} of {len(standings)} done" + (f", {failed} failed" if failed else "")
-        parts = (said, self._best[1] if self._best else "", self._left(len(standings)))
+        told = ((counts["pruned"], "pruned"), (counts["failed"] + counts["diverged"], "failed"))
+        said = ", ".join(
+            [f"{self._done} of {self.total} done", *(f"{count} {state}" for count, state in told if count)]
+        )
+        parts = (said, self._best[1] if self._best else "", self._left())
         return Group(table, Text("  ".join(filter(None, parts)), no_wrap=True, overflow="ellipsis"))
 
     def _compare(self, job: PlannedJob, standing: Standing) -> None:
@@ -114,10 +116,10 @@ class View:
         left = _time((known.total - known.step) * (now - since) / done) if done > 0 else ""
         return job.name, f"{'━' * round(BAR * share):{BAR}} {share:4.0%}", loss, left
 
-    def _left(self, count: int) -> str:
+    def _left(self) -> str:
         """The time that the rest of the sweep will take, as long as the jobs so far."""
         done = self._done - self._done_before
-        return _time((time.monotonic() - self._began) / done * (count - self._done)) if done else ""
+        return _time((time.monotonic() - self._began) / done * (self.total - self._done)) if done else ""
 
 
 def _time(seconds: float) -> str:

@@ -23,10 +23,11 @@ from lrtrain.run_folder.files import write_text
 from lrtrain.run_folder.find import look, state_of
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.log import logging_to
-from lrtrain.run_folder.summary import Summary, read_summary
+from lrtrain.run_folder.summary import GOOD, Summary, read_summary
 from lrtrain.run_folder.sweep_folder import DONE, PlannedJob, SweepFolder, SweepPlan
 from lrtrain.settings import TrainerSettings
 from lrtrain.sweeps.command import SweepCommand
+from lrtrain.sweeps.pruning import Pruning
 from lrtrain.tasks import Job
 
 ATTEMPTS = 3
@@ -46,6 +47,7 @@ class Worker(NamedTuple):
         plan: Its jobs.
         read: Reads a job.
         how: The sweep's own words.
+        pruning: Ends jobs early; None for none.
         program: Starts a process of this program, where a job needs several.
     """
 
@@ -53,6 +55,7 @@ class Worker(NamedTuple):
     plan: SweepPlan
     read: Reader
     how: SweepCommand
+    pruning: Pruning | None
     program: Sequence[str]
 
     def outcomes(self) -> Iterator[tuple[PlannedJob, Summary]]:
@@ -84,7 +87,7 @@ class Worker(NamedTuple):
         if task.name != "train" or _starts_processes(wanted.settings.trainer):
             return self._do_unclaimed(job, task, wanted)
         with self._claimed(place, locks=wanted.locks) as folder:
-            return self._train(folder, job.words, wanted) if folder else None
+            return self._train(folder, job, wanted) if folder else None
 
     def _read_job(self, job: PlannedJob, place: Path) -> tuple[Bound, Job]:
         """What a job asks for; raises RequestError, and FaultError where it has killed its process too often."""
@@ -106,20 +109,26 @@ class Worker(NamedTuple):
             folder.begun = done = _is_done(folder)  # then a claim that was left without an end gets one
             yield None if done else folder
 
-    def _train(self, folder: ClaimedFolder, words: Sequence[str], wanted: Job) -> Summary:
+    def _train(self, folder: ClaimedFolder, job: PlannedJob, wanted: Job) -> Summary:
         training = import_large("lrtrain.training.run")
+        judge = self.pruning.judge(self.plan, job, wanted.settings.metric) if self.pruning else None
         try:
             if folder.has_checkpoint:
-                _, wanted = self.read(words, folder.path, True)
+                _, wanted = self.read(job.words, folder.path, True)
             with self._quiet():
                 outcome: Summary = training.run_in(
-                    wanted.settings, folder, start=wanted.start, asked=wanted.asked, finds_rate=wanted.finds_rate
+                    wanted.settings,
+                    folder,
+                    start=wanted.start,
+                    asked=wanted.asked,
+                    finds_rate=wanted.finds_rate,
+                    judge=judge,
                 )
                 if self.how.verbose and outcome.is_good:
                     print_result(outcome, folder.path)
         except Exception as error:
-            return _fail(folder, words, error)
-        return _prune(folder, outcome, self.how.keep) if outcome.is_good else outcome
+            return _fail(folder, job.words, error)
+        return _keep(folder, outcome, self.how.keep) if outcome.status in (*GOOD, "pruned") else outcome
 
     def _do_unclaimed(self, job: PlannedJob, task: Bound, wanted: Job) -> Summary | None:
         """Do what claims its folder itself: a task that does not train, or a process of its own."""
@@ -181,8 +190,8 @@ def _fail(folder: RunFolder, words: Sequence[str], error: Exception) -> Summary:
     return outcome
 
 
-def _prune(folder: RunFolder, outcome: Summary, keep: str) -> Summary:
-    """Remove the checkpoints of a finished job that are not to be kept."""
+def _keep(folder: RunFolder, outcome: Summary, keep: str) -> Summary:
+    """Remove the other checkpoints of a job that has come to its end."""
     if keep == "all":
         return outcome
     outcome = replace(outcome, checkpoints={name: file for name, file in outcome.checkpoints.items() if name == keep})

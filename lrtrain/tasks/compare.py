@@ -121,6 +121,8 @@ def _command(places: Sequence[Path], found: Comparison) -> str | None:
         words = SweepFolder(places[0]).read().command
     except RequestError:
         return None
+    if any(word.startswith("search=") for word in words):
+        return None  # it has one seed
     if any(word.startswith("seed=") for word in words):
         asked = [f"resume={places[0]}"]
     else:  # a sweep without seeds cannot be given some

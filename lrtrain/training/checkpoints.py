@@ -7,7 +7,7 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +60,10 @@ class PausedRunError(BaseException):
     """A run pauses at a checkpoint, because its session asked for that; nothing that handles errors is to handle it."""
 
 
+Judge = Callable[[float, float], bool]
+"""Says after a validation whether a run pauses, of the share of its updates that are done and the monitored metric."""
+
+
 class LastAndBest(ValidationObserver, Checkpoint):
     """Writes the best weights after a validation, and the last ones at a cadence and before it ends a run on a signal.
 
@@ -74,6 +78,7 @@ class LastAndBest(ValidationObserver, Checkpoint):
 
     Attributes:
         until: The update from which on the run pauses, as soon as it can go on exactly; None for never.
+        judge: Asked after each validation whether it pauses.
         source: What the run goes on from, which is not read again.
         has_saved: Whether there has been a last checkpoint in this training.
     """
@@ -83,10 +88,11 @@ class LastAndBest(ValidationObserver, Checkpoint):
         self.metric = metric
         self.cadence = cadence
         self.until: int | None = None
+        self.judge: Judge | None = None
         self.source: Saved | None = None
         self.has_saved = False
         self.best: dict[str, float] = {}
-        self._best_is_new = False
+        self._best_is_new = self._is_judged = False
         self._infinite: set[str] = set()
         self._saved_step = self._seen_step = 0
         self._saved_at = time.monotonic()
@@ -122,10 +128,14 @@ class LastAndBest(ValidationObserver, Checkpoint):
     def observe(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: dict[str, float], closing: bool
     ) -> None:
-        """Save the weights that are the best so far."""
+        """Save the weights that are the best so far, and ask whether to pause."""
         name = self.metric.name
-        if name in metrics and (not self.best or self.metric.improves(metrics[name], self.best[name])):
+        if name not in metrics:
+            return
+        if not self.best or self.metric.improves(metrics[name], self.best[name]):
             self._save_best(trainer, metrics)
+        if self.judge and not closing:
+            self._is_judged = self.judge(scheduler_of(trainer).last_epoch / self._total(trainer), metrics[name])
 
     def _save_best(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
         before = self.best
@@ -185,7 +195,8 @@ class LastAndBest(ValidationObserver, Checkpoint):
             raise PausedRunError
 
     def _pauses(self, trainer: pl.Trainer) -> bool:
-        return self.until is not None and self.until <= scheduler_of(trainer).last_epoch < self._total(trainer)
+        done = scheduler_of(trainer).last_epoch
+        return (self._is_judged or (self.until is not None and self.until <= done)) and done < self._total(trainer)
 
     @staticmethod
     def _total(trainer: pl.Trainer) -> float:

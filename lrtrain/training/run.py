@@ -18,7 +18,8 @@ from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.log import logging_to
 from lrtrain.run_folder.summary import Summary
 from lrtrain.settings import Settings
-from lrtrain.training.session import Say, Session
+from lrtrain.training.checkpoints import Judge
+from lrtrain.training.session import Ended, Say, Session
 
 log = logging.getLogger("lrtrain")
 
@@ -31,6 +32,7 @@ def run_in(
     asked: Mapping[str, str] | None = None,
     locks: bool = True,
     finds_rate: bool = False,
+    judge: Judge | None = None,
     say: Say = print,
 ) -> Summary:
     """Train, test the final and the best weights, and write the summary.
@@ -45,6 +47,7 @@ def run_in(
         asked: The words of the command that asked for it, by name of the file that keeps them.
         locks: The folder; False is the user's word that nobody else writes there.
         finds_rate: Find the base rate first, which takes the place of that of the settings.
+        judge: Asked after each validation whether the run is pruned there.
         say: Tells a person a line.
 
     Returns:
@@ -67,7 +70,7 @@ def run_in(
         if finds_rate:
             settings, asked = _with_rate_found(settings, start, asked or {}, say)
         with logging_to(folder.log):
-            summary = _train(settings, folder, start, asked, say)
+            summary = _train(settings, folder, start, asked, judge, say)
             if summary.exception:
                 log.error("%s", summary.error, exc_info=summary.exception)
         return summary
@@ -102,7 +105,14 @@ def _with_rate_found(
     return settings, {**asked, **own}
 
 
-def _train(settings: Settings, folder: RunFolder, start: Start, asked: Mapping[str, str] | None, say: Say) -> Summary:
+def _train(
+    settings: Settings,
+    folder: RunFolder,
+    start: Start,
+    asked: Mapping[str, str] | None,
+    judge: Judge | None,
+    say: Say,
+) -> Summary:
     """Train, and again as often as a rollback is allowed: from the last checkpoint, and then from one before."""
     guard, scale = settings.guard, None
     tries = guard.rollbacks if guard.on_nonfinite == "rollback" else 0
@@ -111,7 +121,7 @@ def _train(settings: Settings, folder: RunFolder, start: Start, asked: Mapping[s
         tell = say if session.trainer.is_global_zero else lambda _: None
         for line in session.announce():
             tell(line)
-        ended = session.fit()
+        ended = session.fit(until=judge)
         if ended.status != "diverged" or attempt == tries or not folder.last_checkpoint.exists():
             break
         if attempt and not session.checkpoints.has_saved:
@@ -122,4 +132,4 @@ def _train(settings: Settings, folder: RunFolder, start: Start, asked: Mapping[s
         scale = ended.error.scale * guard.rollback_factor  # type: ignore[union-attr]
         tell(f"{ended.error}\nrolling back ({attempt + 1} of {tries}): rates times {scale:.4g}")
         start = Start.resume(folder)
-    return session.conclude(ended)
+    return session.conclude(Ended("pruned", "search") if ended.status == "paused" else ended)

@@ -35,7 +35,15 @@ from lrtrain.run_folder.summary import Summary
 from lrtrain.schedules import updates
 from lrtrain.settings import Settings
 from lrtrain.training.averaging import build_averaging
-from lrtrain.training.checkpoints import Cadence, LastAndBest, PausedRunError, Saved, check_moments, sound_checkpoint
+from lrtrain.training.checkpoints import (
+    Cadence,
+    Judge,
+    LastAndBest,
+    PausedRunError,
+    Saved,
+    check_moments,
+    sound_checkpoint,
+)
 from lrtrain.training.configure_optimizers import Scheduled, scheduler_of
 from lrtrain.training.data import Data, build_data, check_measuring, check_samples, describe_data, unrecorded
 from lrtrain.training.early_stop import EarlyStop
@@ -237,17 +245,21 @@ class Session:
             lines.append(f"not updated, as they do not require gradients: {shown}")
         return [*lines, self.plan.sentence(), *(f"warning: {line}" for line in warn_of(settings, self.plan))]
 
-    def fit(self, until: SpanLike | None = None) -> Ended:
+    def fit(self, until: SpanLike | Judge | None = None) -> Ended:
         """Train to the end, or until a position in the run: then at the first update that it can go on from exactly.
 
-        A run that has paused goes on by another call, as if it had not stopped; its curve is the same in any case.
+        Or until a judge says so, who is asked after each validation. A run that has paused goes on by another call, as
+        if it had not stopped; its curve is the same in any case.
 
         Raises:
             RequestError: Lightning finds a setting wrong, or the folder cannot be written; nothing is left behind.
         """
         if self._paused:
             self._build(Start.resume(self.folder))
-        self.checkpoints.until = None if until is None else updates(until, self.plan.horizon.at(0))
+        if callable(until):
+            self.checkpoints.judge = until
+        else:
+            self.checkpoints.until = None if until is None else updates(until, self.plan.horizon.at(0))
         self._paused = False
         self._begin()
         try:
@@ -398,7 +410,7 @@ class Session:
         horizon, now, files = self.plan.horizon, datetime.now(UTC), self.folder
         kept = (files.last_checkpoint, files.best_checkpoint)
         findings = warn_of(self.settings, self.plan)
-        if ended.status == "stopped":
+        if ended.status in ("stopped", "pruned"):
             findings.append(
                 f"the schedule is unfinished: {ended.by} ended the run at update {steps:,} of {horizon.total_steps:,}"
             )
