@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,11 +74,12 @@ class Bench:
             raise RuntimeError(f"{summary.status}: {summary.error}")
         return summary
 
-    def microseconds(self, *words: str, epochs: int = 3) -> float:
-        """What an update of a run takes, in the training itself."""
+    def microseconds(self, *words: str, epochs: int = 6) -> float:
+        """What an update takes, in the training itself, after a first epoch in which a device chooses its kernels."""
+        epochs = epochs if self.device == "gpu" else 1
         with timed(self.torch_device) as took:
-            steps = self.train(*words, epochs=epochs).steps
-        return took[0] / steps * 1e6
+            first, steps = (self.train(*words, epochs=count).steps for count in (1, 1 + epochs))
+        return (took[1] - took[0]) / (steps - first) * 1e6
 
 
 @contextmanager
@@ -127,8 +129,9 @@ def clipped(bench: Bench) -> str:
 
 def compiled(bench: Bench) -> str:
     """torch.compile."""
-    plain, fast = (bench.train(*LARGE, f"compile={value}", epochs=1) for value in ("false", "true"))
-    return f"val_loss {plain.best['val_loss']:.4f} plain, {fast.best['val_loss']:.4f} compiled"
+    words = (*LARGE, "lr=0.01")
+    plain, fast = (bench.train(*words, f"compile={value}", epochs=3).best["val_loss"] for value in ("false", "true"))
+    return f"val_loss {plain:.4f} plain, {fast:.4f} compiled"
 
 
 def fused(bench: Bench) -> str:
@@ -176,20 +179,28 @@ def weights(folder: Path | None) -> dict[str, Tensor]:
 
 
 def synchronisations(bench: Bench) -> str:
-    """How often the host waits for the device, per update, at log points far apart."""
+    """How often the host waits for the device: in an epoch of updates, and in the validation and saving after it."""
     if bench.device == "cpu":
         return "none to count on a CPU"
+    words = (*SMALL, "log_every=1000", "checkpoint_every=1000ep")
+    few, many = (waits(bench, *words, epochs=epochs) for epochs in (2, 6))
+    rest = many.copy()
+    rest.subtract(few)
+    counts = ", ".join(f"{place} {count / 4:g}" for place, count in rest.most_common() if count)
+    return f"an epoch of 40 updates and a validation: {sum(rest.values()) / 4:g} ({counts})"
+
+
+def waits(bench: Bench, *words: str, epochs: int) -> Counter[str]:
+    """Where the host waits for the device in a run, and how often."""
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
             with patch("lrtrain.process.state._quiet", lambda: warnings.simplefilter("always")):
-                summary = bench.train(*SMALL, "log_every=1000", "checkpoint_every=1000ep", epochs=5)
+                bench.train(*words, epochs=epochs)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    places = [f"{Path(each.filename).name}:{each.lineno}" for each in seen if "synchroniz" in str(each.message)]
-    often = ", ".join(f"{place} {places.count(place)}" for place in sorted(set(places), key=places.count)[::-1][:6])
-    return f"{len(places) / summary.steps:.2f} an update ({often})"
+    return Counter(f"{Path(each.filename).name}:{each.lineno}" for each in seen if "synchroniz" in str(each.message))
 
 
 def safety(bench: Bench) -> str:
@@ -202,15 +213,15 @@ def safety(bench: Bench) -> str:
 
     found = []
     for name, words in (("small", SMALL), ("large", LARGE)):
-        ratios = []
-        for _ in range(3):
-            whole = bench.microseconds(*words, epochs=10 if name == "small" else 5)
+        ratios, epochs = [], 10 if name == "small" else 5
+        for _ in range(3 if bench.device == "gpu" else 1):
+            whole = bench.microseconds(*words, epochs=epochs)
             with (
                 patch.object(Session, "_callbacks", fewer),
                 patch.object(LastAndBest, "_asked", lambda *_: (False, 0)),
                 patch("os.fsync", lambda _: None),
             ):
-                ratios.append(whole / bench.microseconds(*words, epochs=10 if name == "small" else 5))
+                ratios.append(whole / bench.microseconds(*words, epochs=epochs))
         found.append(f"{name} {100 * (statistics.median(ratios) - 1):.1f} %")
     return ", ".join(found)
 

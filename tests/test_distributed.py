@@ -32,9 +32,13 @@ import sys
 import time
 from pathlib import Path
 
+from lrtrain.__main__ import main
+from lrtrain.process.imports import import_large
+
+import_large("lrtrain.training.run")
+
 from lightning.pytorch.strategies import DDPStrategy
 
-from lrtrain.__main__ import main
 from lrtrain.training.module import Classifier
 
 rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
