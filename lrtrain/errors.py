@@ -44,7 +44,14 @@ class FaultError(RuntimeError):
 
 
 class LostProcessError(FaultError):
-    """Another process of the run has ended, which says itself why if it can."""
+    """Another process of the run has ended, which says itself why if it can.
+
+    Args:
+        then: What to do once that is mended.
+    """
+
+    def __init__(self, then: str) -> None:
+        super().__init__(f"another process of the run has ended: see its message, {then}")
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import json
 import logging
 import multiprocessing
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -20,7 +19,6 @@ import torch
 from conftest import SMALL, CommandLine, Result, Train, fork
 from test_resume import SHORT, Stop, assert_equal, checkpoint, stop, stopped
 
-from lrtrain import __main__ as program
 from lrtrain.cli.main import main
 from lrtrain.errors import FaultError, InterruptedRunError
 from lrtrain.process import signals
@@ -266,19 +264,25 @@ def test_rollback_goes_further_back_than_weights_that_have_exploded(
     assert list(run.series("lr").values()) == [0.1] * 6 + [0.025] * 6
 
 
+LIMITED_FILES = """
+import resource, sys
+from lrtrain.__main__ import main
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv.pop(1)),) * 2)
+sys.exit(main())
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
 @pytest.mark.parametrize("files", [14, 22], ids=["before the first worker", "before the first batch"])
 def test_too_few_files_for_workers(files: int, tmp_path: Path) -> None:
     """The workers that could be started heed no signal, and do not keep the command from ending."""
-
-    def run() -> int:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-        return program.main()
-
-    process = fork(run, tmp_path, "lrtrain", *SMALL, "epochs=3", "workers=2", f"hydra.run.dir={tmp_path / 'run'}")
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == FAILED, err
-    assert "raise the limit by ulimit -n" in err.splitlines()[-1]
+    words = (*SMALL, "epochs=3", "workers=2", f"hydra.run.dir={tmp_path / 'run'}")
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED_FILES, str(files), *words], capture_output=True, text=True, cwd=tmp_path,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == FAILED, done.stderr
+    assert "raise the limit by ulimit -n" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")

@@ -8,7 +8,7 @@ import sys
 import traceback
 from typing import NoReturn
 
-from lrtrain.errors import DivergedError, FaultError, InterruptedRunError, RequestError
+from lrtrain.errors import DivergedError, FaultError, InterruptedRunError, LostProcessError, RequestError
 from lrtrain.process import ranks
 from lrtrain.run_folder.claimed import held
 from lrtrain.run_folder.summary import Summary
@@ -52,10 +52,19 @@ def answer(number: int) -> NoReturn:
     """End this process on a signal while the others of its run are waited for."""
     folder = held[-1] if held else None
     resumable = folder and folder.last_checkpoint.exists()
-    error = InterruptedRunError(number, str(folder.path) if folder and resumable else None)
+    _end(InterruptedRunError(number, str(folder.path) if folder and resumable else None))
+
+
+def answer_loss() -> NoReturn:
+    """End this process where another one of its run has failed and is still waited for."""
+    _end(LostProcessError(held[-1].what_then if held else "then start over"))
+
+
+def _end(error: FaultError | InterruptedRunError) -> NoReturn:
+    """End this process from another thread than the main one, which waits in a library."""
     try:
-        if folder:
-            folder.leave()
+        if held:
+            held[-1].leave()
         if not ranks.ranks_first():
             leave_to_first(error)
         else:

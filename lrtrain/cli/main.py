@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from lrtrain import __version__
-from lrtrain.cli.exit import FAILED, GOOD, answer, code_of, leave_to_first, say
+from lrtrain.cli.exit import FAILED, GOOD, answer, answer_loss, code_of, leave_to_first, say
 from lrtrain.cli.help import help_text
 from lrtrain.cli.words import prepare
 from lrtrain.errors import FaultError, InterruptedRunError, RequestError
@@ -112,7 +112,11 @@ def _do(task: Bound, job: Job) -> int:
     """Do a job; returns the exit code."""
     alone = job.settings.trainer.is_alone
     try:
-        with nullcontext() if alone else signals.answered_by(answer), signals.undisguised():
+        with (
+            nullcontext() if alone else signals.answered_by(answer),
+            ranks.loss_answered_by(answer_loss),
+            signals.undisguised(),
+        ):
             summary: Summary = task.make(job)
     except (Exception, InterruptedRunError) as error:
         if ranks.is_first(alone):  # of independent jobs under srun, each speaks for itself

@@ -11,10 +11,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 _FIRST = "LRTRAIN_FIRST_PROCESS"
@@ -100,6 +100,42 @@ def outlive_first(seconds: float = 10) -> None:
     until = time.monotonic() + seconds
     while _first_lives() and time.monotonic() < until:
         time.sleep(0.02)
+
+
+@contextmanager
+def loss_answered_by(answer: Callable[[], Any]) -> Iterator[None]:
+    """Have the loss of another process answered in here, where the main thread does not notice it by itself.
+
+    Args:
+        answer: Ends this process; called in another thread.
+    """
+    global _answer
+    _answer = answer
+    try:
+        yield
+    finally:
+        _answer = _ignore  # the run is over, and this process says how it ended
+
+
+def lose(patience: float = 5) -> None:
+    """End this process, since one that it had started has failed.
+
+    Args:
+        patience: Seconds for the main thread to notice, and to write down how far the run came.
+    """
+    time.sleep(patience)
+    _answer()
+
+
+def _kill_self() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _ignore() -> None:
+    pass
+
+
+_answer: Callable[[], Any] = _kill_self
 
 
 def pass_on(number: int) -> None:

@@ -83,6 +83,13 @@ class RunFolder:
         return self.last_checkpoint.is_file() or self.previous_checkpoint.is_file()
 
     @property
+    def what_then(self) -> str:
+        """What to do about the run once that is mended which has ended it."""
+        if self.last_checkpoint.exists():
+            return f"then continue with resume={self.path}"
+        return "then start over, as there is no checkpoint yet"
+
+    @property
     def events(self) -> list[Path]:
         """TensorBoard's files."""
         return sorted(self.path.glob(f"{self.EVENTS}.*"))

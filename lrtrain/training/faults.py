@@ -27,7 +27,7 @@ def explained(error: BaseException, folder: RunFolder, ranks: int = 1) -> BaseEx
         ranks: Number of processes that train together.
     """
     resume = f"resume={folder.path}" if folder.last_checkpoint.exists() else None
-    then = f"then continue with {resume}" if resume else "then start over, as there is no checkpoint yet"
+    then = folder.what_then
     said = str(error)
     lost = _lost_worker(error)
     alone = ranks > 1 and isinstance(error, RuntimeError) and (isinstance(error, DistError) or _CONNECTION.search(said))
@@ -46,7 +46,7 @@ def explained(error: BaseException, folder: RunFolder, ranks: int = 1) -> BaseEx
     if lost:
         return FaultError(f"a loader worker was lost ({lost}), probably out of memory: use fewer workers, {then}")
     if alone:
-        return LostProcessError(f"another process of the run has ended: see its message, {then}")
+        return LostProcessError(then)
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         where = error.filename or folder.path
         return FaultError(

@@ -6,6 +6,8 @@ tests/test_private.py says for which versions they hold.
 from __future__ import annotations
 
 import math
+import os
+import subprocess
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,12 +19,16 @@ import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
 from lightning.pytorch.loops.optimization.automatic import ClosureResult, _AutomaticOptimization
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.strategies.launchers import subprocess_script
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from torch import Tensor
+
+from lrtrain.process import ranks
 
 Fetcher: TypeAlias = _DataFetcher
 """What hands the batches of an epoch to Lightning's loop."""
@@ -150,3 +156,27 @@ def flag_non_finite(tensors: list[Tensor], found: Tensor, one: Tensor) -> None:
         one: The number 1, likewise.
     """
     torch._amp_foreach_non_finite_check_and_unscale_(tensors, found, one)
+
+
+class ChildObserver(_ChildProcessObserver):
+    """Looks after the processes that were started for a run; Lightning's kills this one where one has failed."""
+
+    def _terminate_all(self) -> None:
+        for process in self._child_processes:
+            process.kill()
+        ranks.lose()
+
+
+@contextmanager
+def children_observed() -> Iterator[None]:
+    """Have the processes that Lightning starts in here looked after by `ChildObserver`."""
+
+    def observe(child_processes: list[subprocess.Popen[bytes]]) -> None:
+        ChildObserver(os.getpid(), child_processes, sleep_period=1).start()
+
+    launcher: Any = subprocess_script
+    before, launcher._launch_process_observer = launcher._launch_process_observer, observe
+    try:
+        yield
+    finally:
+        launcher._launch_process_observer = before

@@ -54,6 +54,7 @@ from lrtrain.training.guard import DivergenceGuard, Rescale
 from lrtrain.training.interruption import Interruption
 from lrtrain.training.loggers import build_loggers
 from lrtrain.training.network import build_module
+from lrtrain.training.private import children_observed
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.ranks import RandomNumbers, SharedFolder
 from lrtrain.training.record import TEST, Record, rates_of
@@ -263,7 +264,7 @@ class Session:
         self._paused = False
         self._begin()
         try:
-            with self._others():
+            with self._others(), children_observed():
                 path = str(self._checkpoint.path) if self._checkpoint and self._start.resumes else None
                 self.trainer.fit(self.module, self.data, ckpt_path=path, weights_only=True)
             return self._done()
