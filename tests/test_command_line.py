@@ -19,11 +19,12 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from lrtrain.configs import config_dir
 from lrtrain.schedules import Feedback, Observed, Progress, by_name, registered
+from lrtrain.training.record import SIZES
 
 LR, LENGTH, EPOCHS = 0.1, 4, 4
 TOTAL = LENGTH * EPOCHS
 STRATEGIES = sorted(path.stem for path in (config_dir() / "scheduler").glob("*.yaml"))
-SCALARS = {"lr", "epoch", "train_loss", "val_loss", "val_acc", "test_loss", "test_acc", "grad_norm", "update_ratio"}
+SCALARS = {"lr", "epoch", "train_loss", "val_loss", "val_acc", "test_loss", "test_acc", *SIZES}
 
 FORMULAS: dict[str, tuple[str, Callable[[int, int], float]]] = {
     "constant": ("constant", lambda t, e: LR),

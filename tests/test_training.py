@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -227,6 +228,7 @@ class Norms(pl.Callback):
     def __init__(self) -> None:
         self.weights: list[float] = []
         self.gradients: list[float] = []
+        self.absolute: list[float] = []
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -236,6 +238,7 @@ class Norms(pl.Callback):
             (self.gradients, [w.grad.flatten() for w in pl_module.parameters() if w.grad is not None]),
         ):
             norms.append(float(torch.cat(values).double().norm()))
+        self.absolute.append(sum(float(w.grad.abs().sum()) for w in pl_module.parameters() if w.grad is not None))
 
 
 def test_update_ratio_is_rate_times_gradient_over_weights(tmp_path: Path) -> None:
@@ -260,6 +263,23 @@ def test_update_ratio_is_rate_times_gradient_over_weights(tmp_path: Path) -> Non
     assert rows["grad_norm"] == pytest.approx(norms.gradients, rel=1e-5)
     expected = [r * g / w for r, g, w in zip(rates, norms.gradients, norms.weights, strict=True)]
     assert rows["update_ratio"] == pytest.approx(expected, rel=1e-4)
+    moved = [r * g for r, g in zip(rates, norms.gradients, strict=True)]
+    assert rows["update_norm"] == pytest.approx(moved, rel=1e-4)
+    assert rows["grad_norm_l1"] == pytest.approx(norms.absolute, rel=1e-5)
+
+
+def test_each_group_has_its_own_update_sizes(train: Train) -> None:
+    run = train("groups={.*bias:0.1}", "optimizer.momentum=0", "epochs=1", *SMALL)
+    for row in run.rows:
+        value = {name: float(text) for name, text in row.items() if text}
+        for group in ("rest", ".*bias"):
+            assert value[f"update_norm/{group}"] == pytest.approx(
+                value[f"lr/{group}"] * value[f"grad_norm/{group}"], rel=1e-4
+            )
+        for size in ("grad_norm", "update_norm"):
+            assert value[size] == pytest.approx(math.hypot(value[f"{size}/rest"], value[f"{size}/.*bias"]), rel=1e-5)
+        both = value["grad_norm_l1/rest"] + value["grad_norm_l1/.*bias"]
+        assert value["grad_norm_l1"] == pytest.approx(both, rel=1e-5)
 
 
 def test_order_of_the_samples() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +21,9 @@ from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.private import names_in_sanity_check
 from lrtrain.training.validation import ValidationObserver
 
-TRAIN = ("train_loss", "grad_norm", "update_ratio")
+SIZES = ("grad_norm", "grad_norm_l1", "update_norm", "update_ratio")
+"""What is measured of an update: of all weights, and where there are several groups of each, as ``grad_norm/NAME``."""
+TRAIN = ("train_loss", *SIZES)
 VALIDATION = ("val_loss", "val_acc")
 TEST = ("test_loss", "test_acc")
 
@@ -30,8 +33,9 @@ class Record(ValidationObserver):
 
     A log point's step is the index of its optimizer update, from 0, and `lr` the rate of that update. There is one
     every `every` updates, and one at the last update of each epoch and of the run, which includes the validation.
-    `grad_norm` is the norm of the whole gradient before clipping; `update_ratio` the norm of the change in the weights
-    over the norm of the weights. With several parameter groups, each has its rate as ``lr/<name>``; other
+    `grad_norm` and `grad_norm_l1` are the Euclidean norm and the sum of absolute values of the whole gradient before
+    clipping; `update_norm` is the norm of the change in the weights, `update_ratio` the same over the norm of the
+    weights. With several parameter groups, each has its rate and its sizes as ``lr/<name>`` and so on; other
     hyperparameters on a schedule are recorded by their names. The names of the validation's metrics come from
     Lightning's sanity check, if there is one.
 
@@ -47,10 +51,10 @@ class Record(ValidationObserver):
         self.last_metrics: dict[str, float] = {}
         self._validation: tuple[str, ...] = VALIDATION
         self._row: dict[str, Any] = {}
-        self._weights: list[torch.Tensor] = []
-        self._before: torch.Tensor | None = None
+        self._groups: dict[str, list[torch.Tensor]] = {}
+        self._before: dict[str, torch.Tensor] = {}
+        self._gradients: dict[str, list[torch.Tensor]] = {}
         self._step = 0
-        self._grad_norm = 0.0
         self._settings: dict[str, float] = {}
         self._scheduler: Scheduler | None = None
         self._used: list[float] = []
@@ -64,7 +68,12 @@ class Record(ValidationObserver):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the table."""
-        self._weights, self._scheduler = list(pl_module.parameters()), scheduler_of(trainer)
+        self._scheduler = scheduler_of(trainer)
+        groups = self._scheduler.optimizer.param_groups
+        names = [name.partition("/")[2] for name in _columns(self._scheduler)]
+        self._groups = {name: group["params"] for name, group in zip(names, groups, strict=True)}
+        if len(groups) == 1:
+            self._groups = {"": list(pl_module.parameters())}
         self._scheduler.used_lrs = self._scheduler.used_lrs or self._used
         self._open(trainer)
 
@@ -73,7 +82,9 @@ class Record(ValidationObserver):
         if not trainer.is_global_zero:
             return
         scheduler = scheduler_of(trainer)
-        columns = ["step", "epoch", *_columns(scheduler), *scheduler.hyperparameters, *TRAIN, *self._validation, *TEST]
+        sizes = [f"{size}/{group}" for group in self._groups if group for size in SIZES]
+        columns = ["step", "epoch", *_columns(scheduler), *scheduler.hyperparameters, *TRAIN, *sizes]
+        columns += [*self._validation, *TEST]
         done, open_point = scheduler.last_epoch, self._row.get("step", 0)
 
         def keep(row: dict[str, str]) -> bool:
@@ -92,21 +103,21 @@ class Record(ValidationObserver):
             return
         names = scheduler_of(trainer).hyperparameters
         self._settings = {name: setting(optimizer.param_groups[0], name) for name in names}
-        gradients = [weight.grad for weight in self._weights if weight.grad is not None]
-        self._grad_norm = float(get_total_norm(gradients))
-        self._before = _flat(self._weights)
+        for name, weights in self._groups.items():
+            gradients = [weight.grad for weight in weights if weight.grad is not None]
+            self._gradients[name] = [get_total_norm(gradients), get_total_norm(gradients, 1.0)]
+            self._before[name] = _flat(weights)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the log point after its update."""
-        if self._before is None:
+        if not self._before:
             return
         scheduler = scheduler_of(trainer)
-        step, before, self._before = self._step, self._before, None
+        step, before, self._before = self._step, self._before, {}
         if scheduler.last_epoch == step:  # a GradScaler skipped the update
             return
-        change = _flat(self._weights) - before
         self.last_rate = next(iter(rates_of(scheduler).values()))
         if step == 0:
             self.first_rate = self.last_rate
@@ -118,10 +129,21 @@ class Record(ValidationObserver):
                 **rates_of(scheduler),
                 **self._settings,
                 **({} if loss is None else {"train_loss": loss}),
-                "grad_norm": self._grad_norm,
-                "update_ratio": float(change.norm() / before.norm()),
+                **self._sizes(before),
             },
         )
+
+    def _sizes(self, before: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        """What was measured of the update, of all groups together first."""
+        rows = {}
+        for name, weights in before.items():
+            moved = _flat(self._groups[name]).sub_(weights)
+            rows[name] = [float(value) for value in (*self._gradients[name], moved.norm(), weights.norm())]
+        gradients, absolute, changes, sizes = zip(*rows.values(), strict=True)
+        found = _named([math.hypot(*gradients), sum(absolute), math.hypot(*changes), math.hypot(*sizes)], "")
+        for name, row in rows.items():
+            found |= _named(row, f"/{name}") if name else {}
+        return found
 
     def observe(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: dict[str, float], closing: bool
@@ -200,6 +222,13 @@ def batch_loss(trainer: pl.Trainer, outputs: Any, batch_idx: int) -> float | Non
     """The loss of a batch, undoing the division for accumulated gradients; None if the batch was skipped."""
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
     return None if loss is None else float(loss) * trainer.accumulate_grad_batches / weight_of(trainer, batch_idx)
+
+
+def _named(norms: Sequence[float], ending: str) -> dict[str, float]:
+    """Sizes by their names in the record, of the norms of gradient (two), change and weights."""
+    gradient, absolute, change, weights = norms
+    ratio = change / weights if weights else math.nan
+    return {f"{size}{ending}": value for size, value in zip(SIZES, (gradient, absolute, change, ratio), strict=True)}
 
 
 def rates_of(scheduler: Scheduler) -> dict[str, float]:
