@@ -108,7 +108,7 @@ def test_runs_of_other_programs(kind: str, tmp_path: Path) -> None:
     write, tags, updates, epochs = KINDS[kind]
     for (name, seed), last in RUNS.items():
         write(tmp_path / "runs", f"scheduler={name},seed={seed}", last, seed)
-    records, [found] = compare_runs([tmp_path / "runs"], Question(metric="val_loss"), Conventions(tags=tags))
+    records, [(found, _)] = compare_runs([tmp_path / "runs"], Question(metric="val_loss"), Conventions(tags=tags))
     best = {(each.config["scheduler"], each.config["seed"]): each.metrics["val_loss"] for each in records}
     assert best == pytest.approx(RUNS)
     assert {(each.steps, each.epochs) for each in records} == {(updates, epochs)}

@@ -73,11 +73,16 @@ def between(found: Comparison, low: float, high: float) -> str:
     return f"{_number(found, low)} to {amount(found, high)}"
 
 
+def shown(found: Comparison, size: float) -> float:
+    """A difference as a figure shows it, in the unit of `amount`."""
+    return 100 * math.expm1(size) if found.scale == "log" else size
+
+
 def _number(found: Comparison, size: float) -> str:
+    value = shown(found, size)
     if found.scale == "plain":
-        return f"{size:.3g}"
-    per_cent = 100 * math.expm1(size)
-    return f"{per_cent:.2g}" if abs(per_cent) < 100 else f"{per_cent:.0f}"
+        return f"{value:.3g}"
+    return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def _failures(found: Comparison) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,7 +45,30 @@ class Question:
     pair_by: str = "seed"
 
 
-def compare_records(records: Sequence[Record], asked: Question) -> list[Comparison]:
+class Compared(NamedTuple):
+    """A comparison with what it stands on.
+
+    Attributes:
+        found: What the runs say.
+        runs: Each of them, as it is kept and as it counts.
+    """
+
+    found: Comparison
+    runs: Sequence[tuple[Record, Trial]]
+
+    @property
+    def best_runs(self) -> list[list[Record]]:
+        """Those that each strategy is judged by, in the order of the strategies."""
+        own: dict[str, list[Record]] = {each.name: [] for each in self.found.strategies}
+        settings = {each.name: each.settings for each in self.found.strategies}
+        for record, trial in self.runs:
+            name, seeds = trial.strategy, self.found.seeds
+            if name in own and dict(trial.setting) == settings[name] and trial.seed in seeds:
+                own[name].append(record)
+        return list(own.values())
+
+
+def compare_records(records: Sequence[Record], asked: Question) -> list[Compared]:
     """The comparisons, one for each model and dataset.
 
     Runs that have not ended, or were pruned, do not count; those that failed do.
@@ -59,30 +82,26 @@ def compare_records(records: Sequence[Record], asked: Question) -> list[Comparis
     monitor = _monitored(known, asked)
     judge = _judge(known, asked, monitor)
     _check_keys(known, (*asked.by, asked.pair_by), judge.name)
-    several = [
-        kind for kind in KINDS if kind not in asked.by and len({record.config.get(kind) for record in known}) > 1
-    ]
-    tables: dict[tuple[str, ...], list[Record]] = {}
-    for record in known:
-        tables.setdefault(tuple(str(record.config.get(kind)) for kind in several), []).append(record)
-    all_found = []
-    for names, own in sorted(tables.items()):
+    lost = sum(not record.config for record in records)
+    said = [f"{lost} of {len(records)} runs failed before they had begun, and are in no table"] if lost else []
+    several, tables = _apart(known, asked.by)
+    all_compared = []
+    for names, own in tables.items():
+        runs = _as_trials(own, asked, monitor.name, judge.name)
         found = compare(
-            [trial for _, trial in as_trials(own, asked, monitor.name, judge.name)],
+            [trial for _, trial in runs],
             judge=Measure(*judge),
             chooser=Measure(*monitor),
             by=asked.by,
             margin=asked.margin,
             target=asked.target,
         )
-        all_found.append(replace(found, of=dict(zip(several, names, strict=True))))
-    if lost := sum(not record.config for record in records):
-        said = f"{lost} of {len(records)} runs failed before they had begun, and are in no table"
-        all_found = [replace(found, warnings=(*found.warnings, said)) for found in all_found]
-    return all_found
+        of = dict(zip(several, names, strict=True))
+        all_compared.append(Compared(replace(found, of=of, warnings=(*found.warnings, *said)), runs))
+    return all_compared
 
 
-def apart(records: Sequence[Record], by: Sequence[str]) -> tuple[list[str], dict[tuple[str, ...], list[Record]]]:
+def _apart(records: Sequence[Record], by: Sequence[str]) -> tuple[list[str], dict[tuple[str, ...], list[Record]]]:
     """The keys whose values are compared apart, and the runs by these values."""
     keys = [kind for kind in KINDS if kind not in by and len({record.config.get(kind) for record in records}) > 1]
     tables: dict[tuple[str, ...], list[Record]] = {}
@@ -91,7 +110,7 @@ def apart(records: Sequence[Record], by: Sequence[str]) -> tuple[list[str], dict
     return keys, dict(sorted(tables.items()))
 
 
-def as_trials(records: Sequence[Record], asked: Question, chooser: str, judge: str) -> list[tuple[Record, Trial]]:
+def _as_trials(records: Sequence[Record], asked: Question, chooser: str, judge: str) -> list[tuple[Record, Trial]]:
     """The runs as they count; of two with the same settings, the one that ended last."""
     own: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:

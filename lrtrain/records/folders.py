@@ -39,6 +39,7 @@ def _record(folder: RunFolder, summary: Summary, below: Path) -> Record:
         steps=summary.steps,
         epochs=summary.epochs,
         ended=str(summary.ended),
+        versions=summary.versions,
         series=_series(folder),
     )
 

@@ -45,6 +45,7 @@ class Record:
         steps: Optimizer updates that it did.
         epochs: That it completed.
         ended: When, as text that sorts.
+        versions: Of the packages that it was made with.
         series: What it recorded, by name; ``lr`` is the rate.
     """
 
@@ -59,6 +60,7 @@ class Record:
     steps: int = 0
     epochs: float = 0.0
     ended: str = ""
+    versions: Mapping[str, Any] = field(default_factory=dict)
     series: Mapping[str, Series] = field(default_factory=dict)
 
     @property
@@ -74,8 +76,8 @@ def as_series(steps: Sequence[float], values: Sequence[float | str]) -> Series:
         ValueError: A value is not a number.
     """
     kept = np.unique(np.linspace(0, len(steps) - 1, min(POINTS, len(steps))).round().astype(int))
-    chosen = [float(values[index]) for index in kept]
-    return Series(np.array([steps[index] for index in kept], np.float32), np.array(chosen, np.float32))
+    chosen = np.array([values[index] for index in kept], np.float64)  # from numbers or their texts
+    return Series(np.array([steps[index] for index in kept], np.float32), chosen.astype(np.float32))
 
 
 class Log(NamedTuple):

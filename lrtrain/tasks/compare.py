@@ -6,10 +6,13 @@ import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
+
+import yaml
 
 from lrtrain import __version__
 from lrtrain.errors import RequestError
@@ -17,13 +20,14 @@ from lrtrain.evidence.ranks import rank
 from lrtrain.evidence.verdict import Comparison
 from lrtrain.evidence.words import describe, wanted_seeds
 from lrtrain.parameters.rules import Either, ListOf, Number, OptionalText, OrNull, Table, Text
-from lrtrain.records.comparisons import JUDGES, Question, compare_records
+from lrtrain.records.comparisons import JUDGES, Compared, Question, compare_records
 from lrtrain.records.elsewhere import Conventions
 from lrtrain.records.find import find_records
 from lrtrain.records.record import Record
 from lrtrain.report.comparison import print_comparisons, write_comparisons
+from lrtrain.report.page import REPORT, write_page
 from lrtrain.run_folder.claimed import ClaimedFolder
-from lrtrain.run_folder.folder import SWEEP
+from lrtrain.run_folder.files import write_bytes
 from lrtrain.run_folder.summary import Summary
 from lrtrain.run_folder.sweep_folder import SweepFolder
 from lrtrain.settings import Metric
@@ -58,15 +62,21 @@ def run(
     Raises:
         RequestError: There are no runs to compare, or they do not say what is asked of them.
     """
+    from lrtrain.report.comparison_picture import PICTURE, draw_comparisons  # matplotlib takes a second
+    from lrtrain.report.curves import png
+
     began, places = time.perf_counter(), [Path(each) for each in _several(runs)]
     mode = job.settings.monitor_mode
     asked = Question(by=_several(by), metric=metric, mode=mode, margin=margin, target=target, pair_by=pair_by)
-    _, found = compare_runs(places, asked, _conventions(metric, mode, tags or {}, pattern))
+    records, compared = compare_runs(places, asked, _conventions(metric, mode, tags or {}, pattern))
+    found = [each.found for each in compared]
     ranks = rank(found)
     with ClaimedFolder(job.folder, locks=job.locks) as folder:
         folder.check_unused()
         folder.write_request(job.asked)
         write_comparisons(found, ranks, folder.path)
+        write_page(compared, ranks, records, folder.path, _commands(job, places))
+        write_bytes(folder.path / PICTURE, png(draw_comparisons(compared)))
         summary = Summary(
             status="finished",
             ended_by="end",
@@ -80,18 +90,19 @@ def run(
         summary.write(folder.summary)
         folder.begun = True
     print_comparisons(found, ranks)
-    print(folder.path)
+    print(folder.path / REPORT)
     return summary
 
 
 def compare_runs(
     places: Sequence[Path], asked: Question, how: Conventions | None = None
-) -> tuple[list[Record], list[Comparison]]:
+) -> tuple[list[Record], list[Compared]]:
     """All runs below some folders or in files, and their comparisons, with the command that would settle each."""
     records = [record for place in places for record in find_records(place, how or Conventions())]
     if not records:
         raise RequestError(f"there is no training below {', '.join(map(str, places))} that has ended")
-    return records, [replace(found, more=_command(places, found)) for found in compare_records(records, asked)]
+    compared = compare_records(records, asked)
+    return records, [each._replace(found=replace(each.found, more=_more(places, each.found))) for each in compared]
 
 
 def _conventions(metric: str | None, mode: str, tags: Mapping[str, str], pattern: str | None) -> Conventions:
@@ -107,24 +118,40 @@ def _conventions(metric: str | None, mode: str, tags: Mapping[str, str], pattern
     return Conventions(tags=tags, pattern=found, metric=chooser, mode=Metric.of(chooser, mode).mode or "min")
 
 
+def as_command(words: Sequence[str]) -> str:
+    """The words of a command as a shell takes them; those that Hydra has in single quotes can do with these."""
+    said = (word if re.fullmatch(r"[\w.]+='[^']*'", word) else shlex.quote(word) for word in words)
+    return f"python -m lrtrain {' '.join(said)}"
+
+
 def _several(value: str | Sequence[str]) -> Sequence[str]:
     return [value] if isinstance(value, str) else value
 
 
-def _command(places: Sequence[Path], found: Comparison) -> str | None:
+def _commands(job: Job, places: Sequence[Path]) -> list[str]:
+    """The commands of the sweeps that are compared, and that which compares them."""
+    made = [["-m", *words] for place in places if (words := _words(place)) is not None]
+    return [as_command(words) for words in (*made, yaml.safe_load(job.asked.get("overrides.yaml", "[]")))]
+
+
+def _words(place: Path) -> Sequence[str] | None:
+    """The words that a sweep was asked for; None of other folders, and where they cannot be read."""
+    with suppress(RequestError):
+        return SweepFolder(place).read().command
+    return None
+
+
+def _more(places: Sequence[Path], found: Comparison) -> str | None:
     """The command that gives a sweep the seeds that would settle what is open."""
     count = wanted_seeds(found)
-    if count is None or len(places) > 1 or not (places[0] / SWEEP).exists():
+    words = _words(places[0]) if count is not None and len(places) == 1 else None
+    if count is None or words is None:
         return None
     new = [*found.seeds, *(seed for seed in range(count + len(found.seeds)) if seed not in found.seeds)][:count]
-    try:
-        words = SweepFolder(places[0]).read().command
-    except RequestError:
-        return None
     if any(word.startswith("search=") for word in words):
         return None  # it has one seed
     if any(word.startswith("seed=") for word in words):
         asked = [f"resume={places[0]}"]
     else:  # a sweep without seeds cannot be given some
         asked = [word for word in words if not word.startswith("hydra.sweep.dir=")]
-    return f"python -m lrtrain -m {shlex.join(asked)} seed={','.join(map(str, new))}"
+    return as_command(["-m", *asked, f"seed={','.join(map(str, new))}"])
