@@ -96,8 +96,11 @@ def test_only_updates_count(calls: int) -> None:
         optimizer.step()
         for _ in range(calls):
             scheduler.step()
+            assert scheduler.get_last_lr() == [rate(optimizer)]
+        assert scheduler.used_lrs == rates[-1:]
+        assert calls or scheduler.get_last_lr() == rates[-1:], "until step() is called it is the rate just used"
     assert rates == pytest.approx(COSINE, rel=1e-15, abs=1e-17)
-    assert rate(optimizer) == scheduler.get_last_lr()[0] == 0
+    assert rate(optimizer) == 0
 
 
 def test_rate_of_the_first_update_is_there_before_it() -> None:
@@ -160,7 +163,7 @@ def test_groups_keep_their_ratio() -> None:
     scheduler = make(optimizer, exponential(gamma=0.5, every="1st", per="step"))
     for _ in range(3):
         optimizer.step()
-    assert scheduler.get_last_lr() == [rate(optimizer, 0), rate(optimizer, 1)] == [0.2 / 8, 0.01 / 8]
+    assert scheduler.get_lr() == [rate(optimizer, 0), rate(optimizer, 1)] == [0.2 / 8, 0.01 / 8]
 
 
 def test_group_added_in_the_run_joins_the_schedule() -> None:

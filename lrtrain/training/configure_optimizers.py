@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim import Optimizer
 
@@ -36,8 +37,10 @@ def with_schedule(
         monitor: The metric that the feedback observes.
 
     Raises:
-        RequestError: The trainer does not know the run's length.
+        RequestError: The trainer does not know the run's length, has no callback that gives the metric to the feedback,
+            or one that brings a schedule of its own.
     """
+    _check_callbacks(trainer, feedback, monitor)
     total = planned_updates(trainer)
     batches = trainer.num_training_batches
     steps_per_epoch = None if math.isinf(batches) else math.ceil(batches / trainer.accumulate_grad_batches)
@@ -51,8 +54,26 @@ def for_lightning(scheduler: Scheduler, monitor: str) -> OptimizerLRScheduler:
     """A scheduler with its optimizer, in the form in which `configure_optimizers` returns them."""
     return {
         "optimizer": scheduler.optimizer,
-        "lr_scheduler": {"scheduler": scheduler, "interval": "step", "monitor": monitor},
+        # ValidationFeedback gives it the metric, not Lightning, which would do so at the end of epochs.
+        "lr_scheduler": {"scheduler": scheduler, "interval": "step", "monitor": monitor, "reduce_on_plateau": False},
     }
+
+
+def _check_callbacks(trainer: pl.Trainer, feedback: Feedback | None, monitor: str) -> None:
+    from lrtrain.training.validation_feedback import ValidationFeedback
+
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    if any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks):
+        raise RequestError(
+            "StochasticWeightAveraging brings its own schedule: leave it out, and end the schedule in a constant one, "
+            "join([schedule, constant()], ['75%']), with lightning's WeightAveraging callback"
+        )
+    observers = [callback for callback in callbacks if isinstance(callback, ValidationFeedback)]
+    if feedback and not observers:
+        raise RequestError(f"feedback={feedback}: add ValidationFeedback({monitor!r}) to the Trainer's callbacks")
+    if feedback and all(callback.monitor != monitor for callback in observers):
+        given = f"ValidationFeedback({observers[0].monitor!r})"
+        raise RequestError(f"{given} is among the callbacks, but with_schedule has monitor={monitor!r}: give both one")
 
 
 def planned_updates(trainer: pl.Trainer) -> int:

@@ -91,7 +91,7 @@ class DivergenceGuard(ValidationObserver):
             assert self._loss is not None, "there was a loss"
             self._late.write(torch.stack([self._loss, self._gradients.flag()]))
             scheduler, self._loss = scheduler_of(trainer), None
-            self._unread = scheduler.last_epoch, float(scheduler.get_last_lr()[0])
+            self._unread = scheduler.last_epoch, float(scheduler.get_lr()[0])
             return
         sound = self._scaler is not None or self._gradients.are_finite()
         if not self._alone and not _averages_gradients(trainer):
@@ -234,7 +234,7 @@ def diverged(trainer: pl.Trainer, what: str, step: int | None = None, rate: floa
     """The error that says at which update and rate; the present ones if not said."""
     scheduler = scheduler_of(trainer)
     step = scheduler.last_epoch if step is None else step
-    rate = float(scheduler.get_last_lr()[0]) if rate is None else rate
+    rate = float(scheduler.get_lr()[0]) if rate is None else rate
     cause = "lower lr, or add a warmup" if step else "check inputs and model: no update was made yet"
     return DivergedError(
         f"{what} at update {step} (epoch {trainer.current_epoch}), learning rate {rate:.4g}: {cause}",

@@ -56,12 +56,12 @@ class ValidationFeedback(ValidationObserver):
             self._refuse_unless_in(sorted(trainer.callback_metrics))
             return
         metric = metrics[self.monitor]
-        before = scheduler.get_last_lr()[0]
+        before = scheduler.get_lr()[0]
         if scheduler.observe(metric) != 1 and scheduler.last_epoch != scheduler.total_steps:
             tell(
                 trainer,
                 f"epoch {trainer.current_epoch + 1}, update {scheduler.last_epoch}: learning rate {before:.4g} -> "
-                f"{scheduler.get_last_lr()[0]:.4g} ({scheduler.feedback.name}, {self.monitor} {metric:.4g})",
+                f"{scheduler.get_lr()[0]:.4g} ({scheduler.feedback.name}, {self.monitor} {metric:.4g})",
             )
 
     def state_dict(self) -> dict[str, Any]:
