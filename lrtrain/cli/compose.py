@@ -35,6 +35,13 @@ SEARCH = "hydra.searchpath"
 HONOURED = ("hydra.run.dir", "hydra.sweep.dir", SEARCH)
 """Hydra's own keys that mean something here: it composes, and lrtrain runs."""
 
+INSTEAD = {
+    "hydra.mode": "write -m",
+    "hydra/launcher": "write -m and jobs=N, with workers=slurm or workers=ray beyond this machine",
+    "hydra/sweeper": "write -m, with search=tpe trials=N where values are to be proposed",
+}
+"""What to write in the place of Hydra's own keys."""
+
 _SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
 
 _DEPENDENT = re.compile(r"\$\{(?!now:|scheduler\})")
@@ -216,8 +223,8 @@ class Composer:
             key = override.key_or_group
             if override.is_sweep_override():
                 raise RequestError(f"{override.input_line} holds several values; add -m to run one job for each")
-            if key == "hydra.mode" or key.startswith(("hydra/sweeper", "hydra/launcher")):
-                raise RequestError(f"{override.input_line}: a sweep is asked for by -m, and run by lrtrain itself")
+            if instead := INSTEAD.get(key.partition("@")[0]):
+                raise RequestError(f"{override.input_line}: lrtrain runs its sweeps itself: {instead}")
             if key.partition(".")[0].partition("/")[0] == "hydra" and key not in HONOURED:
                 raise RequestError(f"{key} has no effect here: of Hydra's own keys there are {', '.join(HONOURED)}")
 

@@ -10,6 +10,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lrtrain.cli.compose import Composer, parse_arguments
 from lrtrain.cli.exit import FAILED, GOOD, code_of
@@ -26,9 +27,10 @@ from lrtrain.run_folder.claimed import ClaimedFolder
 from lrtrain.run_folder.summary import BAD
 from lrtrain.run_folder.sweep_folder import PlannedJob, SweepFolder, SweepPlan, find_sweep, tally
 from lrtrain.settings import Settings
+from lrtrain.sweeps.clusters import Submitted, check_workers, connect_to_ray, place_of_tasks, submit
 from lrtrain.sweeps.command import SweepCommand
 from lrtrain.sweeps.comparison import compare_jobs
-from lrtrain.sweeps.coordinator import Coordinator, count_workers
+from lrtrain.sweeps.coordinator import Coordinator, count_workers, start_beside
 from lrtrain.sweeps.dry_run import print_plan, print_search
 from lrtrain.sweeps.grid import check_kept, plan_jobs, read_grids
 from lrtrain.sweeps.hparams import write_columns
@@ -179,7 +181,17 @@ def _pinned(words: Sequence[str]) -> list[str]:
 
 def _read_own(composer: Composer, words: Sequence[str]) -> SweepCommand:
     """The words of the sweep itself."""
-    return SweepCommand(**composer.values_of([word for word in words if is_own(word)]))
+    how = SweepCommand(**composer.values_of([word for word in words if is_own(word)]))
+    if how.workers != "local" and how.jobs == "auto":
+        raise RequestError(f"workers={how.workers} needs jobs=N: how many there are to be at a time")
+    if how.workers == "slurm" and how.on_failure == "stop" and not how.search:
+        raise RequestError(
+            "on_failure=stop needs somebody who watches, and workers=slurm leaves: leave one of them out"
+        )
+    if how.slurm and how.workers != "slurm":
+        raise RequestError("slurm= is of workers=slurm: add that")
+    check_workers(how.workers, how.slurm or {})
+    return how
 
 
 def _flags(flags: Namespace) -> list[str]:
@@ -242,14 +254,31 @@ def _run(composer: Composer, folder: SweepFolder, plan: SweepPlan, how: SweepCom
     workers = count_workers(how.jobs)
     view = View(folder, max(search.trials if search else 0, len(plan.jobs)), workers, live=not how.verbose)
     over = Coordinator(folder, plan, view, count=workers, search=search, stops=how.on_failure == "stop")
+    command = [*PROGRAM, "-m", f"join={folder.path}"]
     try:
-        if workers == 1:
+        if how.workers == "slurm" and search is None and over.left:
+            return _leave(folder, over, submit(command, min(workers, over.idle), folder.workers, how.slurm or {}))
+        if how.workers == "slurm":
+            over.run_beside(lambda _: Submitted(submit(command, 1, folder.workers, how.slurm or {})[0]))
+        elif how.workers == "ray":
+            over.run_beside(connect_to_ray(command))
+        elif workers == 1:
             over.run_here(_worker(composer, folder, plan, how))
         else:
-            over.run_beside([*PROGRAM, "-m", f"join={folder.path}"])
+            over.run_beside(start_beside(command))
     finally:
         over.conclude()
     return _show(folder, over)
+
+
+def _leave(folder: SweepFolder, over: Coordinator, submitted: Sequence[Any]) -> int:
+    """Say how to come back to a sweep whose jobs others do."""
+    names = ", ".join(job.job_id for job in submitted)
+    print(f"{len(submitted)} workers for {over.left} jobs, {place_of_tasks()}: {names}")
+    print(f"what they print: {folder.workers}")
+    print(f"how it stands: python -m lrtrain task=status run={folder.path}")
+    print(f"the tables, and what is left then: python -m lrtrain -m resume={folder.path}")
+    return GOOD
 
 
 def _show(folder: SweepFolder, over: Coordinator) -> int:

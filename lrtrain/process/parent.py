@@ -16,7 +16,7 @@ _NAME = "LRTRAIN_PARENT"
 
 def start(
     command: Sequence[str],
-    environment: Mapping[str, str] = MappingProxyType({}),
+    environment: Mapping[str, str | None] = MappingProxyType({}),
     *,
     stdout: int | None = None,
     stderr: int | None = None,
@@ -25,11 +25,12 @@ def start(
 
     Args:
         command: Of it.
-        environment: What it has more in its environment than this process.
+        environment: What is other in its environment than in that of this process; None takes a name out.
         stdout: As `subprocess.Popen` has it.
         stderr: Likewise.
     """
-    told = {**os.environ, **environment, _NAME: str(os.getpid())}
+    given = {**os.environ, **environment, _NAME: str(os.getpid())}
+    told = {name: value for name, value in given.items() if value is not None}
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=told)  # noqa: S603
 
 

@@ -81,6 +81,7 @@ class SweepFolder:
         self.path = path
         self.view = path / SWEEP
         self.table = path / SWEEP_TABLE
+        self.workers = path / "workers"
 
     def job(self, job: PlannedJob) -> RunFolder:
         """The folder of a job."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from lrtrain.errors import FaultError, InterruptedRunError
 from lrtrain.process import parent, signals
 from lrtrain.run_folder.summary import BAD
 from lrtrain.run_folder.sweep_folder import DONE, Standing, SweepFolder, SweepPlan
+from lrtrain.sweeps.clusters import Process
 from lrtrain.sweeps.search import Search
 from lrtrain.sweeps.view import View
 from lrtrain.sweeps.worker import Worker
@@ -122,29 +122,28 @@ class Coordinator:
             ended.set()
             watching.join()
 
-    def run_beside(self, command: Sequence[str]) -> None:
+    def run_beside(self, start: Callable[[int], Process]) -> None:
         """Let other processes do the jobs; one that is killed is replaced.
 
         Args:
-            command: Starts one of them.
+            start: Starts a worker, told which of those that run at a time it is.
 
         Raises:
             FaultError: They end before anything comes of them.
         """
         signals.defer()
-        workers: dict[int, tuple[subprocess.Popen[bytes], int]] = {}
-        devices, fruitless = visible_devices(), 0
+        workers: dict[int, tuple[Process, int]] = {}
+        fruitless = 0
         while self._open and not self.stopped and signals.received is None:
             for slot, (process, changes) in list(workers.items()):
-                if process.poll() is not None:
+                if (code := process.poll()) is not None:
                     del workers[slot]
-                    fruitless = fruitless + 1 if process.returncode and changes == self._changes else 0
+                    fruitless = fruitless + 1 if code and changes == self._changes else 0
             if fruitless >= FRUITLESS:
                 raise FaultError(f"{FRUITLESS} workers ended before they had done anything; the last one said why")
             if self._has_work():
                 for slot in [slot for slot in range(min(self._count, len(self._open))) if slot not in workers]:
-                    own = {"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {}
-                    workers[slot] = parent.start(command, own), self._changes
+                    workers[slot] = start(slot), self._changes
             time.sleep(EVERY / 5)
             self.look()
         for process, _ in workers.values():
@@ -158,6 +157,11 @@ class Coordinator:
         self.look()
         self._write()
         self.view.end()
+
+    @property
+    def idle(self) -> int:
+        """How many jobs nobody does."""
+        return sum(self.standings[number].state != "running" for number in self._open)
 
     @property
     def left(self) -> int:
@@ -177,6 +181,16 @@ class Coordinator:
         self.folder.write(self.plan, self.standings)
         self._written = time.monotonic()
         self._took = self._written - began
+
+
+def start_beside(command: Sequence[str]) -> Callable[[int], Process]:
+    """What starts a worker on this machine, each with a GPU where there are some."""
+    devices = visible_devices()
+
+    def start(slot: int) -> Process:
+        return parent.start(command, {"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {})
+
+    return start
 
 
 def visible_devices() -> list[str]:

@@ -125,6 +125,10 @@ def print_table(folder: SweepFolder, plan: SweepPlan, standings: Sequence[Standi
     groups = group_settings(plan, standings)
     several = len(groups) > 1
     shown = [(own[0], own) for own in groups] if several else [(setting, [setting]) for setting in groups[0]]
+    shown = [(best, own) for best, own in shown if best.measured or best.failed]
+    if not shown:
+        print("no job has come to its end")
+        return
     good = [standing.summary for standing in standings if value_of(standing)[1] is not None and standing.summary]
     monitor = good[0].monitor if good else None
     tested = next((name for name in ("test_acc", "test_loss") if good and name in good[0].best), "test")
