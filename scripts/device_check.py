@@ -77,6 +77,7 @@ class Bench:
     def microseconds(self, *words: str, epochs: int = 6) -> float:
         """What an update takes, in the training itself, after a first epoch in which a device chooses its kernels."""
         epochs = epochs if self.device == "gpu" else 1
+        self.train(*words, epochs=1)  # what a process does once
         with timed(self.torch_device) as took:
             first, steps = (self.train(*words, epochs=count).steps for count in (1, 1 + epochs))
         return (took[1] - took[0]) / (steps - first) * 1e6

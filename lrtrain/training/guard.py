@@ -66,8 +66,9 @@ class DivergenceGuard(ValidationObserver):
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Check the training loss."""
         if self._late:
-            own = (loss.detach() * self._divisor).abs().float()
-            self._loss = own if self._loss is None else torch.maximum(self._loss, own)  # which keeps a NaN
+            own = loss.detach() if self._divisor == 1 else loss.detach() * self._divisor
+            # Of several batches the largest counts; maximum keeps a NaN.
+            self._loss = own if self._loss is None else torch.maximum(self._loss.abs(), own.abs())
             return
         value = loss.item() * self._divisor
         if self._scaler:
@@ -116,7 +117,7 @@ class DivergenceGuard(ValidationObserver):
             return
         (loss, found), at, self._unread = self._late.read(), self._unread, None
         if self.first is None:
-            self.first = loss
+            self.first = abs(loss)
         if not self._is_sound(loss):
             raise diverged(trainer, f"train_loss is {loss:.4g}", *at)
         if found:
