@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, TypeAlias
 
@@ -208,6 +208,18 @@ class Scheduler(LRScheduler):
         """The rates that the last update had, until `step()` is called: from then on those of the next."""
         return self._last_lr
 
+    def count_update(self) -> None:
+        """Count an update that something else than the optimizer has done, or does, with the present rates."""
+        self.used_lrs = self._last_lr = self._rates
+        self._position += 1
+        self._write()
+
+    def go_back(self, step: int, used: Sequence[float]) -> None:
+        """Be again where the update `step` was to come; the one before it had the rates `used`."""
+        self._position, self.used_lrs = step, list(used)
+        self._write()
+        self._last_lr = self._rates
+
     def get_lr(self) -> list[Any]:
         """The rate of each group for the next update."""
         progress = Progress(self._position, self.steps_per_epoch, self._total_steps)
@@ -318,9 +330,7 @@ class Scheduler(LRScheduler):
         overflow = getattr(optimizer, "found_inf", None)
         if overflow is not None and overflow.item():  # a GradScaler lets a fused optimizer skip its update by itself
             return
-        self.used_lrs = self._last_lr = self._rates
-        self._position += 1
-        self._write()
+        self.count_update()
 
     def _loaded(self, _: Optimizer) -> None:
         self._write()

@@ -60,6 +60,14 @@ class InMemory:
         return self._convert(self.inputs.index_select(0, places)), self.labels.index_select(0, places).long()
 
 
+    def on(self, device: torch.device) -> InMemory:
+        """The same samples on a device."""
+        tokens = self._convert.dtype == torch.int64
+        made = InMemory(self.inputs.to(device), self.labels.to(device), self.scale, tokens)
+        made._convert.move(device)
+        return made
+
+
 class Converter:
     """Makes of stored inputs what a model takes."""
 
@@ -71,6 +79,12 @@ class Converter:
             affine = 1 / (255 * std), -mean / std
             first, second = (part[0] if len(part) == 1 else part[:, None, None] for part in affine)
             self.affine = first, second
+
+    def move(self, device: torch.device) -> None:
+        """Convert what is on a device."""
+        if self.affine is not None:
+            first, second = self.affine
+            self.affine = first.to(device), second.to(device)
 
     def __call__(self, stored: Tensor) -> Tensor:
         """Inputs as a model takes them; `stored` is not changed."""

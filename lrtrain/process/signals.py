@@ -79,9 +79,13 @@ def defer() -> None:
 
 
 def act() -> None:
-    """From now on end at once, and now for a signal that was remembered."""
+    """From now on end at once, and now for a signal that was remembered.
+
+    Other threads than the main one, which is where signals arrive, leave it to that one from when on it ends at once.
+    """
     global _deferred
-    _deferred = False
+    if threading.current_thread() is threading.main_thread():
+        _deferred = False
     if received is not None:
         _raise(received)
 
@@ -95,7 +99,8 @@ def ended_by(error: BaseException) -> None:
     global received, _deferred
     if isinstance(error, InterruptedRunError):
         received = received or error.signum
-    _deferred = False
+    if threading.current_thread() is threading.main_thread():
+        _deferred = False
 
 
 @contextmanager

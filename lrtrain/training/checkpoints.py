@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 import os
@@ -27,6 +28,7 @@ from lrtrain.settings import Metric
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.guard import diverged, not_finite
 from lrtrain.training.private import mark_unfinished
+from lrtrain.training.stretch import Stretched
 from lrtrain.training.validation import ValidationObserver
 from lrtrain.training.validation_feedback import ValidationFeedback
 
@@ -64,7 +66,7 @@ Judge = Callable[[float, float], bool]
 """Says after a validation whether a run pauses, of the share of its updates that are done and the monitored metric."""
 
 
-class LastAndBest(ValidationObserver, Checkpoint):
+class LastAndBest(Stretched, ValidationObserver, Checkpoint):
     """Writes the best weights after a validation, and the last ones at a cadence and before it ends a run on a signal.
 
     Each replaces its predecessor in one step, and the last keeps the one before as ``previous``. A last checkpoint is
@@ -124,6 +126,12 @@ class LastAndBest(ValidationObserver, Checkpoint):
         ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         if due or number or ends or self._pauses(trainer):
             self._save_and_stop(trainer, number)
+
+    def patience(self, trainer: pl.Trainer) -> float:
+        """Until a checkpoint that is due after so many updates, or a pause."""
+        step, every = scheduler_of(trainer).last_epoch, self.cadence.updates
+        saves = math.inf if every is None else self._saved_step + every - step
+        return max(1, min(saves, math.inf if self.until is None else self.until - step))
 
     def observe(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: dict[str, float], closing: bool
@@ -308,11 +316,26 @@ class FileInPlace(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write the file, in a folder that is made where it is not there."""
         data = io.BytesIO()  # torch writing to the file itself would end in an error that does not say why
-        torch.save(checkpoint, data)
+        torch.save(_compact(checkpoint), data)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).unlink(missing_ok=True)  # it may be a link to something else
         with Path(path).open("xb") as file:
             file.write(data.getbuffer())
+
+
+def _compact(content: Any, known: dict[Any, Tensor] | None = None) -> Any:
+    """The same content, with copies of tensors that are part of a larger one, all of which torch would write."""
+    known = {} if known is None else known
+    if isinstance(content, Tensor):
+        if content.untyped_storage().nbytes() == content.nbytes:
+            return content
+        key = content.data_ptr(), content.shape, content.stride()
+        return known.setdefault(key, content.clone())
+    if isinstance(content, dict):
+        copied = copy.copy(content)
+        copied.update((key, _compact(value, known)) for key, value in content.items())
+        return copied
+    return type(content)(_compact(value, known) for value in content) if type(content) in (list, tuple) else content
 
 
 def _reach_disk(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from lrtrain.datasets import Identity, Inputs, Source, Splits, read
 from lrtrain.datasets.look import measuring_batches
 from lrtrain.errors import RequestError, of_values
+from lrtrain.parameters.bound import Bound
 from lrtrain.plan.length import given_to_data, limited, look_at_data
 from lrtrain.settings import AugmentSettings, Settings
 from lrtrain.training.augment import Augment
@@ -20,12 +22,17 @@ from lrtrain.training.custom import data_module
 from lrtrain.training.loader import Loader
 
 
-def build_data(settings: Settings, known: Identity | None = None) -> pl.LightningDataModule:
+def build_data(
+    settings: Settings,
+    known: Identity | None = None,
+    read: Callable[[Bound, Identity | None], Splits] = read,
+) -> pl.LightningDataModule:
     """The data module of a run.
 
     Args:
         settings: Of the run.
         known: What its data meant before; a user's data module is not asked.
+        read: Reads a dataset of ours.
 
     Raises:
         ValueError: The data cannot be read, or no longer means that.

@@ -8,9 +8,10 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lrtrain.training.configure_optimizers import scheduler_of
+from lrtrain.training.stretch import Stretched
 
 
-class EndOfRun(pl.Callback):
+class EndOfRun(Stretched, pl.Callback):
     """Stops training after the schedule's last update, if that is before the end of an epoch.
 
     Lightning knows whole epochs only. When told to stop it validates, and ends the epoch as any other.
@@ -26,6 +27,11 @@ class EndOfRun(pl.Callback):
         """Stop after the last update."""
         if batch_idx + 1 < trainer.num_training_batches:
             self._stop_if_done(trainer)
+
+    def patience(self, trainer: pl.Trainer) -> float:
+        """Until the last update."""
+        scheduler = scheduler_of(trainer)
+        return (scheduler.total_steps or math.inf) - scheduler.last_epoch
 
     @staticmethod
     def _stop_if_done(trainer: pl.Trainer) -> None:

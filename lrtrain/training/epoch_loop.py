@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.plugins import Precision
+from lightning.pytorch.plugins import DoublePrecision, Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.optim import Optimizer
 
+from lrtrain.scheduler import setting
 from lrtrain.training.accumulation import weight_of
+from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.module import Classifier
 from lrtrain.training.private import Fetcher, MeasuringLoop, TrainingLoop, WeighedOptimization, fetches_plainly
+from lrtrain.training.stretch import Passed, Stepper, Stretch, Stretched
+
+STEP = (
+    *("on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward", "on_after_backward"),
+    "on_before_optimizer_step",
+)
+"""The hooks of a step that callbacks may have."""
 
 CALLED = (
-    *("on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward", "on_after_backward"),
-    *("on_before_optimizer_step", "on_validation_start", "on_validation_epoch_start", "on_validation_epoch_end"),
+    *STEP,
+    *("on_validation_start", "on_validation_epoch_start", "on_validation_epoch_end"),
     "on_validation_end",
 )
-"""The hooks of a step and of a validation that callbacks may have."""
+"""Those, and the hooks of a validation."""
 
 NOT_CALLED = ("on_validation_batch_start", "on_validation_batch_end")
 """Those that leave all to Lightning, if a callback has them."""
@@ -52,22 +61,28 @@ class EpochLoop(TrainingLoop):
     step is plain if the run is on one device in full precision and the module logs nothing. Lightning takes all others,
     and the first after a resume; what follows a step, such as whether a validation is due, is always Lightning's.
 
+    Plain steps may be left to a `Stepper`, which takes those together that nothing happens between.
+
     Args:
         trainer: Its loop is replaced.
+        stepper: Takes the plain steps, if it can.
     """
 
     val_loop: ValidationLoop
 
-    def __init__(self, trainer: pl.Trainer) -> None:
+    def __init__(self, trainer: pl.Trainer, stepper: Stepper | None = None) -> None:
         super().__init__(trainer, max_steps=trainer.max_steps)
         self.val_loop = ValidationLoop(trainer)
         self.automatic_optimization = WeighedOptimization(trainer, weight_of)
         self._hooks: Hooks | None = None
+        self._stepper = stepper
+        self._observers: list[Stretched] | None = None
 
     def on_run_start(self, data_fetcher: Fetcher) -> None:
         """Collect the hooks to call."""
         super().on_run_start(data_fetcher)
-        self._hooks = _overridden(self.trainer) if _is_plain(self.trainer, data_fetcher) else None
+        plain = _is_plain(self.trainer, data_fetcher, double=self._stepper is not None)
+        self._hooks = _overridden(self.trainer) if plain else None
         self.val_loop.hooks = self._hooks
 
     def advance(self, data_fetcher: Fetcher) -> None:
@@ -77,17 +92,51 @@ class EpochLoop(TrainingLoop):
             return
         trainer, current = self.trainer, self.batch_progress.current
         last, validated = trainer.num_training_batches, trainer.val_check_batch or math.inf
+        if self._stepper and self._observers is None:
+            observers = _stretched(trainer)
+            self._observers = observers if observers and self._stepper.begin(trainer) else []
+            self.val_loop.stepper = self._stepper if self._observers else None
         while True:
-            self._plain_step(data_fetcher, self._hooks)
+            if self._stepper and self._observers:
+                self._take_stretch(data_fetcher, self._hooks, self._stepper, self._observers)
+            else:
+                self._plain_step(data_fetcher, self._hooks)
             if trainer.should_stop or current.ready >= last or current.ready % validated == 0:
                 return
             self.count_update()
+
+    def _take_stretch(
+        self, data_fetcher: Fetcher, hooks: Hooks, stepper: Stepper, observers: Sequence[Stretched]
+    ) -> None:
+        """Take the updates up to one that something may follow, whose hooks are called."""
+        trainer, module, done = self.trainer, self.trainer.lightning_module, self.batch_progress.current.ready
+        scheduler, validated = scheduler_of(trainer), trainer.val_check_batch or math.inf
+        room = min(trainer.num_training_batches - done, validated - done % validated)
+        count = int(min(room, *(observer.patience(trainer) for observer in observers)))
+        for hook in hooks["on_train_batch_start"]:
+            hook(trainer, module, None, done)
+        first, rates, values = scheduler.last_epoch, [scheduler.used_lrs], []
+        for ahead in range(count):
+            values.append(stepper.read(ahead))
+            rates.append(scheduler.get_last_lr())
+            settings = {name: setting(scheduler.optimizer.param_groups[0], name) for name in scheduler.hyperparameters}
+            scheduler.count_update()
+        measures = any(observer.measures(trainer, first + count - 1) for observer in observers)
+        places, sizes = trainer.train_dataloader.take(count, begins=done == 0)  # type: ignore[union-attr]
+        taken = stepper.take(Stretch(places, sizes, values, measures))
+        for observer in observers:
+            observer.on_stretch(trainer, Passed(first, rates, settings), taken)
+        self.count_batches(count, data_fetcher)
+        outputs = {"loss": torch.tensor(taken.losses[-1], dtype=torch.float64)}
+        for hook in hooks["on_train_batch_end"]:
+            hook(trainer, module, outputs, None, done + count - 1)
+        self.batch_progress.increment_completed()
 
     def _plain_step(self, data_fetcher: Fetcher, hooks: Hooks) -> None:
         trainer, module, optimizer = self.trainer, self.trainer.lightning_module, self.trainer.optimizers[0]
         progress, steps = self.batch_progress, self.automatic_optimization.optim_progress.optimizer
         batch_idx = self.batch_idx + 1
-        batch = next(data_fetcher)[0]
+        batch = trainer.precision_plugin.convert_input(next(data_fetcher)[0])
         if trainer.strategy.root_device.type != "cpu":
             batch = trainer.strategy.batch_to_device(batch)
         progress.is_last_batch = data_fetcher.done
@@ -141,9 +190,11 @@ class ValidationLoop(MeasuringLoop):
 
     Attributes:
         hooks: What each hook of the callbacks calls; None leaves all to Lightning.
+        stepper: Says what the network says; None leaves that to the module.
     """
 
     hooks: Hooks | None = None
+    stepper: Stepper | None = None
 
     def run(self) -> list[Any]:
         """Measure the model in eval mode, and leave each layer in the mode in which it was."""
@@ -162,7 +213,11 @@ class ValidationLoop(MeasuringLoop):
                 if trainer.strategy.root_device.type != "cpu":
                     batch = trainer.strategy.batch_to_device(batch)
                 progress.increment_by(1, is_last_batch=index + 1 == count)
-                module.validation_step(batch, index)
+                batch = trainer.precision_plugin.convert_input(batch)
+                if self.stepper:
+                    module.measure_validation(self.stepper.outputs(batch[0]), batch[1])
+                else:
+                    module.validation_step(batch, index)
             for hook in hooks["on_validation_epoch_end"]:
                 hook(trainer, module)
             module.on_validation_epoch_end()
@@ -173,8 +228,15 @@ class ValidationLoop(MeasuringLoop):
         return []
 
 
-def _is_plain(trainer: pl.Trainer, data_fetcher: Fetcher) -> bool:
-    """Whether a step needs nothing that only Lightning can do."""
+def _stretched(trainer: pl.Trainer) -> list[Stretched]:
+    """The callbacks, where all that have hooks of a step can do without those of some steps; else none."""
+    found = [each for each in trainer.callbacks if isinstance(each, Stretched)]  # type: ignore[attr-defined]
+    others = [each for each in trainer.callbacks if not isinstance(each, Stretched)]  # type: ignore[attr-defined]
+    return [] if any(_own(each, pl.Callback, STEP) for each in others) else found
+
+
+def _is_plain(trainer: pl.Trainer, data_fetcher: Fetcher, double: bool) -> bool:
+    """Whether a step needs nothing that only Lightning can do; weights of 64 bits are plain only where that is said."""
     module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
     return (
         isinstance(module, Classifier)  # which logs nothing
@@ -184,7 +246,7 @@ def _is_plain(trainer: pl.Trainer, data_fetcher: Fetcher) -> bool:
         and type(trainer.optimizers[0]).__module__.partition(".")[0] in NO_CLOSURE
         and not _own(trainer.optimizers[0], Optimizer, ["zero_grad"])
         and type(trainer.strategy) is SingleDeviceStrategy
-        and type(trainer.precision_plugin) is Precision
+        and type(trainer.precision_plugin) in ((Precision, DoublePrecision) if double else (Precision,))
         and type(trainer.profiler) is PassThroughProfiler  # type: ignore[attr-defined]
         and fetches_plainly(data_fetcher)
         and trainer.check_val_every_n_epoch is not None

@@ -9,9 +9,10 @@ from torch.optim import Optimizer
 
 from lrtrain.training.configure_optimizers import Scheduled, scheduler_of
 from lrtrain.training.groups import Frozen
+from lrtrain.training.stretch import Stretched
 
 
-class Freezing(pl.Callback):
+class Freezing(Stretched, pl.Callback):
     """Keeps what is frozen from the optimizer, which gathers no moments of it, and its statistics still.
 
     The gradients are dropped, not left out: processes that train together expect all of them.

@@ -17,12 +17,13 @@ from lrtrain.errors import DivergedError
 from lrtrain.training.accumulation import weight_of
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.private import flag_non_finite
+from lrtrain.training.stretch import Passed, Stretched, Taken
 from lrtrain.training.validation import ValidationObserver
 
 EXPLODED = 1e4
 
 
-class DivergenceGuard(ValidationObserver):
+class DivergenceGuard(Stretched, ValidationObserver):
     """Raises `DivergedError` at the first loss or gradient that is not finite, or a loss that has exploded.
 
     A loss has exploded if it is more than `EXPLODED` times the first of the run. The training loss and the gradient are
@@ -99,6 +100,17 @@ class DivergenceGuard(ValidationObserver):
             sound = trainer.strategy.reduce_boolean_decision(sound and self._bad is None)
         if not sound:
             raise diverged(trainer, self._whose(trainer))
+
+    def on_stretch(self, trainer: pl.Trainer, passed: Passed, taken: Taken) -> None:
+        """Check all losses and gradients; the run then ends as it would have before the first update that is wrong."""
+        for number, (loss, norm) in enumerate(zip(taken.losses, taken.norms, strict=True)):
+            if self.first is None:
+                self.first = abs(loss)
+            if not (self._is_sound(loss) and math.isfinite(norm)):
+                scheduler = scheduler_of(trainer)
+                scheduler.go_back(passed.first + number, passed.rates[number])
+                sound = self._is_sound(loss)
+                raise diverged(trainer, "the gradient is not finite" if sound else f"train_loss is {loss:.4g}")
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Check the last update before its weights are measured."""

@@ -64,6 +64,7 @@ class Loader:
         self.epoch = -1
         self.batch = 0
         self._continues = False
+        self._taken: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
         batches = self._samples / self.batch_size
@@ -74,14 +75,27 @@ class Loader:
         return min(self.batch_size, self._samples - index * self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        # A trainer that knows the length never asks for more batches, so an epoch ends when the next starts.
-        if not self._continues or self.batch >= len(self):
-            self.epoch, self.batch = self.epoch + 1, 0
-        self._continues = False
+        self._begin()
         batches, rest = _Epoch(self, self._order()), range(self.batch, len(self))
         for batch in self._by_workers(batches, rest) if self.workers else map(batches.__getitem__, rest):
             self.batch += 1
             yield batch
+
+    def take(self, count: int, *, begins: bool) -> tuple[Tensor, list[int]]:
+        """The places of the samples of the next batches, all in one, and how many each batch has.
+
+        Args:
+            count: Of the batches, all of one epoch; they count as yielded.
+            begins: Whether the epoch begins with them.
+        """
+        if begins:
+            self._begin()
+        first, self.batch = self.batch, self.batch + count
+        if self._taken is None or self._taken[0] != self.epoch:
+            self._taken = self.epoch, self._order()
+        sizes = [self.size(index) for index in range(first, self.batch)]
+        start = first * self.batch_size
+        return self._taken[1][start : start + sum(sizes)], sizes
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, and the number of its batches that were yielded."""
@@ -94,6 +108,13 @@ class Loader:
     def follow(self, other: Loader) -> None:
         """Do in the next iteration what another loader of these samples would do."""
         self.epoch, self.batch, self._continues = other.epoch, other.batch, other._continues
+
+    def _begin(self) -> None:
+        """Begin the next epoch, or go on with one."""
+        # A trainer that knows the length never asks for more batches, so an epoch ends when the next starts.
+        if not self._continues or self.batch >= len(self):
+            self.epoch, self.batch = self.epoch + 1, 0
+        self._continues = False
 
     @property
     def _samples(self) -> int:

@@ -50,11 +50,22 @@ class Classifier(Scheduled):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss of a batch."""
-        return cross_entropy(*self._logits(batch))
+        inputs, targets = batch
+        return self.loss(self.model(inputs), targets)
+
+    @staticmethod
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of a batch, a pure function."""
+        return cross_entropy(*_rows(outputs, targets))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure `val_loss` and `val_acc`."""
-        self._measure(self.val_loss, self.val_acc, batch)
+        inputs, targets = batch
+        self.measure_validation(self.model(inputs), targets)
+
+    def measure_validation(self, outputs: Tensor, targets: Tensor) -> None:
+        """Measure what the model says of a batch."""
+        self._measure(self.val_loss, self.val_acc, outputs, targets)
 
     def on_validation_epoch_end(self) -> None:
         """Pass them to the trainer."""
@@ -62,14 +73,15 @@ class Classifier(Scheduled):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure `test_loss` and `test_acc`."""
-        self._measure(self.test_loss, self.test_acc, batch)
+        inputs, targets = batch
+        self._measure(self.test_loss, self.test_acc, self.model(inputs), targets)
 
     def on_test_epoch_end(self) -> None:
         """Pass them to the trainer."""
         self._report("test", self.test_loss, self.test_acc)
 
-    def _measure(self, loss: MeanMetric, accuracy: MulticlassAccuracy, batch: Batch) -> None:
-        logits, labels = self._logits(batch)
+    def _measure(self, loss: MeanMetric, accuracy: MulticlassAccuracy, outputs: Tensor, targets: Tensor) -> None:
+        logits, labels = _rows(outputs, targets)
         loss.update(cross_entropy(logits, labels, reduction="none"))
         accuracy.update(logits, labels)
 
@@ -79,8 +91,7 @@ class Classifier(Scheduled):
             self.trainer.callback_metrics[f"{stage}_{name}"] = metric.compute()
             metric.reset()
 
-    def _logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits and labels, one row per label: a sequence has one per token."""
-        inputs, labels = batch
-        logits = self.model(inputs)
-        return (logits, labels) if labels.dim() == 1 else (logits.flatten(0, -2), labels.flatten())
+
+def _rows(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and labels, one row per label: a sequence has one per token."""
+    return (logits, labels) if labels.dim() == 1 else (logits.flatten(0, -2), labels.flatten())

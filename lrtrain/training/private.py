@@ -41,6 +41,18 @@ class TrainingLoop(_TrainingEpochLoop):
         """Count the batch just taken for the step of what is logged, if it completed an update."""
         self._batches_that_stepped += not self._should_accumulate()
 
+    def count_batches(self, count: int, fetcher: Fetcher) -> None:
+        """Count batches that were taken without the fetcher, each with an update, but for the end of the last one."""
+        fetcher.fetched += count
+        fetcher.done = fetcher.fetched >= (fetcher.length or math.inf)
+        steps = self.automatic_optimization.optim_progress.optimizer
+        for progress in (steps.zero_grad, steps.step, self.scheduler_progress, self.batch_progress):
+            progress.increment_by(count)
+        for counts in (self.batch_progress.total, self.batch_progress.current):
+            counts.completed -= 1
+        self.batch_progress.is_last_batch = fetcher.done
+        self._batches_that_stepped += count - 1
+
     def _should_check_val_fx(self, data_fetcher: Fetcher) -> bool:
         """Validate where Lightning does, and the weights that a training ends with."""
         trainer = self.trainer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
@@ -12,7 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lrtrain.training.configure_optimizers import scheduler_of
+from lrtrain.training.private import count_batches
 from lrtrain.training.record import batch_loss
+from lrtrain.training.stretch import Stretched
 
 BAR = 10
 """Columns of the bar itself: the values beside it say more."""
@@ -25,7 +28,7 @@ def tell(trainer: pl.Trainer, text: str) -> None:
         (bar.print if bar else print)(text)
 
 
-class RunBar(ProgressBar):
+class RunBar(Stretched, ProgressBar):
     """One line for the whole run: epoch, updates, time left, loss, learning rate, validation.
 
     Args:
@@ -84,6 +87,10 @@ class RunBar(ProgressBar):
         self._progress.update(
             self._progress.task_ids[0], completed=scheduler.last_epoch, epoch=epoch, values="  ".join(shown)
         )
+
+    def patience(self, trainer: pl.Trainer) -> float:
+        """Until the next refresh."""
+        return -count_batches(trainer) % self.every + 1 if self._progress else math.inf
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar full."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lrtrain.run_folder.folder import RunFolder
+from lrtrain.training.stretch import Stretched
 
 
 class SharedFolder(pl.Callback):
@@ -28,7 +29,7 @@ class SharedFolder(pl.Callback):
             self.folder.move_to(trainer.strategy.broadcast(str(self.folder.path)))
 
 
-class RandomNumbers(pl.Callback):
+class RandomNumbers(Stretched, pl.Callback):
     """Gives each rank its own random numbers, and a resumed run those that would have come next.
 
     All ranks start from the weights of the first one, so these do not depend on the number of ranks.
@@ -36,6 +37,19 @@ class RandomNumbers(pl.Callback):
 
     def __init__(self) -> None:
         self._saved: dict[str, Any] | None = None
+        self._own: dict[str, Any] | None = None
+        self._generator = torch.Generator()
+
+    def set_aside(self) -> torch.Generator:
+        """Keep the present random numbers, whoever draws from now on; torch's go on in the generator."""
+        self._own = _state()
+        return self._generator.set_state(self._own["torch"])
+
+    def take_back(self) -> None:
+        """Let the process go on with those that were kept."""
+        if self._own is not None:
+            _restore(self._own)
+            self._own = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Seed the other ranks differently from the first."""
@@ -57,7 +71,8 @@ class RandomNumbers(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Save the state of every rank, as plain values."""
-        states: list[Any] = [_state()]
+        own = self._own and {**self._own, "torch": self._generator.get_state()}
+        states: list[Any] = [own or _state()]
         if trainer.world_size > 1:
             states *= trainer.world_size
             torch.distributed.all_gather_object(states, states[0])

@@ -19,6 +19,7 @@ from lrtrain.scheduler import Scheduler, setting
 from lrtrain.training.accumulation import weight_of
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.private import names_in_sanity_check
+from lrtrain.training.stretch import Passed, Stretched, Taken
 from lrtrain.training.validation import ValidationObserver
 
 SIZES = ("grad_norm", "grad_norm_l1", "update_norm", "update_ratio")
@@ -28,7 +29,7 @@ VALIDATION = ("val_loss", "val_acc")
 TEST = ("test_loss", "test_acc")
 
 
-class Record(ValidationObserver):
+class Record(Stretched, ValidationObserver):
     """Writes every log point as a row of `metrics.csv` and as scalars of the logger.
 
     A log point's step is the index of its optimizer update, from 0, and `lr` the rate of that update. There is one
@@ -55,6 +56,7 @@ class Record(ValidationObserver):
         self._before: dict[str, torch.Tensor] = {}
         self._gradients: dict[str, list[torch.Tensor]] = {}
         self._step = 0
+        self._rows: dict[str, Sequence[float]] = {}
         self._settings: dict[str, float] = {}
         self._scheduler: Scheduler | None = None
         self._used: list[float] = []
@@ -112,11 +114,9 @@ class Record(ValidationObserver):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the log point after its update."""
-        if not self._before:
-            return
-        scheduler = scheduler_of(trainer)
-        step, before, self._before = self._step, self._before, {}
-        if scheduler.last_epoch == step:  # a GradScaler skipped the update
+        rows, self._rows = self._rows or self._measure(), {}
+        scheduler, step = scheduler_of(trainer), self._step
+        if not rows or scheduler.last_epoch == step:  # a GradScaler skipped the update
             return
         self.last_rate = next(iter(rates_of(scheduler).values()))
         if step == 0:
@@ -129,21 +129,36 @@ class Record(ValidationObserver):
                 **rates_of(scheduler),
                 **self._settings,
                 **({} if loss is None else {"train_loss": loss}),
-                **self._sizes(before),
+                **_sizes(rows),
             },
         )
 
-    def _sizes(self, before: Mapping[str, torch.Tensor]) -> dict[str, float]:
-        """What was measured of the update, of all groups together first."""
-        rows = {}
+    def _measure(self) -> dict[str, Sequence[float]]:
+        """The norms of gradient (two), change and weights of each group, where they were prepared for."""
+        before, self._before = self._before, {}
+        found: dict[str, Sequence[float]] = {}
         for name, weights in before.items():
             moved = _flat(self._groups[name]).sub_(weights)
-            rows[name] = [float(value) for value in (*self._gradients[name], moved.norm(), weights.norm())]
-        gradients, absolute, changes, sizes = zip(*rows.values(), strict=True)
-        found = _named([math.hypot(*gradients), sum(absolute), math.hypot(*changes), math.hypot(*sizes)], "")
-        for name, row in rows.items():
-            found |= _named(row, f"/{name}") if name else {}
+            found[name] = [float(value) for value in (*self._gradients[name], moved.norm(), weights.norm())]
         return found
+
+    def patience(self, trainer: pl.Trainer) -> float:
+        """Until the next log point."""
+        scheduler = scheduler_of(trainer)
+        step, length = scheduler.last_epoch, scheduler.steps_per_epoch
+        left = (scheduler.total_steps or math.inf) - step
+        return min(-step % self.every + 1, left, length - step % length if length else math.inf)
+
+    def measures(self, trainer: pl.Trainer, step: int) -> bool:
+        """At a log point."""
+        return self._is_point(trainer, step)
+
+    def on_stretch(self, trainer: pl.Trainer, passed: Passed, taken: Taken) -> None:
+        """Keep what belongs to a log point."""
+        self._step = passed.first + len(taken.losses) - 1
+        if self._is_point(trainer, self._step):
+            self._settings = dict(passed.settings)
+            self._rows = dict(zip(self._groups, taken.sizes, strict=True))
 
     def observe(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: dict[str, float], closing: bool
@@ -222,6 +237,15 @@ def batch_loss(trainer: pl.Trainer, outputs: Any, batch_idx: int) -> float | Non
     """The loss of a batch, undoing the division for accumulated gradients; None if the batch was skipped."""
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
     return None if loss is None else float(loss) * trainer.accumulate_grad_batches / weight_of(trainer, batch_idx)
+
+
+def _sizes(rows: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The sizes of an update by their names in the record, of all groups together first."""
+    gradients, absolute, changes, weights = zip(*rows.values(), strict=True)
+    found = _named([math.hypot(*gradients), sum(absolute), math.hypot(*changes), math.hypot(*weights)], "")
+    for name, row in rows.items():
+        found |= _named(row, f"/{name}") if name else {}
+    return found
 
 
 def _named(norms: Sequence[float], ending: str) -> dict[str, float]:

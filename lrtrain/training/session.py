@@ -20,9 +20,9 @@ from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lrtrain import __version__
-from lrtrain.datasets import Identity
+from lrtrain.datasets import Identity, Splits, read
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line, of_values
-from lrtrain.parameters.bound import plain
+from lrtrain.parameters.bound import Bound, plain
 from lrtrain.parameters.spans import Span, SpanLike
 from lrtrain.plan.changes import WEIGHTS_ONLY, check_devices, go_on
 from lrtrain.plan.curve import plan_run, warn_of
@@ -58,6 +58,7 @@ from lrtrain.training.private import children_observed
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.ranks import RandomNumbers, SharedFolder
 from lrtrain.training.record import TEST, Record, rates_of
+from lrtrain.training.stretch import Stepper
 from lrtrain.training.trainer import (
     build_trainer,
     check_fused,
@@ -109,8 +110,17 @@ class Session:
         trainer: By what.
     """
 
-    def __init__(self, settings: Settings, folder: RunFolder, asked: Mapping[str, str], say: Say) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        folder: RunFolder,
+        asked: Mapping[str, str],
+        say: Say,
+        stepper: Stepper | None,
+        read: Callable[[Bound, Identity | None], Splits],
+    ) -> None:
         self.settings, self.folder, self.say = settings, folder, say
+        self._stepper, self._read = stepper, read
         self._asked = asked
         self._began, self._started = time.perf_counter(), datetime.now(UTC)
         self._paused = False
@@ -125,6 +135,8 @@ class Session:
         scale: float | None = None,
         asked: Mapping[str, str] | None = None,
         say: Say = print,
+        stepper: Stepper | None = None,
+        read: Callable[[Bound, Identity | None], Splits] = read,
     ) -> Session:
         """Build all that a run is made of; writes nothing.
 
@@ -135,12 +147,14 @@ class Session:
             scale: What the rates are multiplied by from here on, after a rollback.
             asked: The words of the command that asked for it, by name of the file that keeps them.
             say: Tells a person a line.
+            stepper: Takes the updates where it can, instead of Lightning's loop.
+            read: Reads the dataset.
 
         Raises:
             RequestError: Something cannot be built from the settings, the hardware is not there, or the checkpoint is
                 not one of such a run.
         """
-        session = cls(settings, folder, asked or {}, say)
+        session = cls(settings, folder, asked or {}, say, stepper, read)
         session._build(start, scale)
         return session
 
@@ -156,7 +170,7 @@ class Session:
             self._early_stop = EarlyStop(metric.name, metric.mode, patience) if patience else None
             callbacks = self._callbacks(scale)
             self._loggers = build_loggers(settings.logger, self.folder)
-            self.trainer = build_trainer(settings, self.folder, callbacks, self._loggers)
+            self.trainer = build_trainer(settings, self.folder, callbacks, self._loggers, self._stepper)
             check_processes(self.trainer)
             check_fused(settings, self.trainer)
             devices = count_devices(self.trainer)
@@ -212,11 +226,11 @@ class Session:
         known = read_data(start.folder) if start.folder else None
         said = []
         try:
-            data = build_data(settings, known)
+            data = build_data(settings, known, self._read)
         except RequestError as error:
             if known is None or start.resumes:
                 raise
-            data = build_data(settings)
+            data = build_data(settings, None, self._read)
             said.append(f"warning: the weights that this run begins with were of other data: {error}")
         if not isinstance(data, Data):
             unknown = f"whether {settings.dataset.parameters['function']} gives the same samples cannot be known here"

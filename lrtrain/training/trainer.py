@@ -20,12 +20,17 @@ from lrtrain.schedules import Span
 from lrtrain.settings import Settings
 from lrtrain.training.epoch_loop import EpochLoop
 from lrtrain.training.private import cluster_of
+from lrtrain.training.stretch import Stepper
 
 PROFILERS = {"simple": "SimpleProfiler", "advanced": "AdvancedProfiler", "pytorch": "PyTorchProfiler"}
 
 
 def build_trainer(
-    settings: Settings, folder: RunFolder, callbacks: Sequence[pl.Callback], loggers: Sequence[Logger] = ()
+    settings: Settings,
+    folder: RunFolder,
+    callbacks: Sequence[pl.Callback],
+    loggers: Sequence[Logger] = (),
+    stepper: Stepper | None = None,
 ) -> pl.Trainer:
     """The Trainer of a run.
 
@@ -34,6 +39,7 @@ def build_trainer(
         folder: Where it writes.
         callbacks: One of them is a progress bar.
         loggers: Of the run; what only measures has none.
+        stepper: Takes the plain steps of a training.
 
     Raises:
         ValueError: The hardware is not there, or an argument is one that we set.
@@ -63,7 +69,7 @@ def build_trainer(
         made = pl.Trainer(**{**asked, **settings.trainer.others, **ours})
     if made.precision != asked["precision"]:
         raise ValueError(f"trainer.precision={asked['precision']} needs a GPU: write {made.precision}")
-    made.fit_loop.epoch_loop = EpochLoop(made)
+    made.fit_loop.epoch_loop = EpochLoop(made, stepper)
     return made
 
 

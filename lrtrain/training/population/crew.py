@@ -1,0 +1,263 @@
+"""Runs that take turns in one process, and their updates together."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrtrain.errors import first_line
+from lrtrain.training.configure_optimizers import scheduler_of
+from lrtrain.training.data import Data
+from lrtrain.training.module import Classifier
+from lrtrain.training.population.rules import Rule, rule_of
+from lrtrain.training.population.stack import Member, Program, Stack
+from lrtrain.training.ranks import RandomNumbers
+from lrtrain.training.stretch import Stretch, Taken
+
+Result = TypeVar("Result")
+Say = Callable[[str], Any]
+
+
+class Begin(NamedTuple):
+    """A run asks to be stacked.
+
+    Attributes:
+        trainer: Of the run.
+        member: What is to be stacked.
+        step: The updates that it has done.
+    """
+
+    trainer: pl.Trainer
+    member: Member
+    step: int
+
+
+class Seat(Generic[Result]):
+    """The place of a run in a crew: a `Stepper` that hands on what the run asks for, and waits for the answer.
+
+    The run is in a thread of its own, of which one works at a time.
+
+    Args:
+        work: The run, which is given its seat.
+
+    Attributes:
+        asked: What the run waits for; None where it works, or has ended.
+        result: What came of it.
+        error: What ended it, where that was an error.
+        has_ended: Whether it has.
+    """
+
+    def __init__(self, work: Callable[[Seat[Result]], Result]) -> None:
+        self.asked: Begin | Stretch | Tensor | None = None
+        self.result: Result | None = None
+        self.error: BaseException | None = None
+        self.has_ended = False
+        self.place: tuple[Stack, int] | None = None
+        self.losses: list[float] = []
+        self.norms: list[float] = []
+        self._work = work
+        self._answer: Any = None
+        self._turn, self._back = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._rule: Rule | None = None
+        self._done = 0
+
+    def resume(self, answer: Any = None) -> None:
+        """Let the run go on until it asks for something, or ends; an error is raised where it waits."""
+        self.asked, self._answer = None, answer
+        if self._thread.ident is None:
+            self._thread.start()
+        else:
+            self._turn.set()
+        self._back.wait()
+        self._back.clear()
+
+    def begin(self, trainer: pl.Trainer) -> bool:
+        """Have the run stacked; it keeps its random numbers for itself from now on."""
+        module = trainer.lightning_module
+        assert isinstance(module, Classifier), "only these take plain steps"
+        [numbers] = [each for each in trainer.callbacks if isinstance(each, RandomNumbers)]  # type: ignore[attr-defined]
+        clips, optimizer = trainer.gradient_clip_val, trainer.optimizers[0]
+        member = Member(module.model, optimizer, math.inf if clips is None else float(clips), numbers.set_aside())
+        self._done = _updates_of(optimizer)
+        if not self._ask(Begin(trainer, member, scheduler_of(trainer).last_epoch)):
+            numbers.take_back()
+            return False
+        self._optimizer, self._rule = optimizer, rule_of(optimizer)
+        return True
+
+    def read(self, ahead: int) -> list[tuple[float, ...]]:
+        """What the optimizer's rule has to know of its groups."""
+        assert self._rule is not None, "it has begun"
+        return [self._rule.read(group, self._done + ahead) for group in self._optimizer.param_groups]
+
+    def take(self, stretch: Stretch) -> Taken:
+        """Take updates with the others."""
+        taken: Taken = self._ask(stretch)
+        self._done += len(stretch.sizes)
+        return taken
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """What the run's network says of a batch, which the others validate too."""
+        found: Tensor = self._ask(inputs)
+        return found
+
+    def leave(self) -> None:
+        """Take the run's own out of its stack."""
+        if self.place:
+            stack, row = self.place
+            stack.leave(row)
+            self.place = None
+
+    def _ask(self, what: Begin | Stretch | Tensor) -> Any:
+        self.asked = what
+        self._back.set()
+        self._turn.wait()
+        self._turn.clear()
+        if isinstance(self._answer, BaseException):
+            raise self._answer
+        return self._answer
+
+    def _run(self) -> None:
+        try:
+            self.result = self._work(self)
+        except BaseException as error:  # raised again in the thread of the crew
+            self.error = error
+        self.has_ended = True
+        self._back.set()
+
+
+class Crew(Generic[Result]):
+    """Does the work of several runs of one kind, whose updates are taken together.
+
+    Args:
+        programs: Of kinds of runs, by their names; what is made for this one is kept there.
+        kind: Of the runs.
+        say: Tells a person a line.
+    """
+
+    def __init__(self, programs: dict[str, Program], kind: str, say: Say) -> None:
+        self._programs, self._kind, self._say = programs, kind, say
+
+    def run(self, works: Sequence[Callable[[Seat[Result]], Result]]) -> Iterator[tuple[int, Seat[Result]]]:
+        """Do the work; gives each seat, and its index, when its run has ended."""
+        seats = [Seat(work) for work in works]
+        for seat in seats:
+            seat.resume()
+            if seat.has_ended:
+                yield seats.index(seat), seat
+        asking = [seat for seat in seats if not seat.has_ended]
+        for _, same in groupby(sorted(asking, key=_position), _position):
+            for seat in self._run_together(list(same)):
+                yield seats.index(seat), seat
+
+    def _run_together(self, seats: list[Seat[Result]]) -> Iterator[Seat[Result]]:
+        """Take the updates of runs that are at the same place."""
+        stack = self._stack(seats)
+        for seat in seats:
+            seat.resume(stack is not None)
+        alive = seats
+        while alive:
+            for seat in alive:
+                if seat.has_ended:
+                    yield seat
+            alive = [seat for seat in alive if not seat.has_ended]
+            if stack and alive:
+                self._serve(stack, alive)
+
+    def _stack(self, seats: Sequence[Seat[Result]]) -> Stack | None:
+        """The runs side by side; None where they cannot be."""
+        asked = [seat.asked for seat in seats]
+        members = [each.member for each in asked if isinstance(each, Begin)]
+        try:
+            if self._kind not in self._programs:
+                assert isinstance(asked[0], Begin), "it waits to begin"
+                self._programs[self._kind] = _program(asked[0])
+            stack = Stack(self._programs[self._kind], members)
+        except Exception as error:  # of many kinds, as whatever torch.func does not support raises them
+            self._say(f"trained one by one, as this network cannot be stacked: {first_line(error)}")
+            return None
+        for row, seat in enumerate(seats):
+            seat.place = stack, row
+        return stack
+
+    def _serve(self, stack: Stack, seats: Sequence[Seat[Result]]) -> None:
+        """Give runs that wait what they have asked for: outputs first, as those who ask for updates wait longer."""
+        asked = [seat.asked for seat in seats]
+        try:
+            if batches := [each for each in asked if isinstance(each, Tensor)]:
+                answers: Sequence[Any] = stack.outputs(batches[0])
+                waiting = [seat for seat in seats if isinstance(seat.asked, Tensor)]
+                answers = [answers[seat.place[1]] for seat in waiting if seat.place]
+            else:
+                answers = self._take(stack, seats)
+                waiting = list(seats)
+        except Exception as error:
+            answers, waiting = [error] * len(seats), list(seats)
+        for seat, answer in zip(waiting, answers, strict=True):
+            if answer is not None:
+                seat.resume(answer)
+
+    def _take(self, stack: Stack, seats: Sequence[Seat[Result]]) -> list[Taken | None]:
+        """Take as many updates as all have asked for; gives what was taken where that is all that a run has asked."""
+        asked = [seat.asked for seat in seats]
+        stretches = [each for each in asked if isinstance(each, Stretch)]
+        count = min(len(stretch.sizes) for stretch in stretches)
+        ends = [len(stretch.sizes) == count for stretch in stretches]
+        by_row = {seat.place[1]: stretch for seat, stretch in zip(seats, stretches, strict=True) if seat.place}
+        rows = [by_row.get(row, stretches[0]) for row in range(len(stack.members))]  # who has left is computed as well
+        sizes = stretches[0].sizes[:count]
+        places = torch.stack([stretch.places[: sum(sizes)] for stretch in rows]).split(sizes, dim=1)
+        values = np.array([stretch.values[:count] for stretch in rows]).transpose(1, 3, 2, 0)
+        measures = any(end and stretch.measures for end, stretch in zip(ends, stretches, strict=True))
+        measured = stack.take(places, torch.from_numpy(values), measures=measures)
+        found: list[Taken | None] = []
+        for seat, stretch, end in zip(seats, stretches, ends, strict=True):
+            assert seat.place, "it is stacked"
+            row = seat.place[1]
+            seat.losses += [losses[row] for losses in measured.losses]
+            seat.norms += [norms[row] for norms in measured.norms]
+            if end:
+                found.append(Taken(seat.losses, seat.norms, measured.ratios[row] if measures else 0.0))
+                seat.losses, seat.norms = [], []
+            else:
+                found.append(None)
+                seat.asked = Stretch(
+                    stretch.places[sum(sizes) :], stretch.sizes[count:], stretch.values[count:], stretch.measures
+                )
+        return found
+
+
+def _position(seat: Seat[Any]) -> int:
+    assert isinstance(seat.asked, Begin), "it waits to begin"
+    return seat.asked.step
+
+
+def _updates_of(optimizer: torch.optim.Optimizer) -> int:
+    """The updates that an optimizer has done, as far as its rule has to know."""
+    state = next(iter(optimizer.state.values()), {})
+    return int(state["step"]) if "step" in state else int(state.get("momentum_buffer") is not None)
+
+
+def _program(begin: Begin) -> Program:
+    """What the runs of a kind do, as one of them says."""
+    trainer, member = begin.trainer, begin.member
+    module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(module, Classifier) and isinstance(data, Data), "only these take plain steps"
+    weight = next(member.net.parameters())
+    source = data.splits.train.on(weight.device)
+
+    def gather(places: Tensor) -> tuple[Tensor, Tensor]:
+        inputs, targets = source.gather(places)
+        return (inputs.to(weight.dtype) if inputs.is_floating_point() else inputs), targets
+
+    by_value = trainer.gradient_clip_algorithm == "value"
+    return Program(member, module.loss, gather, by_value)

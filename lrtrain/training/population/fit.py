@@ -1,0 +1,146 @@
+"""Trains runs of one kind together, each in its own folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import NamedTuple
+
+from lrtrain.datasets import Identity, Splits, read
+from lrtrain.parameters.bound import Bound, plain
+from lrtrain.plan.start import Start
+from lrtrain.process import signals
+from lrtrain.process.state import kept_as_it_is
+from lrtrain.run_folder.folder import RunFolder
+from lrtrain.run_folder.log import logging_to
+from lrtrain.run_folder.summary import Summary
+from lrtrain.settings import AugmentSettings, Settings
+from lrtrain.training.population.crew import Crew, Say, Seat
+from lrtrain.training.population.stack import Program
+from lrtrain.training.session import Session
+
+log = logging.getLogger("lrtrain")
+
+OPTIMIZERS = {"sgd": ("nesterov",), "adam": ("amsgrad", "decoupled_weight_decay"), "adamw": ("amsgrad",)}
+"""What is stacked, with the settings that have to agree."""
+
+VARY = (
+    *("lr", "seed", "schedule", "feedback", "curve", "monitor", "monitor_mode", "early_stop", "log_every"),
+    *("checkpoint_every", "hyperparameters", "scheduler", "logger", "guard", "threads", "workers", "shuffle"),
+)
+"""What may differ from run to run."""
+
+
+class Ordered(NamedTuple):
+    """A run that is to be trained.
+
+    Attributes:
+        settings: What decides it.
+        folder: Its own, claimed.
+        start: Where it starts from.
+        asked: The words of the command that asked for it, by name of the file that keeps them.
+    """
+
+    settings: Settings
+    folder: RunFolder
+    start: Start
+    asked: Mapping[str, str]
+
+
+def why_alone(settings: Settings) -> str | None:
+    """Why a run cannot be trained with others; None where it can, as far as its settings tell."""
+    trainer, optimizer = settings.trainer, settings.optimizer
+    reasons = {
+        f"model={settings.model.name} trains itself": not settings.is_built_in,
+        "dataset=custom gives its batches itself": settings.dataset.name == "custom",
+        "augment changes each batch": settings.augment != AugmentSettings(),
+        f"optimizer={optimizer.name} is not one of {', '.join(OPTIMIZERS)}": optimizer.name not in OPTIMIZERS,
+        "ema keeps an average of the weights": settings.ema > 0,
+        "channels_last changes the layout of the weights": settings.channels_last,
+        "on_nonfinite=rollback may go back": settings.guard.on_nonfinite == "rollback",
+        "a group is frozen at first": any("frozen" in str(spec) for spec in (settings.groups or {}).values()),
+        "momentum is on a schedule": "momentum" in (settings.hyperparameters or {}),
+        f"trainer.precision={trainer.precision}": trainer.precision not in ("32-true", "64-true"),
+        "trainer.devices is more than one": not trainer.is_alone or trainer.strategy != "auto",
+        "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches > 1,
+        "trainer.overfit_batches": bool(trainer.overfit_batches),
+        "trainer.profiler": trainer.profiler is not None,
+        "further arguments of the Trainer": bool(trainer.others),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def kind_of(settings: Settings) -> str:
+    """What runs have to agree in to be trained together, as a text."""
+    optimizer, trainer = settings.optimizer, settings.trainer
+    own = optimizer.parameters
+    agreed = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name not in VARY}
+    agreed["optimizer"] = {
+        "name": optimizer.name,
+        **{name: own[name] for name in OPTIMIZERS.get(optimizer.name, ())},
+        "moves": bool(own.get("momentum")),
+    }
+    clips = trainer.gradient_clip_val is not None
+    agreed["trainer"] = {**plain(trainer), "gradient_clip_val": clips, "enable_progress_bar": False}
+    agreed["model"], agreed["dataset"] = (
+        [kind.name, plain(kind.parameters)] for kind in (settings.model, settings.dataset)
+    )
+    return json.dumps(agreed, sort_keys=True, default=str)
+
+
+class Population:
+    """Trains blocks of runs, one block after the other; what was made for a kind of run serves all of its blocks.
+
+    Args:
+        say: Tells a person a line.
+    """
+
+    def __init__(self, say: Say) -> None:
+        self._programs: dict[str, Program] = {}
+        self._splits: dict[str, Splits] = {}
+        self._say = say
+
+    def train(self, block: Sequence[Ordered]) -> Iterator[tuple[int, Summary | BaseException]]:
+        """Train runs of one kind, each as `run_in` does.
+
+        Args:
+            block: The runs.
+
+        Yields:
+            The index of a run that has ended, and what came of it, or why it could not begin.
+        """
+        crew: Crew[Summary] = Crew(self._programs, kind_of(block[0].settings), self._say)
+        with signals.interrupt_taken_over(), kept_as_it_is(), signals.deferred():
+            for index, seat in crew.run([self._work(ordered) for ordered in block]):
+                if seat.error:
+                    yield index, seat.error
+                    continue
+                assert seat.result is not None
+                if seat.result.exception:
+                    with logging_to(block[index].folder.log):
+                        log.error("%s", seat.result.error, exc_info=seat.result.exception)
+                yield index, seat.result
+
+    def _work(self, ordered: Ordered) -> Callable[[Seat[Summary]], Summary]:
+        def work(seat: Seat[Summary]) -> Summary:
+            settings, folder, start, asked = ordered
+            if not start.resumes:
+                folder.check_unused()
+            session = Session.open(
+                settings, folder, start, asked=asked, say=print, stepper=seat, read=self._read
+            )
+            for line in session.announce():
+                print(line)
+            ended = session.fit()
+            seat.leave()
+            return session.conclude(ended)
+
+        return work
+
+    def _read(self, dataset: Bound, known: Identity | None = None) -> Splits:
+        key = repr((dataset.name, dataset.parameters, known))
+        if key not in self._splits:
+            self._splits[key] = read(dataset, known)
+        return self._splits[key]

@@ -1,0 +1,277 @@
+"""Many runs of one network as one computation: the weights of all side by side, one step for all of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+from torch.optim import Optimizer
+
+from lrtrain.training.population.dropout import Mask, draw, mask_dropout
+from lrtrain.training.population.rules import Rule, Values, along, clip, norms, rule_of
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Gather = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Given places of samples, their inputs and targets."""
+
+
+class Member(NamedTuple):
+    """A run that is to be stacked.
+
+    Attributes:
+        net: Its network; its weights are changed in place.
+        optimizer: Of the weights.
+        clips: The norm or value at which its gradient is clipped; infinite for none.
+        generator: Draws its masks.
+    """
+
+    net: nn.Module
+    optimizer: Optimizer
+    clips: float
+    generator: torch.Generator
+
+
+class Arrays(NamedTuple):
+    """What a step works on; the first dimension of every tensor is the runs.
+
+    Attributes:
+        weights: By name; what is trained.
+        fixed: Parameters that are not, and buffers, which a step may change.
+        states: What the optimizer keeps, for each of the weights.
+        masks: Of the dropout.
+    """
+
+    weights: dict[str, Tensor]
+    fixed: dict[str, Tensor]
+    states: list[dict[str, Tensor]]
+    masks: dict[str, Tensor]
+
+
+class Program:
+    """A step and a validation of a kind of run; blocks of runs share it, and what was compiled of it.
+
+    Args:
+        member: One of the runs.
+        loss: Given outputs and targets of one run, the mean loss of its batch.
+        gather: Gives the batches of training data.
+        by_value: Gradients are clipped by value.
+
+    Raises:
+        Exception: The network is not one that `torch.func` takes; of many kinds, as what is not supported raises them.
+    """
+
+    def __init__(self, member: Member, loss: Loss, gather: Gather, by_value: bool) -> None:
+        self.net = copy.deepcopy(member.net).train()
+        device = next(self.net.parameters()).device
+        inputs, targets = gather(torch.arange(2, device=device))
+        self.masks: list[Mask] = mask_dropout(self.net, inputs)
+        self.rule: Rule = rule_of(member.optimizer)
+        self.loss, self.gather, self.by_value = loss, gather, by_value
+        groups = enumerate(member.optimizer.param_groups)
+        of_group = {weight: number for number, group in groups for weight in group["params"]}
+        own = dict(member.net.named_parameters())
+        self.group_of = {name: of_group[weight] for name, weight in own.items() if weight.requires_grad}
+        self.still = [name for name in own if name not in self.group_of]
+        self._gradients = vmap(grad_and_value(self._loss, has_aux=True), in_dims=(0, 0, 0, 0, 0))
+        self._outputs = vmap(self._forward, in_dims=(0, 0, None))
+        self._compiled: Callable[..., tuple[Tensor, Tensor]] | None = None
+        self._try(inputs, targets)
+
+    def _try(self, inputs: Tensor, targets: Tensor) -> None:
+        """Take a gradient and an output of copies of the network, to see whether it can be done."""
+        tensors = {name: torch.stack([tensor.detach()] * 2) for name, tensor in _tensors(self.net).items()}
+        weights = {name: tensors[name] for name in self.group_of}
+        masks = {mask.name: tensors.pop(mask.name).new_ones(2, 2, *mask.shape) for mask in self.masks}
+        fixed = {name: tensor for name, tensor in tensors.items() if name not in weights}
+        self._gradients(weights, fixed, masks, torch.stack([inputs] * 2), torch.stack([targets] * 2))
+        self.outputs(weights, fixed, inputs)
+
+    def step(self, arrays: Arrays, places: Tensor, values: Tensor, clips: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Take one update of every run.
+
+        Args:
+            arrays: Changed in place.
+            places: Of each run's samples, (runs, batch).
+            values: What the rule has to know, (names, groups, runs).
+            clips: Where each run's gradient is clipped, (runs,); None if none is.
+
+        Returns:
+            Each run's loss before the update, and the norm of its gradient before clipping.
+        """
+        runs, size = places.shape
+        inputs, targets = (part.unflatten(0, (runs, size)) for part in self.gather(places.flatten()))
+        found, (losses, fixed) = self._gradients(arrays.weights, arrays.fixed, arrays.masks, inputs, targets)
+        gradients = list(found.values())
+        norm = norms(gradients)
+        if clips is not None:
+            gradients = clip(gradients, norm, clips, self.by_value)
+        for name, buffer in fixed.items():
+            arrays.fixed[name].copy_(buffer)
+        for (name, weight), gradient, state in zip(arrays.weights.items(), gradients, arrays.states, strict=True):
+            own = values[:, self.group_of[name]]
+            known: Values = {key: along(own[place], weight) for place, key in enumerate(self.rule.names)}
+            self.rule.update(weight, gradient, state, known)
+        return losses, norm
+
+    def compiled(self, *given: Any) -> tuple[Tensor, Tensor]:
+        """The same step, compiled at the first call for each shape."""
+        if self._compiled is None:
+            self._compiled = torch.compile(self.step, fullgraph=True, dynamic=False)
+        return self._compiled(*given)
+
+    def outputs(self, weights: dict[str, Tensor], fixed: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """What the networks say in eval mode of the same inputs: (runs, n, ...)."""
+        self.net.eval()
+        with torch.no_grad():
+            found: Tensor = self._outputs(weights, fixed, inputs)
+        self.net.train()
+        return found
+
+    def _forward(self, weights: dict[str, Tensor], fixed: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        return functional_call(self.net, {**weights, **fixed}, (inputs,))  # type: ignore[no-any-return]
+
+    def _loss(
+        self,
+        weights: dict[str, Tensor],
+        fixed: dict[str, Tensor],
+        masks: dict[str, Tensor],
+        inputs: Tensor,
+        targets: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        changed = dict(fixed)
+        outputs = functional_call(self.net, {**weights, **changed, **masks}, (inputs,))
+        return self.loss(outputs, targets), changed
+
+
+class Measured(NamedTuple):
+    """What was measured of some updates of all runs.
+
+    Attributes:
+        losses: Of each update, those of the runs.
+        norms: Of their whole gradients, likewise.
+        ratios: Norm of the last update over that of the weights before it, of each run; empty if not asked for.
+    """
+
+    losses: list[list[float]]
+    norms: list[list[float]]
+    ratios: list[float]
+
+
+class Stack:
+    """Runs whose weights, buffers and optimizer state stand side by side; each run's own are views of its row.
+
+    A run that leaves takes copies of its own with it. Its row goes on being computed, so that the bits of the others
+    stay what they are.
+
+    Args:
+        program: Of runs of this kind.
+        members: The runs.
+    """
+
+    def __init__(self, program: Program, members: Sequence[Member]) -> None:
+        self.program, self.members = program, members
+        self.compiles = False
+        self._generators: list[torch.Generator | None] = [member.generator for member in members]
+        self._masks: dict[int, dict[str, Tensor]] = {}
+        nets = [_tensors(member.net) for member in members]
+        trained = list(program.group_of)
+        columns = {name: _side_by_side([net[name] for net in nets]) for name in nets[0]}
+        self.weights = {name: columns[name] for name in trained}
+        self.fixed = {name: column for name, column in columns.items() if name not in self.weights}
+        for member in members:
+            _complete_state(member.optimizer, program.rule)
+        owners = [[net[name] for net in nets] for name in trained]
+        self.states, self._steps = zip(*map(self._join_states, owners), strict=True)
+        device = next(iter(self.weights.values())).device
+        self.dtype = next(iter(self.weights.values())).dtype
+        clips = torch.tensor([member.clips for member in members], dtype=self.dtype, device=device)
+        self._clips = None if torch.isinf(clips).all() else clips
+
+    def _join_states(self, owners: Sequence[Tensor]) -> tuple[dict[str, Tensor], Tensor | None]:
+        """What the optimizers keep for one weight of each run side by side."""
+        rule = self.program.rule
+        if not (rule.state or rule.counts):
+            return {}, None
+        states = [member.optimizer.state[weight] for member, weight in zip(self.members, owners, strict=True)]
+        found = {key: _side_by_side([state[key] for state in states]) for key in rule.state}
+        return found, _side_by_side([state["step"] for state in states]) if rule.counts else None
+
+    def leave(self, row: int) -> None:
+        """Give a run what is its own."""
+        member, self._generators[row] = self.members[row], None
+        for tensor in _tensors(member.net).values():
+            tensor.data = tensor.data.clone()
+        for state in member.optimizer.state.values():
+            for key, value in state.items():
+                if isinstance(value, Tensor):
+                    state[key] = value.clone()
+
+    def take(self, places: Sequence[Tensor], values: Tensor, *, measures: bool) -> Measured:
+        """Take updates of all runs.
+
+        Args:
+            places: For each update, those of each run's samples, (runs, batch).
+            values: What the rule has to know, (updates, names, groups, runs).
+            measures: The ratio of the last update.
+        """
+        found, before = [], []
+        for number, (batch, own) in enumerate(zip(places, values.to(self.dtype), strict=True)):
+            if measures and number == len(places) - 1:
+                before = [weight.clone() for weight in self.weights.values()]
+            arrays = Arrays(self.weights, self.fixed, list(self.states), self._draw(batch.shape[1]))
+            step = self.program.compiled if self.compiles else self.program.step
+            found.append(torch.stack(step(arrays, batch, own, self._clips)))
+        for steps in self._steps:
+            if steps is not None:
+                steps += len(places)
+        losses, lengths = torch.stack(found, 1).tolist()
+        return Measured(losses, lengths, self._ratios(before) if measures else [])
+
+    def _ratios(self, before: Sequence[Tensor]) -> list[float]:
+        still = [self.fixed[name] for name in self.program.still]
+        changes = norms([weight - old for weight, old in zip(self.weights.values(), before, strict=True)])
+        return (changes / norms([*before, *still])).tolist()  # type: ignore[no-any-return]
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """What all networks say of the same inputs in eval mode: (runs, n, ...)."""
+        return self.program.outputs(self.weights, self.fixed, inputs)
+
+    def _draw(self, size: int) -> dict[str, Tensor]:
+        """The masks of a step, each run's in the order in which a run alone draws them."""
+        if size not in self._masks:
+            first = next(iter(self.weights.values()))
+            self._masks[size] = {
+                mask.name: first.new_ones(len(self.members), size, *mask.shape) for mask in self.program.masks
+            }
+        masks = self._masks[size]
+        for mask in self.program.masks:
+            draw(mask, masks[mask.name], self._generators)
+        return masks
+
+
+def _tensors(net: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a network, each once."""
+    return {**dict(net.named_parameters()), **dict(net.named_buffers())}
+
+
+def _complete_state(optimizer: Optimizer, rule: Rule) -> None:
+    """Begin with zeros what an optimizer would begin to keep at its first update, in the same order."""
+    for weight in (weight for group in optimizer.param_groups for weight in group["params"] if weight.requires_grad):
+        if rule.counts and "step" not in optimizer.state[weight]:
+            optimizer.state[weight]["step"] = torch.zeros(())
+        for key in rule.state:
+            if optimizer.state[weight].get(key) is None:
+                optimizer.state[weight][key] = torch.zeros_like(weight, requires_grad=False)
+
+
+@torch.no_grad()
+def _side_by_side(tensors: Sequence[Tensor]) -> Tensor:
+    """The tensors as rows of one, which they become views of."""
+    stacked = torch.stack([tensor.data for tensor in tensors])
+    for tensor, row in zip(tensors, stacked, strict=True):
+        tensor.data = row
+    return stacked
