@@ -251,8 +251,9 @@ def _retry(folder: SweepFolder, jobs: Sequence[PlannedJob], wanted: int | str | 
 
 def _run(composer: Composer, folder: SweepFolder, plan: SweepPlan, how: SweepCommand, search: Search | None) -> int:
     """Do the jobs that are not done, and show what came of all."""
-    workers = count_workers(how.jobs)
-    view = View(folder, max(search.trials if search else 0, len(plan.jobs)), workers, live=not how.verbose)
+    total = max(search.trials if search else 0, len(plan.jobs))
+    workers = count_workers(how.jobs, total)
+    view = View(folder, total, workers, live=not how.verbose, together=how.jobs == "population")
     over = Coordinator(folder, plan, view, count=workers, search=search, stops=how.on_failure == "stop")
     command = [*PROGRAM, "-m", f"join={folder.path}"]
     try:

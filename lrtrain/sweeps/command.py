@@ -15,7 +15,8 @@ class SweepCommand(Checked):
     """What a sweep does with its jobs.
 
     Args:
-        jobs: how many run at a time, each on one CPU thread if threads= says nothing; auto: one a core, or a GPU
+        jobs: how many run at a time, each on one CPU thread if threads= says nothing; auto: one a core, or a GPU;
+            population: those of one kind train as one
         workers: where they run: local processes; slurm tasks (through submitit); tasks of a ray cluster
         slurm: of each of its tasks, as submitit has it: {partition:gpu,gpus_per_node:1,timeout_min:240}
         sweep: a grid for each strategy: founding, tournament, or a file of yours; scheduler= chooses some of them
@@ -29,7 +30,7 @@ class SweepCommand(Checked):
         verbose: print what each job prints
     """
 
-    jobs: Annotated[int | str, Either((Number(low=1, integer=True), Choice(("auto",))))] = 1
+    jobs: Annotated[int | str, Either((Number(low=1, integer=True), Choice(("auto", "population"))))] = 1
     workers: Literal["local", "slurm", "ray"] = "local"
     slurm: Annotated[Mapping[str, Any] | None, OrNull(Table())] = None
     sweep: Annotated[str | None, OrNull(Text())] = None

@@ -23,6 +23,8 @@ EVERY = 1.0
 """Seconds between two looks at the jobs, and at least between two versions of `sweep.json`."""
 SHARE = 20
 """Writing `sweep.json` takes at most the 20th part of the time."""
+SHARE_OF_PROCESS = 64
+"""Jobs of a population that are worth a process of their own."""
 FRUITLESS = 3
 """Workers that may end one after the other before anything has come of them."""
 
@@ -202,9 +204,15 @@ def visible_devices() -> list[str]:
     return []
 
 
-def count_workers(jobs: int | str) -> int:
-    """How many jobs run at a time; ``auto`` is one a GPU, or one a core."""
-    if jobs != "auto":
-        return int(jobs)
+def count_workers(jobs: int | str, planned: int) -> int:
+    """How many processes do the jobs.
+
+    Args:
+        jobs: So many; ``auto`` is one a GPU, or one a core, and ``population`` at most that.
+        planned: How many jobs there are.
+    """
+    if isinstance(jobs, int):
+        return jobs
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return len(visible_devices()) or cores or 1
+    most = len(visible_devices()) or cores or 1
+    return most if jobs == "auto" else max(1, min(most, planned // SHARE_OF_PROCESS))

@@ -28,9 +28,13 @@ class View:
         total: How many jobs it is to have.
         workers: How many run at a time.
         live: Draw on the terminal, if the output is one.
+        together: Each trains many jobs as one.
     """
 
-    def __init__(self, folder: SweepFolder, total: int, workers: int, *, live: bool) -> None:
+    def __init__(
+        self, folder: SweepFolder, total: int, workers: int, *, live: bool, together: bool = False
+    ) -> None:
+        self._how = f"trained as one by {workers} process{'es' * (workers > 1)}" if together else f"{workers} at a time"
         self.folder, self.total, self.workers = folder, total, workers
         self._console = Console(file=sys.stdout, highlight=False)  # what the jobs print goes elsewhere
         self._live = Live(console=self._console, auto_refresh=False) if live and self._console.is_terminal else None
@@ -45,7 +49,7 @@ class View:
         for job, standing in zip(plan.jobs, standings, strict=True):
             self._compare(job, standing)
         done = f", {self._done} of them done" if self._done else ""
-        self._say(f"{self.total} jobs{done}, {self.workers} at a time: {self.folder.path}")
+        self._say(f"{self.total} jobs{done}, {self._how}: {self.folder.path}")
         if self._live:
             self._live.start()
 

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,39 +65,42 @@ class Worker(NamedTuple):
         Raises:
             InterruptedRunError: A signal came; what can be saved is.
         """
+        if self.how.jobs == "population":
+            yield from import_module("lrtrain.sweeps.populations").Blocks(self).outcomes()
+            return
         open_jobs, found = list(self.plan.jobs), True
         while found:
             found = False
             for job in open_jobs:
-                if outcome := self._take(job):
+                if outcome := self.take(job):
                     found = True
                     yield job, outcome
             open_jobs = [job for job in open_jobs if state_of(self.folder.job(job)) not in DONE]
 
-    def _take(self, job: PlannedJob) -> Summary | None:
+    def take(self, job: PlannedJob) -> Summary | None:
         """Do a job; None where it is done, or somebody does it."""
         place = self.folder.job(job).path
         if state_of(RunFolder(place)) in (*DONE, "running"):
             return None
         signals.act()  # the job before may have put them off
         try:
-            task, wanted = self._read_job(job, place)
+            task, wanted = self.read_job(job, place)
         except (RequestError, FaultError) as error:
-            with self._claimed(place, locks=True) as folder:
-                return _fail(folder, job.words, error) if folder else None
+            with self.claimed(place, locks=True) as folder:
+                return fail(folder, job.words, error) if folder else None
         if task.name != "train" or _starts_processes(wanted.settings.trainer):
             return self._do_unclaimed(job, task, wanted)
-        with self._claimed(place, locks=wanted.locks) as folder:
+        with self.claimed(place, locks=wanted.locks) as folder:
             return self._train(folder, job, wanted) if folder else None
 
-    def _read_job(self, job: PlannedJob, place: Path) -> tuple[Bound, Job]:
+    def read_job(self, job: PlannedJob, place: Path) -> tuple[Bound, Job]:
         """What a job asks for; raises RequestError, and FaultError where it has killed its process too often."""
         if began_without_end(place) and attempts_at(place) >= self.plan.attempts.get(job.name, 0) + ATTEMPTS:
             raise FaultError(f"its process was killed {ATTEMPTS} times")
         return self.read(job.words, place, False)
 
     @contextmanager
-    def _claimed(self, place: Path, locks: bool) -> Iterator[ClaimedFolder | None]:
+    def claimed(self, place: Path, locks: bool) -> Iterator[ClaimedFolder | None]:
         """The folder of a job that is to be done, while it is ours; None where somebody does it, or has done it."""
         try:
             folder = ClaimedFolder(place, locks=locks, patience=0.1)
@@ -115,7 +119,7 @@ class Worker(NamedTuple):
         try:
             if folder.has_checkpoint:
                 _, wanted = self.read(job.words, folder.path, True)
-            with self._quiet():
+            with self.quiet():
                 outcome: Summary = training.run_in(
                     wanted.settings,
                     folder,
@@ -127,17 +131,17 @@ class Worker(NamedTuple):
                 if self.how.verbose and outcome.is_good:
                     print_result(outcome, folder.path)
         except Exception as error:
-            return _fail(folder, job.words, error)
-        return _keep(folder, outcome, self.how.keep) if outcome.status in (*GOOD, "pruned") else outcome
+            return fail(folder, job.words, error)
+        return keep(folder, outcome, self.how.keep) if outcome.status in (*GOOD, "pruned") else outcome
 
     def _do_unclaimed(self, job: PlannedJob, task: Bound, wanted: Job) -> Summary | None:
         """Do what claims its folder itself: a task that does not train, or a process of its own."""
         folder = self.folder.job(job)
         try:
-            with self._quiet():
+            with self.quiet():
                 return task.make(wanted) if task.name != "train" else self._start(job.words, folder)
         except Exception as error:
-            return None if is_live(folder.path) else _fail(folder, job.words, error)
+            return None if is_live(folder.path) else fail(folder, job.words, error)
 
     def _start(self, words: Sequence[str], folder: RunFolder) -> Summary | None:
         """Let a process of its own do a job that starts others, by its own command line."""
@@ -161,7 +165,8 @@ class Worker(NamedTuple):
         return summary
 
     @contextmanager
-    def _quiet(self) -> Iterator[None]:
+    def quiet(self) -> Iterator[None]:
+        """Leave out what jobs print, unless it was asked for."""
         with Path(os.devnull).open("w") as nowhere, nullcontext() if self.how.verbose else redirect_stdout(nowhere):
             yield
 
@@ -178,7 +183,7 @@ def _starts_processes(trainer: TrainerSettings) -> bool:
     return not trainer.is_alone and trainer.strategy not in ("ddp_spawn", "ddp_fork", "ddp_notebook")
 
 
-def _fail(folder: RunFolder, words: Sequence[str], error: Exception) -> Summary:
+def fail(folder: RunFolder, words: Sequence[str], error: Exception) -> Summary:
     """Write down that a job could not begin, or what went wrong around it."""
     write_text(folder.path / ".hydra" / "overrides.yaml", json.dumps(list(words)))  # JSON is YAML
     with logging_to(folder.log):
@@ -190,8 +195,7 @@ def _fail(folder: RunFolder, words: Sequence[str], error: Exception) -> Summary:
     return outcome
 
 
-def _keep(folder: RunFolder, outcome: Summary, keep: str) -> Summary:
-    """Remove the other checkpoints of a job that has come to its end."""
+def keep(folder: RunFolder, outcome: Summary, which: str) -> Summary:
     if keep == "all":
         return outcome
     outcome = replace(outcome, checkpoints={name: file for name, file in outcome.checkpoints.items() if name == keep})

@@ -115,14 +115,15 @@ class EpochLoop(TrainingLoop):
         count = int(min(room, *(observer.patience(trainer) for observer in observers)))
         for hook in hooks["on_train_batch_start"]:
             hook(trainer, module, None, done)
-        first, rates, values = scheduler.last_epoch, [scheduler.used_lrs], []
+        first, values = scheduler.last_epoch, []
+        rates: list[list[Any]] = [scheduler.used_lrs]
         for ahead in range(count):
             values.append(stepper.read(ahead))
             rates.append(scheduler.get_last_lr())
             settings = {name: setting(scheduler.optimizer.param_groups[0], name) for name in scheduler.hyperparameters}
             scheduler.count_update()
         measures = any(observer.measures(trainer, first + count - 1) for observer in observers)
-        places, sizes = trainer.train_dataloader.take(count, begins=done == 0)  # type: ignore[union-attr]
+        places, sizes = trainer.train_dataloader.take(count, begins=done == 0)
         taken = stepper.take(Stretch(places, sizes, values, measures))
         for observer in observers:
             observer.on_stretch(trainer, Passed(first, rates, settings), taken)
@@ -215,6 +216,7 @@ class ValidationLoop(MeasuringLoop):
                 progress.increment_by(1, is_last_batch=index + 1 == count)
                 batch = trainer.precision_plugin.convert_input(batch)
                 if self.stepper:
+                    assert isinstance(module, Classifier), "its steps are plain"
                     module.measure_validation(self.stepper.outputs(batch[0]), batch[1])
                 else:
                     module.validation_step(batch, index)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrtrain.datasets.sources import InMemory
 from lrtrain.errors import first_line
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.data import Data
@@ -183,7 +184,7 @@ class Crew(Generic[Result]):
                 self._programs[self._kind] = _program(asked[0])
             stack = Stack(self._programs[self._kind], members)
         except Exception as error:  # of many kinds, as whatever torch.func does not support raises them
-            self._say(f"trained one by one, as this network cannot be stacked: {first_line(error)}")
+            self._say(f"trained one by one, as these runs cannot be stacked: {first_line(error)}")
             return None
         for row, seat in enumerate(seats):
             seat.place = stack, row
@@ -193,14 +194,14 @@ class Crew(Generic[Result]):
         """Give runs that wait what they have asked for: outputs first, as those who ask for updates wait longer."""
         asked = [seat.asked for seat in seats]
         try:
+            answers: list[Any]
             if batches := [each for each in asked if isinstance(each, Tensor)]:
-                answers: Sequence[Any] = stack.outputs(batches[0])
+                outputs = stack.outputs(batches[0])
                 waiting = [seat for seat in seats if isinstance(seat.asked, Tensor)]
-                answers = [answers[seat.place[1]] for seat in waiting if seat.place]
+                answers = [outputs[seat.place[1]] for seat in waiting if seat.place]
             else:
-                answers = self._take(stack, seats)
-                waiting = list(seats)
-        except Exception as error:
+                answers, waiting = list(self._take(stack, seats)), list(seats)
+        except Exception as error:  # such as for want of memory: each run explains its own end by it
             answers, waiting = [error] * len(seats), list(seats)
         for seat, answer in zip(waiting, answers, strict=True):
             if answer is not None:
@@ -215,7 +216,7 @@ class Crew(Generic[Result]):
         by_row = {seat.place[1]: stretch for seat, stretch in zip(seats, stretches, strict=True) if seat.place}
         rows = [by_row.get(row, stretches[0]) for row in range(len(stack.members))]  # who has left is computed as well
         sizes = stretches[0].sizes[:count]
-        places = torch.stack([stretch.places[: sum(sizes)] for stretch in rows]).split(sizes, dim=1)
+        places = torch.split(torch.stack([stretch.places[: sum(sizes)] for stretch in rows]), sizes, dim=1)
         values = np.array([stretch.values[:count] for stretch in rows]).transpose(1, 3, 2, 0)
         measures = any(end and stretch.measures for end, stretch in zip(ends, stretches, strict=True))
         measured = stack.take(places, torch.from_numpy(values), measures=measures)
@@ -243,7 +244,7 @@ def _position(seat: Seat[Any]) -> int:
 
 def _updates_of(optimizer: torch.optim.Optimizer) -> int:
     """The updates that an optimizer has done, as far as its rule has to know."""
-    state = next(iter(optimizer.state.values()), {})
+    state: dict[str, Any] = next(iter(optimizer.state.values()), {})
     return int(state["step"]) if "step" in state else int(state.get("momentum_buffer") is not None)
 
 
@@ -251,7 +252,10 @@ def _program(begin: Begin) -> Program:
     """What the runs of a kind do, as one of them says."""
     trainer, member = begin.trainer, begin.member
     module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
-    assert isinstance(module, Classifier) and isinstance(data, Data), "only these take plain steps"
+    assert isinstance(module, Classifier), "only these take plain steps"
+    assert isinstance(data, Data), "the settings were looked at"
+    if not isinstance(data.splits.train, InMemory):
+        raise ValueError("the samples are not in memory")
     weight = next(member.net.parameters())
     source = data.splits.train.on(weight.device)
 

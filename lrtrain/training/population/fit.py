@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import NamedTuple
 
@@ -25,6 +25,9 @@ log = logging.getLogger("lrtrain")
 
 OPTIMIZERS = {"sgd": ("nesterov",), "adam": ("amsgrad", "decoupled_weight_decay"), "adamw": ("amsgrad",)}
 """What is stacked, with the settings that have to agree."""
+
+SIZE = 48
+"""Runs of a block: more of them gain little, as what all of them work on no longer fits the cache."""
 
 VARY = (
     *("lr", "seed", "schedule", "feedback", "curve", "monitor", "monitor_mode", "early_stop", "log_every"),
@@ -102,35 +105,29 @@ class Population:
         self._splits: dict[str, Splits] = {}
         self._say = say
 
-    def train(self, block: Sequence[Ordered]) -> Iterator[tuple[int, Summary | BaseException]]:
+    def train(self, block: Sequence[Ordered], end: Callable[[int, Summary | BaseException], None]) -> None:
         """Train runs of one kind, each as `run_in` does.
 
         Args:
             block: The runs.
-
-        Yields:
-            The index of a run that has ended, and what came of it, or why it could not begin.
+            end: Told of each run that has ended, by its index, and what came of it, or why it could not begin.
         """
         crew: Crew[Summary] = Crew(self._programs, kind_of(block[0].settings), self._say)
         with signals.interrupt_taken_over(), kept_as_it_is(), signals.deferred():
             for index, seat in crew.run([self._work(ordered) for ordered in block]):
-                if seat.error:
-                    yield index, seat.error
-                    continue
-                assert seat.result is not None
-                if seat.result.exception:
+                if seat.result and seat.result.exception:
                     with logging_to(block[index].folder.log):
                         log.error("%s", seat.result.error, exc_info=seat.result.exception)
-                yield index, seat.result
+                outcome = seat.result or seat.error
+                assert outcome is not None
+                end(index, outcome)
 
     def _work(self, ordered: Ordered) -> Callable[[Seat[Summary]], Summary]:
         def work(seat: Seat[Summary]) -> Summary:
             settings, folder, start, asked = ordered
             if not start.resumes:
                 folder.check_unused()
-            session = Session.open(
-                settings, folder, start, asked=asked, say=print, stepper=seat, read=self._read
-            )
+            session = Session.open(settings, folder, start, asked=asked, say=print, stepper=seat, read=self._read)
             for line in session.announce():
                 print(line)
             ended = session.fit()

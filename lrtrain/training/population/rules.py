@@ -93,7 +93,8 @@ def _adam(*, decoupled: bool, largest: bool) -> Rule:
 def norms(gradients: Sequence[Tensor]) -> Tensor:
     """The norm of each run's whole gradient."""
     parts = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients]
-    return torch.linalg.vector_norm(torch.stack(parts), dim=0)
+    whole: Tensor = torch.linalg.vector_norm(torch.stack(parts), dim=0)
+    return whole
 
 
 def clip(gradients: Sequence[Tensor], norm: Tensor, most: Tensor, by_value: bool) -> list[Tensor]:

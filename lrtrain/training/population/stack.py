@@ -103,7 +103,7 @@ class Program:
             Each run's loss before the update, and the norm of its gradient before clipping.
         """
         runs, size = places.shape
-        inputs, targets = (part.unflatten(0, (runs, size)) for part in self.gather(places.flatten()))
+        inputs, targets = (part.view(runs, size, *part.shape[1:]) for part in self.gather(places.flatten()))
         found, (losses, fixed) = self._gradients(arrays.weights, arrays.fixed, arrays.masks, inputs, targets)
         gradients = list(found.values())
         norm = norms(gradients)
@@ -186,9 +186,9 @@ class Stack:
             _complete_state(member.optimizer, program.rule)
         owners = [[net[name] for net in nets] for name in trained]
         self.states, self._steps = zip(*map(self._join_states, owners), strict=True)
-        device = next(iter(self.weights.values())).device
-        self.dtype = next(iter(self.weights.values())).dtype
-        clips = torch.tensor([member.clips for member in members], dtype=self.dtype, device=device)
+        first = next(iter(self.weights.values()))
+        self.device, self.dtype = first.device, first.dtype
+        clips = torch.tensor([member.clips for member in members], dtype=self.dtype, device=self.device)
         self._clips = None if torch.isinf(clips).all() else clips
 
     def _join_states(self, owners: Sequence[Tensor]) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -219,7 +219,8 @@ class Stack:
             measures: The ratio of the last update.
         """
         found, before = [], []
-        for number, (batch, own) in enumerate(zip(places, values.to(self.dtype), strict=True)):
+        batches = [batch.to(self.device).contiguous() for batch in places]
+        for number, (batch, own) in enumerate(zip(batches, values.to(self.device, self.dtype), strict=True)):
             if measures and number == len(places) - 1:
                 before = [weight.clone() for weight in self.weights.values()]
             arrays = Arrays(self.weights, self.fixed, list(self.states), self._draw(batch.shape[1]))
@@ -234,7 +235,7 @@ class Stack:
     def _ratios(self, before: Sequence[Tensor]) -> list[float]:
         still = [self.fixed[name] for name in self.program.still]
         changes = norms([weight - old for weight, old in zip(self.weights.values(), before, strict=True)])
-        return (changes / norms([*before, *still])).tolist()  # type: ignore[no-any-return]
+        return (changes / norms([*before, *still])).tolist()
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """What all networks say of the same inputs in eval mode: (runs, n, ...)."""
