@@ -113,7 +113,8 @@ class Population:
             end: Told of each run that has ended, by its index, and what came of it, or why it could not begin.
         """
         crew: Crew[Summary] = Crew(self._programs, kind_of(block[0].settings), self._say)
-        with signals.interrupt_taken_over(), kept_as_it_is(), signals.deferred():
+        with signals.interrupt_taken_over(), kept_as_it_is():
+            signals.defer()  # the runs look for one where they can be saved
             for index, seat in crew.run([self._work(ordered) for ordered in block]):
                 if seat.result and seat.result.exception:
                     with logging_to(block[index].folder.log):

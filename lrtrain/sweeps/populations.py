@@ -1,0 +1,135 @@
+"""Does the jobs of a sweep in blocks that train as one; those that cannot be are done one by one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lrtrain.errors import FaultError, RequestError
+from lrtrain.process import signals
+from lrtrain.process.imports import import_large
+from lrtrain.report.table import print_result
+from lrtrain.run_folder.claimed import ClaimedFolder
+from lrtrain.run_folder.find import state_of
+from lrtrain.run_folder.summary import Summary
+from lrtrain.run_folder.sweep_folder import DONE, PlannedJob
+from lrtrain.sweeps import worker as jobs
+from lrtrain.sweeps.coordinator import count_workers
+from lrtrain.tasks import Job
+
+if TYPE_CHECKING:
+    from lrtrain.sweeps.worker import Worker
+
+
+class _Taken(NamedTuple):
+    """A job of a block, whose folder is claimed."""
+
+    job: PlannedJob
+    folder: ClaimedFolder
+    wanted: Job
+
+
+class Blocks:
+    """The jobs of a worker, in blocks of one kind.
+
+    Args:
+        worker: Whose jobs.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._workers = count_workers(worker.how.jobs, len(worker.plan.jobs))
+        self._fit = import_large("lrtrain.training.population.fit")
+        self._population = self._fit.Population(_say)
+        self._kinds: dict[int, tuple[str, Job]] = {}
+        self._said: set[str] = set()
+
+    def outcomes(self) -> Iterator[tuple[PlannedJob, Summary]]:
+        """Do the jobs, until none is left that nobody does; gives what came of each.
+
+        Raises:
+            InterruptedRunError: A signal came; what can be saved is.
+        """
+        while True:
+            open_jobs = [job for job in self._worker.plan.jobs if self._is_open(job)]
+            if not open_jobs:
+                return
+            signals.act()
+            with ExitStack() as claims:
+                block, alone = self._next(open_jobs, claims)
+                ended = list(self._train(block)) if block else []
+            yield from ended
+            for job in alone:
+                if outcome := self._worker.take(job):
+                    yield job, outcome
+            signals.act()
+            if not (ended or alone):
+                return  # others do what is left
+
+    def _is_open(self, job: PlannedJob) -> bool:
+        return state_of(self._worker.folder.job(job)) not in (*DONE, "running")
+
+    def _next(self, open_jobs: list[PlannedJob], claims: ExitStack) -> tuple[list[_Taken], list[PlannedJob]]:
+        """Claim jobs of one kind, as many as make a block; and jobs before them that cannot be in any."""
+        block: list[_Taken] = []
+        alone: list[PlannedJob] = []
+        size = min(self._fit.SIZE, -(-len(open_jobs) // self._workers))
+        for job in open_jobs:
+            kind, wanted = self._read(job)
+            if kind is None or wanted is None:
+                alone.append(job)
+            elif not block or kind == self._kinds[block[0].job.number][0]:
+                folder = claims.enter_context(self._worker.claimed(self._worker.folder.job(job).path, wanted.locks))
+                if folder:
+                    if folder.has_checkpoint:
+                        _, wanted = self._worker.read(job.words, folder.path, True)
+                    block.append(_Taken(job, folder, wanted))
+            if len(block) == size:
+                break
+        return block, alone
+
+    def _read(self, job: PlannedJob) -> tuple[str | None, Job | None]:
+        """The kind of a job, and what it asks for; none where it is to be done alone, which is said."""
+        if job.number in self._kinds:
+            return self._kinds[job.number]
+        try:
+            task, wanted = self._worker.read_job(job, self._worker.folder.job(job).path)
+        except (RequestError, FaultError):
+            return None, None  # which is found once more, and written down
+        why = "its rate is looked for first" if wanted.finds_rate else self._fit.why_alone(wanted.settings)
+        if task.name != "train":
+            why = f"task={task.name} trains nothing"
+        if why:
+            if why not in self._said:
+                _say(f"trained one by one: {why}")
+                self._said.add(why)
+            return None, None
+        self._kinds[job.number] = self._fit.kind_of(wanted.settings), wanted
+        return self._kinds[job.number]
+
+    def _train(self, block: list[_Taken]) -> Iterator[tuple[PlannedJob, Summary]]:
+        """Train a block; gives what came of each job, the first to end first."""
+        ended: list[tuple[PlannedJob, Summary]] = []
+        orders = [self._fit.Ordered(wanted.settings, folder, wanted.start, wanted.asked) for _, folder, wanted in block]
+
+        def end(index: int, outcome: Any) -> None:
+            job, folder, _ = block[index]
+            if isinstance(outcome, Exception):
+                outcome = jobs.fail(folder, job.words, outcome)
+            if isinstance(outcome, Summary):
+                if outcome.is_good:
+                    outcome = jobs.prune(folder, outcome, self._worker.how.keep)
+                    if self._worker.how.verbose:
+                        print_result(outcome, folder.path)
+                ended.append((job, outcome))
+            folder.leave()
+
+        with self._worker.quiet():
+            self._population.train(orders, end)
+        return iter(ended)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

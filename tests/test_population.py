@@ -1,0 +1,302 @@
+"""Runs that are trained as one: each leaves what it leaves alone."""
+
+from __future__ import annotations
+
+import copy
+import math
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import SMALL, CommandLine, read_csv, settings_of
+from test_resume import scalars
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from lrtrain import models
+from lrtrain.datasets import Inputs
+from lrtrain.datasets.sources import InMemory
+from lrtrain.plan.start import FRESH, Start
+from lrtrain.run_folder.claimed import ClaimedFolder
+from lrtrain.run_folder.folder import RunFolder
+from lrtrain.run_folder.summary import Summary, read_summary
+from lrtrain.training.checkpoints import LastAndBest
+from lrtrain.training.configure_optimizers import scheduler_of
+from lrtrain.training.loader import Loader
+from lrtrain.training.population.fit import Ordered, Population, why_alone
+from lrtrain.training.population.stack import Member, Program, Stack
+from lrtrain.training.run import run_in
+
+EXACT = (
+    *SMALL,
+    "model=mlp",
+    "model.hidden=[16]",
+    "trainer.precision=64-true",
+    "model.dropout=0.2",
+    "threads=1",
+    "epochs=13",
+    "batch_size=50",
+)
+"""Sums in another order differ by less than 1e-9 in such runs."""
+RUNS = (
+    ("scheduler=cosine", "warmup=2ep", "lr=0.2"),
+    ("scheduler=plateau", "factor=0.5", "patience=0", "lr=0.9", "optimizer.weight_decay=0.01", "seed=1"),
+    ("scheduler=step", "every=7st", "gamma=0.9", "optimizer.momentum=0.5", "seed=2", "log_every=3"),
+    ("scheduler=inverse_time", "decay=0.1", "early_stop=1", "lr=1.5", "seed=3", "checkpoint_every=5st"),
+)
+TIMES = ("wall_s", "started", "ended")
+
+
+def train(runs: Sequence[Sequence[str]], place: Path, start: Sequence[Start] = ()) -> list[Summary]:
+    """Train runs together, each in a folder named by its number."""
+    ended: dict[int, Any] = {}
+    orders = [
+        Ordered(settings_of(*words), ClaimedFolder(place / str(number)), start[number] if start else FRESH, {})
+        for number, words in enumerate(runs)
+    ]
+    Population(print).train(orders, ended.__setitem__)
+    for order in orders:
+        order.folder.leave()  # type: ignore[attr-defined]
+    return [ended[number] for number in range(len(runs))]
+
+
+def checkpoint(folder: Path, name: str = "last") -> dict[str, Any]:
+    return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)  # type: ignore[no-any-return]
+
+
+def assert_close(found: Any, wanted: Any, where: str) -> None:
+    """Numbers may differ by what another order of sums makes of 64 bits, measured ones by that of 32 bits."""
+    assert type(found) is type(wanted), where
+    if isinstance(wanted, Mapping):
+        assert list(found) == list(wanted), where
+        for key in wanted:
+            assert_close(found[key], wanted[key], f"{where}/{key}")
+    elif isinstance(wanted, list | tuple):
+        assert len(found) == len(wanted), where
+        for index, value in enumerate(wanted):
+            assert_close(found[index], value, f"{where}/{index}")
+    elif isinstance(wanted, Tensor):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-9, msg=lambda said: f"{where}: {said}")
+    elif isinstance(wanted, float):
+        assert found == pytest.approx(wanted, rel=1e-6, abs=1e-9), where
+    else:
+        assert found == wanted, where
+
+
+def table(folder: Path) -> list[dict[str, Any]]:
+    rows = read_csv(folder / "metrics.csv")
+    return [{name: float(value) if value else None for name, value in row.items()} for row in rows]
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    found = read_summary(folder / "summary.json").plain()
+    return {name: value for name, value in found.items() if name not in ("wall_s", "started", "ended")}
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("together")
+    train([(*EXACT, *words) for words in RUNS], place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("alone")
+    for number, words in enumerate(RUNS):
+        run_in(settings_of(*EXACT, *words), place / str(number))
+    return place
+
+
+@pytest.mark.parametrize("number", range(len(RUNS)))
+def test_a_run_leaves_what_it_leaves_alone(together: Path, alone: Path, number: int) -> None:
+    found, wanted = together / str(number), alone / str(number)
+    for name in ("last", "best"):
+        assert_close(checkpoint(found, name), checkpoint(wanted, name), name)
+    assert_close(summary(found), summary(wanted), "summary")
+    assert_close(table(found), table(wanted), "metrics")
+    assert_close(scalars(found), scalars(wanted), "scalars")
+    names = [{path.name for path in place.rglob("*") if "tfevents" not in path.name} for place in (found, wanted)]
+    assert names[0] - {"previous.ckpt"} == names[1] - {"previous.ckpt"}
+
+
+def test_weights_and_batches_begin_as_alone_to_the_bit(tmp_path: Path) -> None:
+    words = [(*EXACT, "lr=1e-300", "epochs=1", f"seed={seed}") for seed in (0, 1)]
+    train(words, tmp_path / "together")
+    for number, own in enumerate(words):
+        run_in(settings_of(*own), tmp_path / str(number))
+        found, wanted = (checkpoint(tmp_path / place)["state_dict"] for place in (f"together/{number}", str(number)))
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    source = InMemory(torch.arange(23)[:, None], torch.arange(23))
+    gathered, taken = (Loader(source, 5, shuffle=True, seed=3) for _ in range(2))
+    for _ in range(2):
+        wanted = [labels.tolist() for _, labels in gathered]
+        first, rest = taken.take(2, begins=True), taken.take(3, begins=False)
+        places = torch.cat([first[0], rest[0]])
+        assert [part.tolist() for part in places.split(first[1] + rest[1])] == wanted
+    assert taken.state_dict() == gathered.state_dict()
+
+
+def test_one_that_diverges_ends_alone(tmp_path: Path) -> None:
+    """The others' bits do not depend on whether it does."""
+    others = [(*SMALL, "threads=1", "epochs=2", f"seed={seed}") for seed in (0, 2)]
+    for name, rate in (("with", "1e30"), ("without", "0.1")):
+        middle = (*SMALL, "threads=1", "epochs=2", "seed=1", f"lr={rate}")
+        found = train([others[0], middle, others[1]], tmp_path / name)
+        assert [each.status for each in found] == ["finished", "diverged" if name == "with" else "finished", "finished"]
+    for number in (0, 2):
+        ours, theirs = (checkpoint(tmp_path / name / str(number))["state_dict"] for name in ("with", "without"))
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    run_in(settings_of(*SMALL, "threads=1", "epochs=2", "seed=1", "lr=1e30"), tmp_path / "alone")
+    assert_close(summary(tmp_path / "with" / "1"), summary(tmp_path / "alone"), "summary")
+
+
+@pytest.mark.parametrize("again", ["together", "alone"])
+def test_what_a_signal_ends_goes_on_as_if_it_had_not(
+    together: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    words = [(*EXACT, *own) for own in RUNS[:2]]
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            LastAndBest, "_asked", lambda _, trainer: (False, signal.SIGTERM * (scheduler_of(trainer).last_epoch >= 22))
+        )
+        assert [each.status for each in train(words, tmp_path)] == ["interrupted"] * 2
+    starts = [Start.resume(RunFolder(tmp_path / str(number))) for number in range(2)]
+    if again == "together":
+        train(words, tmp_path, starts)
+    else:
+        for number, own in enumerate(words):
+            run_in(settings_of(*own), tmp_path / str(number), start=starts[number])
+    for number in range(2):
+        assert_close(summary(tmp_path / str(number)), summary(together / str(number)), "summary")
+        assert_close(table(tmp_path / str(number)), table(together / str(number)), "metrics")
+        assert_close(checkpoint(tmp_path / str(number)), checkpoint(together / str(number)), "last")
+
+
+SGD_OPTIONS = (
+    {"momentum": 0.0},
+    {"momentum": 0.9},
+    {"momentum": 0.9, "weight_decay": 0.1, "nesterov": True},
+    {"momentum": 0.8, "dampening": 0.5},
+)
+ADAM_OPTIONS = ({}, {"weight_decay": 0.1}, {"amsgrad": True, "betas": (0.8, 0.95), "eps": 1e-3})
+OPTIMIZERS = [(SGD, own) for own in SGD_OPTIONS] + [(kind, own) for kind in (Adam, AdamW) for own in ADAM_OPTIONS]
+NETS = {
+    "linear": ({}, Inputs((1, 8, 8), None)),
+    "mlp": ({"hidden": (8, 8), "dropout": 0.0, "batch_norm": True, "residual": True}, Inputs((1, 8, 8), None)),
+    "cnn": ({"channels": (4, 8), "dropout": 0.0}, Inputs((1, 8, 8), None)),
+    "resnet": ({"depth": 8, "width": 4}, Inputs((1, 8, 8), None)),
+    "transformer": ({"layers": 1, "width": 8, "heads": 2}, Inputs((6,), 10)),
+}
+
+
+def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    return cross_entropy(outputs.flatten(0, -2), targets.flatten())
+
+
+class Pair:
+    """Two nets that are trained as one, and copies of them that torch trains one by one."""
+
+    def __init__(self, make: Any, inputs: Inputs, optimizer: Any, clips: Sequence[float], by_value: bool) -> None:
+        torch.manual_seed(0)
+        shape = (40, *inputs.shape)
+        self.inputs = torch.randint(10, shape) if inputs.tokens else torch.rand(shape).double()
+        self.targets = torch.randint(10, shape if inputs.tokens else (40,))
+        self.nets = [make().double() for _ in clips]
+        self.copies = copy.deepcopy(self.nets)
+        self.optimizers = [optimizer(net, 0.02 * (1 + number)) for number, net in enumerate(self.nets)]
+        self.others = [optimizer(net, 0.02 * (1 + number)) for number, net in enumerate(self.copies)]
+        members = [
+            Member(net, own, most, torch.Generator())
+            for net, own, most in zip(self.nets, self.optimizers, clips, strict=True)
+        ]
+        self.clips, self.by_value = clips, by_value
+        self.program = Program(members[0], loss, lambda places: (self.inputs[places], self.targets[places]), by_value)
+        self.stack = Stack(self.program, members)
+
+    def train(self, updates: int) -> None:
+        for done in range(updates):
+            places = torch.stack([torch.randperm(40)[:8] for _ in self.nets])
+            read = [[self.program.rule.read(group, done) for group in own.param_groups] for own in self.optimizers]
+            values = torch.tensor(read, dtype=torch.float64).permute(2, 1, 0)
+            self.stack.take([places], values[None], measures=False)
+            for net, own, most, batch in zip(self.copies, self.others, self.clips, places, strict=True):
+                own.zero_grad()
+                loss(net(self.inputs[batch]), self.targets[batch]).backward()
+                if self.by_value:
+                    nn.utils.clip_grad_value_(net.parameters(), most)
+                elif math.isfinite(most):
+                    nn.utils.clip_grad_norm_(net.parameters(), most)
+                own.step()
+
+    def assert_equal(self) -> None:
+        for net, own in zip(self.nets, self.copies, strict=True):
+            assert_close(dict(net.state_dict()), dict(own.state_dict()), "weights")
+        for mine, theirs in zip(self.optimizers, self.others, strict=True):
+            assert_close(mine.state_dict()["state"], theirs.state_dict()["state"], "state")
+
+
+@pytest.mark.parametrize(("kind", "options"), OPTIMIZERS)
+def test_optimizers_are_torchs(kind: type[Optimizer], options: dict[str, Any]) -> None:
+    pair = Pair(
+        lambda: models.model("linear").make(NETS["linear"][1], 10),
+        NETS["linear"][1],
+        lambda net, lr: kind(net.parameters(), lr=lr, fused=True, **options),
+        (math.inf, math.inf),
+        by_value=False,
+    )
+    pair.train(50)
+    pair.assert_equal()
+
+
+@pytest.mark.parametrize(("clips", "by_value"), [((0.3, math.inf), False), ((0.01, 0.05), True)])
+def test_clipping_is_torchs(clips: tuple[float, float], by_value: bool) -> None:
+    inputs = NETS["linear"][1]
+    made = models.model("linear")
+    pair = Pair(lambda: made.make(inputs, 10), inputs, lambda net, lr: SGD(net.parameters(), lr), clips, by_value)
+    pair.train(10)
+    pair.assert_equal()
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_nets_learn_and_validate_as_alone(name: str) -> None:
+    options, inputs = NETS[name]
+    made = models.model(name, **options)
+    optimizer = lambda net, lr: SGD(net.parameters(), lr, momentum=0.9)  # noqa: E731
+    pair = Pair(lambda: made.make(inputs, 10), inputs, optimizer, (math.inf, math.inf), by_value=False)
+    pair.train(5)
+    pair.assert_equal()
+    found = pair.stack.outputs(pair.inputs[:5])
+    for net, outputs in zip(pair.copies, found, strict=True):
+        torch.testing.assert_close(outputs, net.eval()(pair.inputs[:5]), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("optimizer=muon",), "optimizer=muon"),
+        (("ema=0.9",), "ema"),
+        (("on_nonfinite=rollback",), "rollback"),
+        (("groups={.*bias:{frozen:1ep}}",), "frozen"),
+        (("trainer.accumulate_grad_batches=2",), "accumulate"),
+        ((), None),
+    ],
+)
+def test_what_is_trained_one_by_one_says_why(words: tuple[str, ...], reason: str | None) -> None:
+    found = why_alone(settings_of(*SMALL, *words))
+    assert found is None if reason is None else reason in str(found)
+
+
+def test_a_sweep_of_a_population(command_line: CommandLine, tmp_path: Path) -> None:
+    """Jobs that diverge, and jobs of no population, end as in any sweep."""
+    words = (*SMALL, "epochs=1", "jobs=population", "scheduler=cosine,step", "lr=0.1,1e30", "seed=0")
+    result = command_line("-m", *words, "optimizer=sgd,rmsprop", f"hydra.sweep.dir={tmp_path}/sweep")
+    assert result.code == 1
+    assert "trained one by one: optimizer=rmsprop" in result.err
+    command_line("-m", f"resume={tmp_path}/sweep", "seed=0,1")
+    rows = read_csv(tmp_path / "sweep" / "summary.csv")
+    assert sorted(row["status"] for row in rows) == ["diverged"] * 8 + ["finished"] * 8
