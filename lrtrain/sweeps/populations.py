@@ -99,6 +99,8 @@ class Blocks:
         except (RequestError, FaultError):
             return None, None  # which is found once more, and written down
         why = "its rate is looked for first" if wanted.finds_rate else self._fit.why_alone(wanted.settings)
+        if self._worker.pruning:
+            why = "prune= looks at each job by itself"
         if task.name != "train":
             why = f"task={task.name} trains nothing"
         if why:
@@ -120,7 +122,7 @@ class Blocks:
                 outcome = jobs.fail(folder, job.words, outcome)
             if isinstance(outcome, Summary):
                 if outcome.is_good:
-                    outcome = jobs.prune(folder, outcome, self._worker.how.keep)
+                    outcome = jobs.keep(folder, outcome, self._worker.how.keep)
                     if self._worker.how.verbose:
                         print_result(outcome, folder.path)
                 ended.append((job, outcome))

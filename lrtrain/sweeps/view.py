@@ -31,9 +31,7 @@ class View:
         together: Each trains many jobs as one.
     """
 
-    def __init__(
-        self, folder: SweepFolder, total: int, workers: int, *, live: bool, together: bool = False
-    ) -> None:
+    def __init__(self, folder: SweepFolder, total: int, workers: int, *, live: bool, together: bool = False) -> None:
         self._how = f"trained as one by {workers} process{'es' * (workers > 1)}" if together else f"{workers} at a time"
         self.folder, self.total, self.workers = folder, total, workers
         self._console = Console(file=sys.stdout, highlight=False)  # what the jobs print goes elsewhere

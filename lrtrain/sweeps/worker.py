@@ -196,11 +196,12 @@ def fail(folder: RunFolder, words: Sequence[str], error: Exception) -> Summary:
 
 
 def keep(folder: RunFolder, outcome: Summary, which: str) -> Summary:
-    if keep == "all":
+    """Remove the other checkpoints of a job that has come to its end."""
+    if which == "all":
         return outcome
-    outcome = replace(outcome, checkpoints={name: file for name, file in outcome.checkpoints.items() if name == keep})
+    outcome = replace(outcome, checkpoints={name: file for name, file in outcome.checkpoints.items() if name == which})
     outcome.write(folder.summary)  # first: what it names is there, whenever this is killed
     for path in (folder.last_checkpoint, folder.previous_checkpoint, folder.best_checkpoint):
-        if path.stem != keep:
+        if path.stem != which:
             path.unlink(missing_ok=True)
     return outcome

@@ -17,7 +17,7 @@ class Stretch(NamedTuple):
         places: Of the samples of all batches in the training data, one after the other.
         sizes: Of the batches.
         values: For each update, what it has to know of each group of the optimizer.
-        measures: Whether the ratio of the last update is asked for.
+        measures: Whether the sizes of the last update are asked for.
     """
 
     places: Tensor
@@ -46,12 +46,13 @@ class Taken(NamedTuple):
     Attributes:
         losses: Of each batch, before its update.
         norms: Of each whole gradient, before clipping.
-        ratio: Norm of the last update over that of the weights before it; 0 where it was not asked for.
+        sizes: Of the last update, for each group of the optimizer: the norms of its gradient (L2 and L1, before
+            clipping), of the change, and of the weights before it; empty where they were not asked for.
     """
 
     losses: Sequence[float]
     norms: Sequence[float]
-    ratio: float
+    sizes: Sequence[Sequence[float]]
 
 
 class Stepper(Protocol):
@@ -78,7 +79,7 @@ class Stretched:
         return math.inf
 
     def measures(self, trainer: pl.Trainer, step: int) -> bool:
-        """Whether it has to know the ratio of an update, by its index."""
+        """Whether it has to know the sizes of an update, by its index."""
         return False
 
     def on_stretch(self, trainer: pl.Trainer, passed: Passed, taken: Taken) -> None:

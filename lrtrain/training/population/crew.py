@@ -227,7 +227,7 @@ class Crew(Generic[Result]):
             seat.losses += [losses[row] for losses in measured.losses]
             seat.norms += [norms[row] for norms in measured.norms]
             if end:
-                found.append(Taken(seat.losses, seat.norms, measured.ratios[row] if measures else 0.0))
+                found.append(Taken(seat.losses, seat.norms, measured.sizes[row] if measures else []))
                 seat.losses, seat.norms = [], []
             else:
                 found.append(None)

@@ -90,11 +90,16 @@ def _adam(*, decoupled: bool, largest: bool) -> Rule:
     return Rule(names, read, ("exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if largest else [])), True, update)
 
 
-def norms(gradients: Sequence[Tensor]) -> Tensor:
-    """The norm of each run's whole gradient."""
-    parts = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients]
-    whole: Tensor = torch.linalg.vector_norm(torch.stack(parts), dim=0)
-    return whole
+def norms(tensors: Sequence[Tensor], order: int = 2) -> Tensor:
+    """The norm of each tensor of each run, (tensors, runs)."""
+    found: Tensor = torch.stack([torch.linalg.vector_norm(each.flatten(1), order, dim=1) for each in tensors])
+    return found
+
+
+def whole(norms: Tensor, order: int = 2) -> Tensor:
+    """The norm of all tensors of each run, (..., runs), of their own, (..., tensors, runs)."""
+    found: Tensor = torch.linalg.vector_norm(norms, order, dim=-2)
+    return found
 
 
 def clip(gradients: Sequence[Tensor], norm: Tensor, most: Tensor, by_value: bool) -> list[Tensor]:

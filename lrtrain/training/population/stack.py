@@ -12,7 +12,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.optim import Optimizer
 
 from lrtrain.training.population.dropout import Mask, draw, mask_dropout
-from lrtrain.training.population.rules import Rule, Values, along, clip, norms, rule_of
+from lrtrain.training.population.rules import Rule, Values, along, clip, norms, rule_of, whole
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Gather = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -75,10 +75,10 @@ class Program:
         of_group = {weight: number for number, group in groups for weight in group["params"]}
         own = dict(member.net.named_parameters())
         self.group_of = {name: of_group[weight] for name, weight in own.items() if weight.requires_grad}
-        self.still = [name for name in own if name not in self.group_of]
+        self.still = {name: of_group.get(weight, 0) for name, weight in own.items() if name not in self.group_of}
         self._gradients = vmap(grad_and_value(self._loss, has_aux=True), in_dims=(0, 0, 0, 0, 0))
         self._outputs = vmap(self._forward, in_dims=(0, 0, None))
-        self._compiled: Callable[..., tuple[Tensor, Tensor]] | None = None
+        self._compiled: Callable[..., tuple[Tensor, Tensor, Tensor]] | None = None
         self._try(inputs, targets)
 
     def _try(self, inputs: Tensor, targets: Tensor) -> None:
@@ -90,7 +90,9 @@ class Program:
         self._gradients(weights, fixed, masks, torch.stack([inputs] * 2), torch.stack([targets] * 2))
         self.outputs(weights, fixed, inputs)
 
-    def step(self, arrays: Arrays, places: Tensor, values: Tensor, clips: Tensor | None) -> tuple[Tensor, Tensor]:
+    def step(
+        self, arrays: Arrays, places: Tensor, values: Tensor, clips: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Take one update of every run.
 
         Args:
@@ -100,24 +102,25 @@ class Program:
             clips: Where each run's gradient is clipped, (runs,); None if none is.
 
         Returns:
-            Each run's loss before the update, and the norm of its gradient before clipping.
+            Each run's loss before the update, and the Euclidean norm of each weight's gradient before clipping,
+            (weights, runs); and the same with that of absolute values.
         """
         runs, size = places.shape
         inputs, targets = (part.view(runs, size, *part.shape[1:]) for part in self.gather(places.flatten()))
         found, (losses, fixed) = self._gradients(arrays.weights, arrays.fixed, arrays.masks, inputs, targets)
         gradients = list(found.values())
-        norm = norms(gradients)
+        lengths, sums = norms(gradients), norms(gradients, 1)
         if clips is not None:
-            gradients = clip(gradients, norm, clips, self.by_value)
+            gradients = clip(gradients, whole(lengths), clips, self.by_value)
         for name, buffer in fixed.items():
             arrays.fixed[name].copy_(buffer)
         for (name, weight), gradient, state in zip(arrays.weights.items(), gradients, arrays.states, strict=True):
             own = values[:, self.group_of[name]]
             known: Values = {key: along(own[place], weight) for place, key in enumerate(self.rule.names)}
             self.rule.update(weight, gradient, state, known)
-        return losses, norm
+        return losses, lengths, sums
 
-    def compiled(self, *given: Any) -> tuple[Tensor, Tensor]:
+    def compiled(self, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
         """The same step, compiled at the first call for each shape."""
         if self._compiled is None:
             self._compiled = torch.compile(self.step, fullgraph=True, dynamic=False)
@@ -153,12 +156,12 @@ class Measured(NamedTuple):
     Attributes:
         losses: Of each update, those of the runs.
         norms: Of their whole gradients, likewise.
-        ratios: Norm of the last update over that of the weights before it, of each run; empty if not asked for.
+        sizes: Of each run, and each group, what `Taken` has of the last update; empty if not asked for.
     """
 
     losses: list[list[float]]
     norms: list[list[float]]
-    ratios: list[float]
+    sizes: list[list[list[float]]]
 
 
 class Stack:
@@ -216,7 +219,7 @@ class Stack:
         Args:
             places: For each update, those of each run's samples, (runs, batch).
             values: What the rule has to know, (updates, names, groups, runs).
-            measures: The ratio of the last update.
+            measures: The sizes of the last update.
         """
         found, before = [], []
         batches = [batch.to(self.device).contiguous() for batch in places]
@@ -225,17 +228,26 @@ class Stack:
                 before = [weight.clone() for weight in self.weights.values()]
             arrays = Arrays(self.weights, self.fixed, list(self.states), self._draw(batch.shape[1]))
             step = self.program.compiled if self.compiles else self.program.step
-            found.append(torch.stack(step(arrays, batch, own, self._clips)))
+            found.append(step(arrays, batch, own, self._clips))
         for steps in self._steps:
             if steps is not None:
                 steps += len(places)
-        losses, lengths = torch.stack(found, 1).tolist()
-        return Measured(losses, lengths, self._ratios(before) if measures else [])
+        losses, lengths, sums = zip(*found, strict=True)
+        before_update, gradients = torch.stack([torch.stack(losses), whole(torch.stack(lengths))]).tolist()
+        return Measured(before_update, gradients, self._sizes(lengths[-1], sums[-1], before) if measures else [])
 
-    def _ratios(self, before: Sequence[Tensor]) -> list[float]:
-        still = [self.fixed[name] for name in self.program.still]
+    def _sizes(self, lengths: Tensor, sums: Tensor, before: Sequence[Tensor]) -> list[list[list[float]]]:
+        """The sizes of an update by run and group, of the norms of its gradients and the weights before it."""
+        program, groups = self.program, []
         changes = norms([weight - old for weight, old in zip(self.weights.values(), before, strict=True)])
-        return (changes / norms([*before, *still])).tolist()
+        weights = norms([*before, *(self.fixed[name] for name in program.still)])
+        of_weight = [*program.group_of.values(), *program.still.values()]
+        for group in range(max(of_weight) + 1):
+            own = [place for place, number in enumerate(of_weight) if number == group]
+            trained = [place for place in own if place < len(before)]
+            parts = whole(lengths[trained]), whole(sums[trained], 1), whole(changes[trained]), whole(weights[own])
+            groups.append(torch.stack(parts))
+        return torch.stack(groups).permute(2, 0, 1).tolist()
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """What all networks say of the same inputs in eval mode: (runs, n, ...)."""
