@@ -119,9 +119,9 @@ class EpochLoop(TrainingLoop):
         rates: list[list[Any]] = [scheduler.used_lrs]
         for ahead in range(count):
             values.append(stepper.read(ahead))
-            rates.append(scheduler.get_last_lr())
             settings = {name: setting(scheduler.optimizer.param_groups[0], name) for name in scheduler.hyperparameters}
             scheduler.count_update()
+            rates.append(scheduler.used_lrs)
         measures = any(observer.measures(trainer, first + count - 1) for observer in observers)
         places, sizes = trainer.train_dataloader.take(count, begins=done == 0)
         taken = stepper.take(Stretch(places, sizes, values, measures))
