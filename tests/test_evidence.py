@@ -147,6 +147,13 @@ def test_a_leader_a_worse_one_a_tie_and_an_open_question() -> None:
     assert text.endswith("Run: more")
 
 
+def test_order_is_that_of_the_differences() -> None:
+    """On the scale that they are compared on: here the geometric mean, in which one bad seed counts for less."""
+    found = compared({"steady": [1.0] * 6, "one_bad_seed": [0.9] * 5 + [1.6]})
+    assert found.strategies[0].mean > found.strategies[1].mean
+    assert all(each.difference >= 0 for each in found.strategies)
+
+
 def test_a_margin_takes_no_worse_away() -> None:
     losses = {"a": TEN[0], "b": TEN[0] * 1.01}
     assert verdicts(compared(losses, margin=10.0)) == {"a": "leader", "b": "worse"}

@@ -73,12 +73,10 @@ class Selection:
         """Their values, of shape (strategies, seeds)."""
         return np.array([[trial.judged_by for trial in self.counted(name)] for name in self.best], dtype=float)
 
-    def best_first(self, mode: str) -> Selection:
-        """The same, ordered by the mean."""
-        means = dict(zip(self.best, self.judged.mean(axis=1) * (1 if mode == "min" else -1), strict=True))
-        return Selection(
-            self.tried, {name: self.best[name] for name in sorted(self.best, key=means.__getitem__)}, self.seeds
-        )
+    def ordered(self, rows: Sequence[int]) -> Selection:
+        """The same, with the strategies in another order, given by their rows now."""
+        names = self.names
+        return Selection(self.tried, {names[row]: self.best[names[row]] for row in rows}, self.seeds)
 
 
 def select(trials: Sequence[Trial], mode: str) -> Selection:

@@ -161,8 +161,10 @@ def compare(
     if not judged:
         raise RequestError(f"no run has a value of {judge.name}: there is nothing to compare")
     scale = "log" if judge.mode == "min" and "loss" in judge.name and min(judged) > 0 else "plain"
-    chosen = select(trials, chooser.mode).best_first(judge.mode)
+    chosen = select(trials, chooser.mode)
     scaled = np.log(chosen.judged) if scale == "log" else chosen.judged
+    best_first = np.argsort(scaled.mean(axis=1) * (1 if judge.mode == "min" else -1), kind="stable").tolist()
+    chosen, scaled = chosen.ordered(best_first), scaled[best_first]
     margin = _sd_of_seeds(scaled) if margin is None else margin
     target = _middle(chosen, chooser.mode) if target is None else target
     pairs = compare_pairs(scaled)

@@ -155,7 +155,8 @@ def grid_of(found: Comparison, trials: Sequence[Trial]) -> Grid | None:
         values = [trial.judged_by for trial in own if is_value(trial.judged_by)]
         failed = len(own) - len(values)
         means[row][column] = sum(values) / len(values) if values else None
-        notes[row][column] = f"{len(values)} seeds" + (f", {failed} failed" if failed else "")
+        said = (f"{len(values)} seeds" if values else "", f"{failed} failed" if failed else "")
+        notes[row][column] = ", ".join(filter(None, said))
     used = [column for column in range(len(columns)) if any(note[column] for note in notes)]
     return Grid(
         list(rows),
