@@ -59,6 +59,11 @@ class InMemory:
         # index_select is several times as fast as indexing with [places], which looks for slices and masks first.
         return self._convert(self.inputs.index_select(0, places)), self.labels.index_select(0, places).long()
 
+    @property
+    def nbytes(self) -> int:
+        """What they take in memory."""
+        return self.inputs.nbytes + self.labels.nbytes
+
     def on(self, device: torch.device) -> InMemory:
         """The same samples on a device."""
         tokens = self._convert.dtype == torch.int64

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lrtrain.datasets import Identity, Inputs, Source, Splits, read
 from lrtrain.datasets.look import measuring_batches
+from lrtrain.datasets.sources import InMemory
 from lrtrain.errors import RequestError, of_values
 from lrtrain.parameters.bound import Bound
 from lrtrain.plan.length import given_to_data, limited, look_at_data
@@ -20,6 +21,9 @@ from lrtrain.settings import AugmentSettings, Settings
 from lrtrain.training.augment import Augment
 from lrtrain.training.custom import data_module
 from lrtrain.training.loader import Loader
+
+MOST_OF_GPU = 0.1
+"""Of a GPU's free memory, that a split may take."""
 
 
 def build_data(
@@ -168,6 +172,7 @@ class Data(pl.LightningDataModule):
         self.drop_last = drop_last
         self.workers = workers
         self.augment = augment
+        self._near: dict[int, InMemory] = {}
         self._train: Loader | None = None
         self._position: dict[str, int] | None = None
 
@@ -226,5 +231,19 @@ class Data(pl.LightningDataModule):
         return self._loader(source, self._large, workers=0 if source.in_memory else self.workers)
 
     def _loader(self, source: Source, batch_size: int, **order: Any) -> Loader:
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return Loader(source, batch_size, rank=rank, world=world, **order)
+        if self.trainer is None:
+            return Loader(source, batch_size, **order)
+        if not (order.get("workers") or order.get("augment")):  # which change samples of the host
+            source = self._brought_near(source, self.trainer.strategy.root_device)
+        return Loader(source, batch_size, rank=self.trainer.global_rank, world=self.trainer.world_size, **order)
+
+    def _brought_near(self, source: Source, device: torch.device) -> Source:
+        """Samples in memory on the GPU that they are for, where they take little of it: batches are gathered there."""
+        if device.type != "cuda" or not isinstance(source, InMemory):
+            return source
+        if id(source) not in self._near:
+            free, _ = torch.cuda.mem_get_info(device)
+            if source.nbytes > MOST_OF_GPU * free:
+                return source
+            self._near[id(source)] = source.on(device)
+        return self._near[id(source)]

@@ -148,7 +148,7 @@ class _Epoch(Dataset[Batch]):
 
     def __init__(self, loader: Loader, order: Tensor) -> None:
         self.gather = loader.source.gather
-        self.order = order
+        self.order = order.to(loader.source.labels.device)
         self.size = loader.batch_size
         self.augment = loader.augment
         self.key = loader.seed, loader.epoch, loader.rank
