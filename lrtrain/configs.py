@@ -8,7 +8,18 @@ from pathlib import Path
 
 from lrtrain.errors import RequestError
 
-GROUPS = ("task", "dataset", "model", "optimizer", "feedback", "scheduler", "trainer", "logger", "experiment")
+GROUPS = (
+    "task",
+    "dataset",
+    "objective",
+    "model",
+    "optimizer",
+    "feedback",
+    "scheduler",
+    "trainer",
+    "logger",
+    "experiment",
+)
 
 
 def config_dir() -> Path:

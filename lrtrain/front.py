@@ -15,7 +15,7 @@ from lrtrain.parameters.signatures import defaults
 from lrtrain.run_folder.find import find_checkpoint, find_runs, state_of
 from lrtrain.run_folder.folder import OUTPUTS, RunFolder
 from lrtrain.run_folder.summary import Summary, read_summary
-from lrtrain.settings import TrainerSettings
+from lrtrain.settings import KINDS, TrainerSettings
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
@@ -116,7 +116,7 @@ def find_lr(
 
 
 def load(run: str | Path, weights: str = "best", *, model: nn.Module | None = None) -> Loaded:
-    """The model of a run with its weights, in eval mode, with its classes and what it is given.
+    """The model of a run with its weights, in eval mode, with what it is given and what it tells.
 
     Args:
         run: Its folder, a .ckpt file in one, or ``best`` or ``last`` of the newest run.
@@ -166,7 +166,7 @@ def _as_words(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Settings by name as the command line has them."""
     words = []
     for key, value in settings.items():
-        if isinstance(value, Mapping) and not prefix and key in ("model", "dataset", "optimizer", "trainer", "augment"):
+        if isinstance(value, Mapping) and not prefix and key in (*KINDS, "trainer", "augment"):
             own = {str(name): item for name, item in value.items()}
             if name := own.pop("name", None):
                 words.append(f"{key}={name}")

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from lrtrain import datasets, models, optimizers
+from lrtrain import datasets, models, objectives, optimizers
 from lrtrain.configs import choices
 from lrtrain.errors import RequestError
+from lrtrain.objectives.metrics import direction
 from lrtrain.parameters.bound import Bound, Checked, plain
 from lrtrain.parameters.rules import (
     Batches,
@@ -201,9 +202,7 @@ class Metric(NamedTuple):
     @classmethod
     def of(cls, name: str, mode: str = "auto") -> Metric:
         """The metric of a name; its mode is empty where auto cannot tell."""
-        ending = name.rpartition("_")[2]
-        known = {"loss": "min", "error": "min", "acc": "max", "accuracy": "max"}.get(ending, "")
-        return cls(name, known if mode == "auto" else mode)
+        return cls(name, direction(name) if mode == "auto" else mode)
 
     @property
     def worst(self) -> float:
@@ -232,8 +231,8 @@ class Settings(Checked):
         checkpoint_every: how often last.ckpt is written: 1ep, 500st, 10min; auto takes 1 % of the time
         early_stop: end the run after this many validations without an improvement of the monitored metric
         seed: of the weights and the data order; the split of the data does not depend on it
-        monitor: what feedback and "best" look at: val_loss, val_acc, or what a LightningModule of yours logs
-        monitor_mode: whether less (min) or more (max) of it is better; auto knows losses, errors and accuracies
+        monitor: what feedback and "best" look at: val_loss, val_acc, or another metric of the objective or the module
+        monitor_mode: whether less (min) or more (max) of it is better; auto knows losses, errors and torchmetrics' own
         log_every: updates between log points
         ema: judge the run by a moving average of its weights that keeps this share at each update: 0.999
         compile: compile the model by torch.compile
@@ -252,6 +251,7 @@ class Settings(Checked):
         feedback: the rule that looks at the validation
         model: what is trained
         dataset: on what
+        objective: to tell what of a sample; auto takes what the targets ask for
         optimizer: by what
     """
 
@@ -287,6 +287,7 @@ class Settings(Checked):
     feedback: Feedback | None = None
     model: Bound = field(default_factory=lambda: models.model("mlp"))
     dataset: Bound = field(default_factory=lambda: datasets.dataset("digits"))
+    objective: Bound = field(default_factory=lambda: objectives.objective(objectives.AUTO))
     optimizer: Bound = field(default_factory=lambda: optimizers.optimizer("sgd"))
 
     def __post_init__(self) -> None:
@@ -343,7 +344,7 @@ class Settings(Checked):
         fed = self.feedback.parameters if self.feedback else {}
         strategy = {**self.schedule.parameters, **{name: value for name, value in fed.items() if name not in DERIVED}}
         trainer = {name: plain(getattr(self.trainer, name)) for name in _own(TrainerSettings) if name != "others"}
-        kinds = {name: getattr(self, name) for name in ("model", "dataset", "optimizer")}
+        kinds = {name: getattr(self, name) for name in KINDS}
         return root | {
             "epochs": self.epochs.value if self.epochs.unit == "ep" else str(self.epochs),  # type: ignore[union-attr]
             **plain(strategy),
@@ -358,8 +359,8 @@ class Settings(Checked):
 
     def effects(self) -> dict[str, Affects]:
         """What each key of a configuration affects; what is not there affects the training itself."""
-        kinds = {"model.": self.model, "dataset.": self.dataset, "optimizer.": self.optimizer}
-        found = {f"{path}{name}": what for path, kind in kinds.items() for name, what in effects(kind.function).items()}
+        kinds = {kind: effects(getattr(self, kind).function) for kind in KINDS}
+        found = {f"{kind}.{name}": what for kind, own in kinds.items() for name, what in own.items()}
         for part in (Settings, CurveSettings, GuardSettings, TrainerSettings, AugmentSettings):
             found |= {f"{part.PATH}{name}": what for name, what in effects(part).items()}
         own = {*strategy_keys(self.scheduler), *(self.feedback.parameters if self.feedback else ()), "feedback"}
@@ -390,12 +391,10 @@ def _refusals(settings: Settings) -> Iterator[str]:
         yield "trainer=fsdp shards the weights, and ema needs them whole: leave one out"
     if fsdp and (optimizer.name == "muon" or optimizer.name.startswith("schedulefree")):
         yield f"trainer=fsdp shards the weights, and optimizer={optimizer.name} needs them whole"
-    if settings.is_built_in and settings.monitor not in ("val_loss", "val_acc"):
-        yield f"monitor must be val_loss or val_acc, got {settings.monitor!r}"
+    if settings.is_built_in and not settings.monitor.startswith("val_"):
+        yield f"monitor must be val_loss, val_acc or another val_METRIC, got {settings.monitor!r}"
     if not settings.metric.mode:
         yield f"monitor={settings.monitor}: set monitor_mode=min or max: is less or more of it better?"
-    if settings.is_built_in and settings.dataset.name == "custom" and settings.dataset.parameters["classes"] is None:
-        yield "dataset=custom: give the number of dataset.classes, or a module of yours: model=lightning"
     if settings.least_share > 1:
         yield f"min_lr={str(curve.min_lr).removesuffix('.0')} is above lr={settings.base_lr:g}"
     if settings.lr_scale and trainer.device_count is None:
@@ -407,6 +406,9 @@ def _refusals(settings: Settings) -> Iterator[str]:
     if own.get("three_phase") and not 0 < own["pct_start"] <= 0.5:
         yield f"one_cycle: three phases need a pct_start in (0, 0.5], got {own['pct_start']}"
 
+
+KINDS = {"model": models, "dataset": datasets, "objective": objectives, "optimizer": optimizers}
+"""The rooms whose functions are chosen by name, and declare the keys of their choice."""
 
 PARTS = {"curve": CurveSettings, "guard": GuardSettings}
 """The types whose fields stand at the root of a configuration."""
@@ -426,7 +428,9 @@ def read_settings(values: Mapping[str, Any], *, stored: bool = False) -> Setting
     left = dict(values)
     found: dict[str, Any] = {}
     found["scheduler"], found["schedule"], found["feedback"] = _take_strategy(left)
-    for kind, group in (("model", models), ("dataset", datasets), ("optimizer", optimizers)):
+    if stored:  # by a version that only classified
+        left.setdefault("objective", {"name": objectives.AUTO})
+    for kind, group in KINDS.items():
         found[kind] = _take_kind(left, kind, group, stored)
     found["trainer"] = _take_trainer(left, stored)
     found["augment"] = AugmentSettings(**_known(_mapping(left, "augment"), AugmentSettings, "augment.", stored))

@@ -12,7 +12,7 @@ from lrtrain.parameters.spans import Span
 from lrtrain.schedules import Horizon
 from lrtrain.training.checkpoints import Cadence, FileInPlace, LastAndBest
 from lrtrain.training.configure_optimizers import scheduler_of
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 
 
 def test_cadence_is_what_is_asked_for() -> None:
@@ -34,9 +34,9 @@ def test_cadence_is_what_is_asked_for() -> None:
 def saved_at(train: Train, monkeypatch: pytest.MonkeyPatch, every: str, writing: float = 1.0) -> list[int]:
     """The updates at which a run of 120 saves, where each update takes a second, and each file so many."""
     clock, steps = [0.0], list[int]()
-    step, save, save_last = Classifier.training_step, FileInPlace.save_checkpoint, LastAndBest.save_last
+    step, save, save_last = Supervised.training_step, FileInPlace.save_checkpoint, LastAndBest.save_last
 
-    def training_step(module: Classifier, batch: Any, batch_idx: int) -> Any:
+    def training_step(module: Supervised, batch: Any, batch_idx: int) -> Any:
         clock[0] += 1
         return step(module, batch, batch_idx)
 
@@ -49,7 +49,7 @@ def saved_at(train: Train, monkeypatch: pytest.MonkeyPatch, every: str, writing:
         save_last(checkpoints, trainer)
 
     monkeypatch.setattr("lrtrain.training.checkpoints.time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(Classifier, "training_step", training_step)
+    monkeypatch.setattr(Supervised, "training_step", training_step)
     monkeypatch.setattr(FileInPlace, "save_checkpoint", save_checkpoint)
     monkeypatch.setattr(LastAndBest, "save_last", noted)
     train("model=linear", "trainer=cpu", "epochs=3", "logger=none", f"checkpoint_every={every}")

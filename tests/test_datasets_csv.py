@@ -45,7 +45,7 @@ def forty(separator: str = ",") -> str:
 def test_features(separator: str, file: Path) -> None:
     """Numbers by the training split's mean and deviation, colours in alphabetical order, the missing one first."""
     splits = load(file, forty(separator))
-    assert (splits.inputs.shape, splits.classes) == ((1 + 4,), 2)
+    assert (splits.inputs.shape, splits.targets.outputs) == ((1 + 4,), 2)
     parts = [whole(source) for source in splits[:3]]
     assert [part[0].dtype for part in parts] == [np.float32] * 3
     train = parts[0][0][:, 0]
@@ -111,11 +111,11 @@ def test_quotes_and_blank_lines(file: Path) -> None:
 
 
 def test_names_and_kinds_of_columns(file: Path) -> None:
-    assert load(file, forty()).names == ("common", "rare")
+    assert load(file, forty()).targets.names == ("common", "rare")
     missing = "missing values: colour 10; a number is then the mean, a text a category"
     assert load(file).remarks == ("columns: 1 of numbers, 1 of texts: colour", missing)
     assert load(file, drop=["colour"]).remarks == ("columns: 1 of numbers",)
-    assert load(file, table([f"{row},{row % 2}" for row in range(20)], "size,kind")).names == ("0", "1")
+    assert load(file, table([f"{row},{row % 2}" for row in range(20)], "size,kind")).targets.names == ("0", "1")
 
 
 def test_column_that_one_value_makes_texts(file: Path, train: Train) -> None:
@@ -138,7 +138,7 @@ def test_dropped_columns(file: Path) -> None:
 
 
 def test_target_whose_name_is_a_number(file: Path) -> None:
-    assert load(file, table([f"{row},{row % 2}" for row in range(20)], "1,2"), target=2).classes == 2
+    assert load(file, table([f"{row},{row % 2}" for row in range(20)], "1,2"), target=2).targets.outputs == 2
 
 
 BAD = {
@@ -152,9 +152,7 @@ BAD = {
     "no name": (table(["1,2,a"], "size,,kind"), "must be there"),
     "only the target": (table([f"{row % 2}" for row in range(20)], "kind"), "no column besides"),
     "no value": (table([f"{row},{row % 2 or ''}" for row in range(20)], "size,kind"), "line 2 has no value"),
-    "regression": (table([f"{row},{row / 7}" for row in range(20)], "size,kind"), "supports classification only"),
-    "whole numbers": (table([f"{row},{row * 1000}" for row in range(20)], "size,kind"), "regression"),
-    "rare class": (table([f"{row},{max(row, 1)}" for row in range(3)], "size,kind"), "too few"),
+    "rare class": (table([f"{row},{max(row, 1)}th" for row in range(3)], "size,kind"), "too few"),
     "huge": (table([f"{'9' * 400},{row % 2}" for row in range(20)], "size,kind"), "too large"),
     "huge exponent": (table([f"1e99999,{row % 2}" for row in range(20)], "size,kind"), "too large"),
     "binary": (bytes(range(256)) * 10, "UTF-8"),
@@ -223,7 +221,7 @@ def test_whatever_a_file_holds(content: bytes, tmp_path_factory: pytest.TempPath
     for source in splits[:3]:
         inputs, labels = whole(source)
         assert np.isfinite(inputs).all()
-        assert 0 <= labels.min() <= labels.max() < splits.classes
+        assert 0 <= labels.min() <= labels.max() < splits.targets.outputs
 
 
 def test_training(file: Path, train: Train, command_line: CommandLine) -> None:

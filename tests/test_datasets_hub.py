@@ -69,7 +69,7 @@ def test_folder_of_pictures(in_memory: bool, tmp_path: Path) -> None:
     pixels = picture_folder(tmp_path / "pictures", {"train": 20, "test": 3})
     splits = load(tmp_path / "pictures", in_memory=in_memory)
     assert [len(source) for source in splits[:3]] == [36, 4, 6]
-    assert (splits.inputs.shape, splits.classes, splits.train.in_memory) == ((3, 5, 4), 2, in_memory)
+    assert (splits.inputs.shape, splits.targets.outputs, splits.train.in_memory) == ((3, 5, 4), 2, in_memory)
     found = parts(splits)
     expected = pixels["test"].transpose(0, 3, 1, 2) / 127.5 - 1
     assert found[2][0] == pytest.approx(expected, abs=1e-5)
@@ -96,7 +96,7 @@ def test_pictures_of_many_bits(mode: str, dtype: type, tmp_path: Path) -> None:
 def test_classes_have_their_names(hub: Any, tmp_path: Path) -> None:
     """Those of folders and of texts; whole numbers and booleans have none."""
     picture_folder(tmp_path / "pictures", {"train": 10})
-    assert load(tmp_path / "pictures").names == ("cat", "dog")
+    assert load(tmp_path / "pictures").targets.names == ("cat", "dog")
     table = {
         "numbers": [[float(row)] for row in range(20)],
         "text": ["b" if row % 2 else "a" for row in range(20)],
@@ -105,7 +105,7 @@ def test_classes_have_their_names(hub: Any, tmp_path: Path) -> None:
     }
     hub.Dataset.from_dict(table).to_parquet(str(tmp_path / "table.parquet"))
     found = {label: load(tmp_path / "table.parquet", image="numbers", label=label) for label in list(table)[1:]}
-    assert [splits.names for splits in found.values()] == [("a", "b"), None, None]
+    assert [splits.targets.names for splits in found.values()] == [("a", "b"), None, None]
     assert all(labels.tolist() == (inputs[:, 0] % 2).tolist() for s in found.values() for inputs, labels in parts(s))
 
 

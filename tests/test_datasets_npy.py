@@ -30,7 +30,7 @@ def test_what_is_read(dtype: type, in_memory: bool, tmp_path: Path) -> None:
     splits = dataset("npy", **settings, in_memory=in_memory).make()
     assert train_size(dataset("npy", **settings, in_memory=in_memory)) == 10
     assert [len(source) for source in splits[:3]] == [10, 4, 6]
-    assert (splits.inputs.shape, splits.classes, splits.train.in_memory) == ((2, 3), 4, in_memory)
+    assert (splits.inputs.shape, splits.targets.outputs, splits.train.in_memory) == ((2, 3), 4, in_memory)
     rows: list[int] = []
     for values, labels in parts(splits):
         values = (values + 1) / 2 * 255 if dtype is np.uint8 else values
@@ -97,8 +97,8 @@ def test_channels(shape: tuple[int, ...], layout: str, axis: int | None, said: s
         (np.zeros((20, 3)), np.arange(20) % 2 - 1, "labels from 0"),
         (np.zeros((20, 3)), np.zeros(20, int), "labels from 0"),
         (np.zeros((20, 3)), np.arange(20) * 10**12, "labels from 0"),
-        (np.zeros((20, 3)), np.arange(20) % 2 + 0.5, "whole number"),
-        (np.zeros((20, 3)), np.zeros((20, 2), int), "whole number"),
+        (np.zeros((20, 3)), np.zeros((20, 2, 2), int), "a number for each sample, or a row"),
+        (np.zeros((20, 3)), np.full(20, 0.5), "nothing can be learned"),
         (np.zeros((2, 3)), np.arange(2), "a part would be empty"),
     ],
 )
@@ -112,7 +112,7 @@ def test_labels_of_two_kinds(tmp_path: Path) -> None:
     """False is 0, true is 1."""
     settings = arrays(tmp_path, np.arange(40.0).reshape(20, 2), np.arange(20) % 4 == 1)
     splits = dataset("npy", **settings).make()
-    assert splits.classes == 2
+    assert splits.targets.outputs == 2
     for inputs, labels in parts(splits):
         assert labels.tolist() == (inputs[:, 0] / 2 % 4 == 1).astype(int).tolist()
 

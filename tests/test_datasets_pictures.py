@@ -84,9 +84,9 @@ def test_idx(name: str, below: bool, tmp_path: Path) -> None:
     for part, (pixels, numbers) in zip(parts(splits), expected, strict=True):
         assert part[0] == pytest.approx((pixels[:, None] / 255 - mean) / std, abs=1e-5)
         assert np.array_equal(part[1], numbers)
-    assert (splits.inputs, splits.classes) == (((1, 28, 28), None), 10)
+    assert (splits.inputs, splits.targets.outputs) == (((1, 28, 28), None), 10)
     assert train_size(dataset(name, data_dir=str(tmp_path))) == 50
-    assert (splits.names or [None] * 10)[9] == {"mnist": None, "fashion_mnist": "Ankle boot"}[name]
+    assert (splits.targets.names or [None] * 10)[9] == {"mnist": None, "fashion_mnist": "Ankle boot"}[name]
 
 
 @pytest.mark.usefixtures("small")
@@ -203,8 +203,8 @@ def test_cifar(name: str, tmp_path: Path) -> None:
         pixels = (red_green_blue - MEAN[name][:, None]) / STD[name][:, None]
         assert part[0].reshape(len(rows), 3, 1024) == pytest.approx(pixels, abs=1e-5)
         assert np.array_equal(part[1], rows[:, label_bytes - 1])
-    assert (splits.inputs.shape, splits.classes) == ((3, 32, 32), classes)
-    assert (splits.names or [None] * 10)[9] == {"cifar10": "truck", "cifar100": None}[name]
+    assert (splits.inputs.shape, splits.targets.outputs) == ((3, 32, 32), classes)
+    assert (splits.targets.names or [None] * 10)[9] == {"cifar10": "truck", "cifar100": None}[name]
     assert train_size(dataset(name)) == 50
 
 

@@ -44,7 +44,7 @@ def test_windows(length: int, stride: int | None, tmp_path: Path) -> None:
         assert inputs.tolist() == [own[start : start + length] for start in starts]
         assert labels.tolist() == [own[start + 1 : start + length + 1] for start in starts]
         assert inputs.dtype == labels.dtype == np.int64
-    assert (splits.inputs, splits.classes) == (((length,), len(characters)), len(characters))
+    assert (splits.inputs, splits.targets.outputs) == (((length,), len(characters)), len(characters))
     assert train_size(bound(tmp_path / "words", length, stride)) == len(splits.train)
 
 
@@ -67,9 +67,9 @@ def test_many_characters(tmp_path: Path) -> None:
 
 def test_changed_file_is_read_anew(tmp_path: Path) -> None:
     (tmp_path / "words").write_text("abcd" * 20)
-    assert text(tmp_path / "words").classes == 4
+    assert text(tmp_path / "words").targets.outputs == 4
     (tmp_path / "words").write_text("abcdef" * 20)
-    assert text(tmp_path / "words").classes == 6
+    assert text(tmp_path / "words").targets.outputs == 6
 
 
 @pytest.mark.parametrize(

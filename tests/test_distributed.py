@@ -19,7 +19,7 @@ from conftest import CommandLine, Train, read_csv
 from test_resume import assert_equal, checkpoint
 
 from lrtrain.training.loader import Batch
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 
 MEMBER = '''
 """The command line, with what a test wants of each rank; tells the rate of every update, and the process."""
@@ -39,11 +39,11 @@ import_large("lrtrain.training.run")
 
 from lightning.pytorch.strategies import DDPStrategy
 
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 
 rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
 wanted = json.loads(os.environ["WANTED"])
-seen, training_step, validation_step = [0], Classifier.training_step, Classifier.validation_step
+seen, training_step, validation_step = [0], Supervised.training_step, Supervised.validation_step
 told = (Path(__file__).parent / f"told.{rank}").open("w")
 
 
@@ -68,8 +68,8 @@ def step(module, batch, batch_idx):
 def validate(module, batch, batch_idx):
     validation_step(module, batch, batch_idx)
     if "val_loss" in wanted:
-        module.val_loss.reset()
-        module.val_loss.update(wanted["val_loss"][rank][module.current_epoch])
+        module.val.loss.reset()
+        module.val.loss.update(wanted["val_loss"][rank][module.current_epoch])
 
 
 def meet(strategy):
@@ -81,7 +81,7 @@ def meet(strategy):
 
 if __name__ == "__main__":
     tell(pid=os.getpid())
-    Classifier.training_step, Classifier.validation_step = step, validate
+    Supervised.training_step, Supervised.validation_step = step, validate
     setup_environment, DDPStrategy.setup_environment = DDPStrategy.setup_environment, meet
     sys.exit(main())
 '''
@@ -201,14 +201,14 @@ def test_one_plateau_decision_on_all_ranks(two: Both) -> None:
 def test_two_processes_train_as_one(two: Both, train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """One process with batches of 32 does the same, given what the two of them measure together."""
     mean = [(a + b) / 2 for a, b in zip(*VAL_LOSS, strict=True)]
-    validation_step = Classifier.validation_step
+    validation_step = Supervised.validation_step
 
-    def validate(module: Classifier, batch: Batch, batch_idx: int) -> None:
+    def validate(module: Supervised, batch: Batch, batch_idx: int) -> None:
         validation_step(module, batch, batch_idx)
-        module.val_loss.reset()
-        module.val_loss.update(mean[module.current_epoch])
+        module.val.loss.reset()
+        module.val.loss.update(mean[module.current_epoch])
 
-    monkeypatch.setattr(Classifier, "validation_step", validate)
+    monkeypatch.setattr(Supervised, "validation_step", validate)
     one = train(*ONE, *PLATEAU, "batch_size=32")
     assert list(one.series("lr").values()) == two.rates(0)
     ours, theirs = (checkpoint(folder)["state_dict"] for folder in (two.folder, one.folder))

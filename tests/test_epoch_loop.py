@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lrtrain.training.epoch_loop as epoch_loop
 from lrtrain.errors import RequestError
+from lrtrain.objectives import Targets, objective
 from lrtrain.scheduler import Scheduler
 from lrtrain.training.end_of_run import EndOfRun
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 from lrtrain.training.private import TrainingLoop, mark_unfinished
 
 CASES: list[list[str]] = [
@@ -108,11 +109,11 @@ def test_equals_lightnings_own_loop(train: Train, monkeypatch: pytest.MonkeyPatc
 def test_a_hook_of_the_module_is_called(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = []
 
-    class Own(Classifier):
+    class Own(Supervised):
         def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
             ended.append(batch_idx)
 
-    monkeypatch.setattr("lrtrain.training.network.Classifier", Own)
+    monkeypatch.setattr("lrtrain.training.network.Supervised", Own)
     train("trainer=cpu", "model=linear", "epochs=2")
     assert ended == [*range(40), *range(40)]
 
@@ -166,9 +167,9 @@ def fit(folder: Path, updates: int, plain: bool, resume: bool = False, **setting
     batches = 4 * settings.get("accumulate_grad_batches", 1)
     loader = DataLoader(TensorDataset(inputs, labels), batch_size=8 // batches)
     model = nn.Linear(2, 2)
-    module = Classifier(
+    module = Supervised(
         model,
-        2,
+        objective("auto").make(Targets("classification", 2)),
         lambda: torch.optim.SGD(model.parameters(), lr=0.1),
         lambda optimizer: Scheduler(optimizer, lambda _: 1.0, total_steps=updates, steps_per_epoch=4),
         "val_loss",

@@ -27,10 +27,12 @@ from lrtrain.configs import choices
 from lrtrain.datasets import Inputs, Splits, digits, fashion_mnist
 from lrtrain.datasets.sources import InMemory
 from lrtrain.models import linear, mlp
+from lrtrain.objectives import Targets, objective
+from lrtrain.objectives.classification import confusions
 from lrtrain.parameters.signatures import defaults
 from lrtrain.plan.history import Segment, write_history
 from lrtrain.report import confusion
-from lrtrain.report.confusion import confusion_picture, confusions
+from lrtrain.report.confusion import confusion_picture
 from lrtrain.tasks import function
 from lrtrain.training.evaluation import Evaluation
 
@@ -123,7 +125,7 @@ def test_classes_that_do_not_occur(shape: tuple[int, ...]) -> None:
     draw = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(*shape, 7, generator=draw), torch.randint(0, 5, shape, generator=draw)
     logits[..., 6] = -9  # neither true nor predicted; 5 is predicted, but never true
-    evaluation = Evaluation(nn.Identity(), 7)
+    evaluation = Evaluation(nn.Identity(), objective("auto").make(Targets("classification", 7)))
     half = len(labels) // 2
     for part in (slice(0, half), slice(half, None)):
         evaluation.test_step((logits[part], labels[part]), 0)
@@ -318,7 +320,7 @@ def tokens() -> Splits:
     train, validation, test = (
         InMemory(values[n:m, :-1], values[n:m, 1:], tokens=True) for n, m in ((0, 1257), (0, 100), (100, 150))
     )
-    return Splits(train, validation, test, classes=5, tokens=5)
+    return Splits(train, validation, test, Targets("classification", 5, each_token=True), tokens=5)
 
 
 def test_a_label_for_each_token(train: Train, evaluate: Task, predict: Task, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.log import RunLog
 from lrtrain.training.checkpoints import FileInPlace
 from lrtrain.training.faults import explained
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 
 __all__ = ["stop", "stopped"]
 FAILED, REFUSED = 1, 2
@@ -37,16 +37,16 @@ def run_out_of_room(folder: Path, pattern: str, room: int) -> int:
     """The command line, where from the fifth step on files grow no larger than one that matches, and some bytes."""
     import resource
 
-    seen, training_step = [0], Classifier.training_step
+    seen, training_step = [0], Supervised.training_step
 
-    def limited(module: Classifier, batch: Any, batch_idx: int) -> Any:
+    def limited(module: Supervised, batch: Any, batch_idx: int) -> Any:
         seen[0] += 1
         if seen[0] == 5:
             size = max(path.stat().st_size for path in folder.glob(pattern))
             resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, resource.RLIM_INFINITY))
         return training_step(module, batch, batch_idx)
 
-    Classifier.training_step = limited  # type: ignore[method-assign, assignment]
+    Supervised.training_step = limited  # type: ignore[method-assign, assignment]
     return main()
 
 
@@ -155,21 +155,21 @@ def test_a_refused_request_leaves_the_files_of_others(command_line: CommandLine,
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["run", "run/precious"]
 
 
-def lose_a_worker(module: Classifier) -> None:
+def lose_a_worker(module: Supervised) -> None:
     pid = multiprocessing.active_children()[0].pid
     assert pid
     os.kill(pid, signal.SIGKILL)
 
 
-def exhaust_python(module: Classifier) -> None:
+def exhaust_python(module: Supervised) -> None:
     bytearray(1 << 60)
 
 
-def exhaust_torch(module: Classifier) -> None:
+def exhaust_torch(module: Supervised) -> None:
     torch.empty(1 << 60, dtype=torch.uint8)
 
 
-def exhaust_a_device(module: Classifier) -> None:
+def exhaust_a_device(module: Supervised) -> None:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation.")
 
 
@@ -247,9 +247,9 @@ def test_rollback_goes_further_back_than_weights_that_have_exploded(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The weights of update 7 are saved, and then no rate is of use: the run goes on from update 6."""
-    calls, original = [0], Classifier.training_step
+    calls, original = [0], Supervised.training_step
 
-    def training_step(module: Classifier, batch: Any, batch_idx: int) -> Any:
+    def training_step(module: Supervised, batch: Any, batch_idx: int) -> Any:
         calls[0] += 1
         if calls[0] != 7:
             return original(module, batch, batch_idx)
@@ -257,7 +257,7 @@ def test_rollback_goes_further_back_than_weights_that_have_exploded(
             parameter.data.mul_(1e7)
         return original(module, batch, batch_idx) * 0
 
-    monkeypatch.setattr(Classifier, "training_step", training_step)
+    monkeypatch.setattr(Supervised, "training_step", training_step)
     run = train(*SMALL, "epochs=3", "checkpoint_every=1st", "optimizer.momentum=0", "on_nonfinite=rollback", "lr=0.1")
     assert run.summary["status"] == "finished"
     assert "last.ckpt is of no use at a lower rate either" in run.result.out

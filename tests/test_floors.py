@@ -12,7 +12,7 @@ PACKAGE = Path(lrtrain.__file__).parent
 FLOORS = (
     ("errors", "configs"),
     ("parameters", "process"),
-    ("schedules", "models", "datasets", "optimizers", "run_folder", "evidence"),
+    ("schedules", "models", "datasets", "objectives", "optimizers", "run_folder", "evidence"),
     ("scheduler", "settings", "records", "report"),
     ("plan",),
     ("training",),

@@ -18,7 +18,7 @@ import lrtrain
 from lrtrain.datasets import dataset
 from lrtrain.errors import RequestError
 from lrtrain.schedules import plateau
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 
 WORDS = (*SMALL, "epochs=2", "scheduler=cosine")
 NAMED: dict[str, Any] = {
@@ -66,14 +66,14 @@ def test_wrong_words() -> None:
 
 def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C ends the loop that the call stands in, with a checkpoint to go on from."""
-    step = Classifier.training_step
+    step = Supervised.training_step
 
-    def interrupted(module: Classifier, batch: Any, batch_idx: int) -> torch.Tensor:
+    def interrupted(module: Supervised, batch: Any, batch_idx: int) -> torch.Tensor:
         os.kill(os.getpid(), signal.SIGINT)
         return step(module, batch, batch_idx)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Classifier, "training_step", interrupted)
+        patched.setattr(Supervised, "training_step", interrupted)
         with pytest.raises(KeyboardInterrupt, match="resume="):
             lrtrain.train(WORDS, folder="run", quiet=True)
     assert lrtrain.runs(".")[0]["status"] == "interrupted"

@@ -60,7 +60,7 @@ def loaded_or_refused(outcomes: Outcomes, load: Callable[[], Splits]) -> None:
     for source in splits[:3]:
         inputs, labels = whole(source)
         assert inputs.shape[1:] == splits.inputs.shape
-        assert 0 <= labels.min() <= labels.max() < splits.classes
+        assert 0 <= labels.min() <= labels.max() < splits.targets.outputs
 
 
 def npy(array: Any) -> bytes:

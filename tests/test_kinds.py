@@ -1,4 +1,4 @@
-"""What models, datasets and optimizers declare: each setting once, with a default, a rule and a meaning."""
+"""What models, datasets, objectives and optimizers declare: each setting once, with a default, a rule and a meaning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from conftest import said_of
 from omegaconf import OmegaConf
 
-from lrtrain import datasets, models, optimizers
+from lrtrain import datasets, models, objectives, optimizers
 from lrtrain.configs import config_dir
 from lrtrain.parameters.rules import Table
 from lrtrain.parameters.signatures import defaults, effects, meanings, rules, signature
@@ -23,15 +23,22 @@ from lrtrain.parameters.signatures import defaults, effects, meanings, rules, si
 FUNCTIONS: dict[str, Callable[[str], Callable[..., Any]]] = {
     "model": models.function,
     "dataset": datasets.function,
+    "objective": objectives.function,
     "optimizer": optimizers.function,
 }
 BINDS: dict[str, Callable[..., Any]] = {
     "model": models.model,
     "dataset": datasets.dataset,
+    "objective": objectives.objective,
     "optimizer": optimizers.optimizer,
 }
 FILES = [path for group in FUNCTIONS for path in sorted((config_dir() / group).glob("*.yaml"))]
-GIVEN = {"model": ["inputs", "classes"], "dataset": ["known"], "optimizer": ["groups", "lr"]}
+GIVEN = {
+    "model": ["inputs", "outputs"],
+    "dataset": ["asked"],
+    "objective": ["targets"],
+    "optimizer": ["groups", "lr"],
+}
 """What a run has for a function of ours, before its settings."""
 
 MUST_BE_GIVEN = {("model", "custom"), ("model", "lightning"), ("dataset", "custom"), ("optimizer", "custom")}
@@ -122,6 +129,9 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ("dataset", "csv", {"drop": "size"}, "dataset.drop must be a list, each a name or a path, got 'size'"),
     ("dataset", "mnist", {"data_dir": None}, "dataset.data_dir must be a name or a path, got None"),
     ("dataset", "text", {"stride": 0}, "dataset.stride must be a whole number >= 1, got 0"),
+    ("objective", "regression", {"loss": "focal"}, "objective.loss must be mse or mae or huber or quantile or a place"),
+    ("objective", "classification", {"class_weights": [1, 0]}, "objective.class_weights must be balanced or a list"),
+    ("objective", "auto", {"gamma": 2}, "objective.gamma is not a setting; there are loss, metrics"),
     ("optimizer", "sgd", {"momentum": 1}, "optimizer.momentum must be a number in [0, 1), got 1"),
     ("optimizer", "sgd", {"fused": "yes"}, "optimizer.fused must be true or false, got 'yes'"),
     ("optimizer", "adam", {"betas": [0.9]}, "optimizer.betas must have 2 entries or more, got [0.9]"),
@@ -144,9 +154,11 @@ def test_tables_are_kept_as_they_are() -> None:
 
 def test_settings_are_read_without_torch() -> None:
     code = (
-        "import sys; from lrtrain import datasets, models, optimizers; from lrtrain.configs import config_dir\n"
+        "import sys; from lrtrain import datasets, models, objectives, optimizers\n"
+        "from lrtrain.configs import config_dir\n"
         "from lrtrain.parameters.signatures import rules\n"
-        "for module, group in ((models, 'model'), (datasets, 'dataset'), (optimizers, 'optimizer')):\n"
+        "for module, group in ((models, 'model'), (datasets, 'dataset'), (objectives, 'objective'), "
+        "(optimizers, 'optimizer')):\n"
         "    for path in (config_dir() / group).glob('*.yaml'): rules(module.function(path.stem))\n"
         "print(*sorted({'torch', 'numpy', 'sklearn'} & sys.modules.keys()))"
     )

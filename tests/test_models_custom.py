@@ -70,13 +70,13 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         "val_f2 is not logged...there are val_f1, val_loss",
     ),
     "unknown metric, plateau": ((*LIT, "scheduler=plateau", "monitor=val_acc"), "there are val_f1, val_loss"),
-    "no mode": ((*LIT, "monitor=val_f1"), "monitor=val_f1: set monitor_mode=min or max"),
+    "no mode": ((*LIT, "monitor=val_score"), "monitor=val_score: set monitor_mode=min or max"),
     "monitor that is no name": ((*LIT, "monitor=true", "monitor_mode=max"), "monitor must be the name of a metric"),
     "monitor that is a number": (
         (*LIT, "monitor=3", "monitor_mode=max"),
         "monitor=3 is not logged...there are val_f1, val_loss",
     ),
-    "metric of another's": (("model=mlp", *F1), "monitor must be val_loss or val_acc"),
+    "metric of another's": (("model=mlp", *F1), "monitor=val_f1: objective=classification measures val_loss, val_acc"),
     "order of several devices": (("shuffle=false", "trainer.devices=2"), "shuffle=false is for one device"),
     "data, no classes": (("model=mlp", *DATA), "dataset.classes"),
     "data, no place": (("dataset=custom", "dataset.classes=3"), "dataset.function must be a place"),
@@ -145,7 +145,7 @@ def test_lightning_module_under_our_schedule(lit: Run) -> None:
 def test_lightning_module_is_recorded_by_its_own_metrics(lit: Run) -> None:
     scores = lit.series("val_f1")
     assert list(scores) == list(lit.series("val_loss")) == [3, 7]
-    assert list(lit.rows[0])[-4:] == ["val_loss", "val_f1", "test_loss", "test_acc"]
+    assert list(lit.rows[0])[-4:] == ["val_loss", "val_f1", "test_loss", "test_f1"]
     best = lit.summary["best"]
     assert best["val_f1"] == max(scores.values())
     assert scores[best["step"] - 1] == best["val_f1"]
@@ -175,7 +175,7 @@ def test_several_validation_loaders(monitor: str, train: Train, command_line: Co
     """The feedback looks at one of them, or at what the module makes of all."""
     run = train(*TWICE, *SHORT[:3], f"monitor={monitor}", "monitor_mode=min", "scheduler=plateau", "patience=0")
     names = ["val_loss/dataloader_idx_0", "val_loss/dataloader_idx_1", "val_size"]
-    assert sorted(list(run.rows[0])[-5:-2]) == names
+    assert sorted(list(run.rows[0])[-6:-3]) == names
     assert all(len(run.series(name)) == 2 for name in names)
     assert run.summary["best"][monitor] == min(run.series(monitor).values())
     unknown = command_line(*TWICE, *SHORT, "monitor=val_loss")

@@ -23,7 +23,7 @@ from lrtrain.plan.start import Start
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.schedules import constant, cosine, inverse_time, warmup
 from lrtrain.training.loader import Batch
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 from lrtrain.training.run import run_in
 
 NAMES = sorted(path.stem for path in (config_dir() / "optimizer").glob("*.yaml") if path.stem != "custom")
@@ -343,16 +343,16 @@ def test_goes_on_exactly(choice: str, tmp_path: Path, monkeypatch: pytest.Monkey
     asked = settings_of(*words, *choice.split())
     whole, stopped = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "stopped")
     assert run_in(asked, whole.path).status == "finished"
-    original = Classifier.training_step
+    original = Supervised.training_step
     with monkeypatch.context() as patched:
         batches = iter(range(100))
 
-        def training_step(module: Classifier, batch: Batch, batch_idx: int) -> Tensor:
+        def training_step(module: Supervised, batch: Batch, batch_idx: int) -> Tensor:
             if next(batches) == 7:
                 raise RuntimeError("the machine is on fire")
             return original(module, batch, batch_idx)
 
-        patched.setattr(Classifier, "training_step", training_step)
+        patched.setattr(Supervised, "training_step", training_step)
         failed = run_in(asked, stopped.path)
     assert failed.status == "failed"
     assert isinstance(failed.exception, RuntimeError)

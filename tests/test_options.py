@@ -17,6 +17,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
 
 from lrtrain.datasets import Inputs
+from lrtrain.objectives import Targets
 from lrtrain.plan.curve import plan_run
 from lrtrain.plan.history import Segment
 from lrtrain.plan.length import steps_per_epoch
@@ -26,7 +27,7 @@ from lrtrain.settings import Settings
 from lrtrain.training.checkpoints import LastAndBest
 from lrtrain.training.configure_optimizers import Scheduled
 from lrtrain.training.data import build_data
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 from lrtrain.training.network import build_module
 from lrtrain.training.run import run_in
 from lrtrain.training.session import Session
@@ -223,13 +224,13 @@ def test_clipping_bounds_the_update_but_not_the_record(fit: Fit) -> None:
 
 
 def test_overfitting_sees_the_same_batches(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, original = [], Classifier.training_step
+    seen, original = [], Supervised.training_step
 
-    def training_step(module: Classifier, batch: Any, batch_idx: int) -> Tensor:
+    def training_step(module: Supervised, batch: Any, batch_idx: int) -> Tensor:
         seen.append(batch[0].clone())
         return original(module, batch, batch_idx)
 
-    monkeypatch.setattr(Classifier, "training_step", training_step)
+    monkeypatch.setattr(Supervised, "training_step", training_step)
     fit("experiment=overfit", "trainer.overfit_batches=2", "model=linear", "epochs=3")
     assert len(seen) == 6
     assert all(torch.equal(seen[index], seen[index + 2]) for index in range(4))
@@ -237,13 +238,13 @@ def test_overfitting_sees_the_same_batches(fit: Fit, monkeypatch: pytest.MonkeyP
 
 
 def test_new_loaders_go_on_with_the_order(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, original = [], Classifier.training_step
+    seen, original = [], Supervised.training_step
 
-    def training_step(module: Classifier, batch: Any, batch_idx: int) -> Tensor:
+    def training_step(module: Supervised, batch: Any, batch_idx: int) -> Tensor:
         seen.append(batch[1].tolist())
         return original(module, batch, batch_idx)
 
-    monkeypatch.setattr(Classifier, "training_step", training_step)
+    monkeypatch.setattr(Supervised, "training_step", training_step)
     fit(*SMALL)
     fit(*SMALL, "+trainer.reload_dataloaders_every_n_epochs=1")
     assert seen[:12] == seen[12:]
@@ -296,7 +297,9 @@ def test_no_compiler(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def built(settings: Settings, inputs: Inputs) -> Scheduled:
-    return build_module(settings, plan_run([Segment(settings, steps_per_epoch(settings))]), inputs, 10)
+    return build_module(
+        settings, plan_run([Segment(settings, steps_per_epoch(settings))]), inputs, Targets("classification", 10)
+    )
 
 
 def test_channels_last_changes_the_layout_only() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lrtrain.report.curves import Curve, replanned
 from lrtrain.report.text_plot import text_plot
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 
 INTERRUPTED, REFUSED = 143, 2
 AT, OLD = 6, 12
@@ -33,9 +33,9 @@ def stopped(train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> St
     """A copy of the folder of a run that was ended in its sixth update, in mid-epoch; it is stopped once for all."""
 
     def run(*arguments: str) -> Path:
-        seen, original = [0], Classifier.training_step
+        seen, original = [0], Supervised.training_step
 
-        def training_step(module: Classifier, data: Any, batch_idx: int) -> Tensor:
+        def training_step(module: Supervised, data: Any, batch_idx: int) -> Tensor:
             seen[0] += 1
             if seen[0] == AT:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -44,7 +44,7 @@ def stopped(train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> St
         asked = (*(arguments or PLAN), AT)
         if asked not in KEPT:
             with monkeypatch.context() as patched:
-                patched.setattr(Classifier, "training_step", training_step)
+                patched.setattr(Supervised, "training_step", training_step)
                 ended = train(*(arguments or PLAN), code=INTERRUPTED)
             KEPT[asked] = copied(ended, tmp_path.with_name(f"{tmp_path.name}_kept"))
             shutil.rmtree(ended.folder)

@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.util import tensor_util
 from torch import Tensor
 
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 
 INTERRUPTED, REFUSED = 143, 2
 SHORT = (
@@ -93,21 +93,21 @@ class Stop:
 
     def __call__(self, batch: int, act: Callable[[Any], None]) -> None:
         """Let `act` be called with the module before the training step of a batch, counted from 0."""
-        seen, original = [0], Classifier.training_step
+        seen, original = [0], Supervised.training_step
 
-        def training_step(module: Classifier, data: Any, batch_idx: int) -> Tensor:
+        def training_step(module: Supervised, data: Any, batch_idx: int) -> Tensor:
             if seen[0] == batch:
                 act(module)
             seen[0] += 1
             return original(module, data, batch_idx)
 
-        self.monkeypatch.setattr(Classifier, "training_step", training_step)
+        self.monkeypatch.setattr(Supervised, "training_step", training_step)
 
     def over(self) -> None:
-        self.monkeypatch.setattr(Classifier, "training_step", TRAINING_STEP)
+        self.monkeypatch.setattr(Supervised, "training_step", TRAINING_STEP)
 
 
-TRAINING_STEP = Classifier.training_step
+TRAINING_STEP = Supervised.training_step
 
 
 def terminate(module: Any) -> None:
@@ -218,7 +218,7 @@ def test_stopped_again_and_again(
 def test_error_after_the_last_update(train: Train, monkeypatch: pytest.MonkeyPatch, command_line: CommandLine) -> None:
     expected = train(*SMALL, "epochs=2").folder
     with monkeypatch.context() as patched:
-        patched.setattr(Classifier, "test_step", lambda module, data, batch_idx: fail(module))
+        patched.setattr(Supervised, "test_step", lambda module, data, batch_idx: fail(module))
         folder = train(*SMALL, "epochs=2", code=1).folder
     resumed = command_line(f"resume={folder}")
     assert resumed.code == 0, resumed.err

@@ -22,7 +22,7 @@ from lrtrain.run_folder.claim import Claim
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import read_summary
 from lrtrain.training import checkpoints
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 from lrtrain.training.run import run_in
 from lrtrain.training.session import Session
 
@@ -87,7 +87,7 @@ def test_every_outcome_is_a_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     found.append(run_in(settings_of(*ASKED, "lr=1e30"), tmp_path / "1", say=ignore))
     for number, act in ((2, fail), (3, terminate)):
         with monkeypatch.context() as patched:
-            patched.setattr(Classifier, "on_validation_epoch_end", act)
+            patched.setattr(Supervised, "on_validation_epoch_end", act)
             found.append(run_in(settings_of(*ASKED), tmp_path / str(number), say=ignore))
     ends = [("finished", "end"), ("diverged", "error"), ("failed", "error"), ("interrupted", "SIGINT")]
     assert [(summary.status, summary.ended_by) for summary in found] == ends
@@ -113,7 +113,7 @@ def test_folder_is_ours_while_the_run_goes_on(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Claim.take.__func__, "__defaults__", (0.0,))  # type: ignore[attr-defined]
     with monkeypatch.context() as patched:
-        patched.setattr(Classifier, "on_validation_epoch_end", second)
+        patched.setattr(Supervised, "on_validation_epoch_end", second)
         run_in(settings_of(*ASKED, "epochs=1"), tmp_path / "run", say=ignore)
     assert f"as process {os.getpid()} on" in refusals[0]
     monkeypatch.undo()

@@ -25,7 +25,7 @@ from lrtrain.process.imports import import_large
 from lrtrain.run_folder.summary import Summary
 from lrtrain.sweeps.previews import overlay_jobs
 from lrtrain.training.checkpoints import LastAndBest
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 
 __all__ = ["stop"]
 
@@ -35,9 +35,9 @@ ASKED = (*SMALL, "epochs=3", "scheduler=cosine", "trainer.enable_progress_bar=fa
 
 def wait_in_sixth_step(number: int) -> int:
     """The command line, waiting in its sixth step; the signal comes again just before and after it saves, and last."""
-    seen, training_step, save_last = [0], Classifier.training_step, LastAndBest.save_last
+    seen, training_step, save_last = [0], Supervised.training_step, LastAndBest.save_last
 
-    def signalled(module: Classifier, batch: Any, batch_idx: int) -> Tensor:
+    def signalled(module: Supervised, batch: Any, batch_idx: int) -> Tensor:
         seen[0] += 1
         if seen[0] == 6:
             print("in the sixth step", flush=True)
@@ -49,7 +49,7 @@ def wait_in_sixth_step(number: int) -> int:
         save_last(checkpoints, trainer)
         os.kill(os.getpid(), number)
 
-    Classifier.training_step, LastAndBest.save_last = signalled, signalled_again  # type: ignore[method-assign, assignment]
+    Supervised.training_step, LastAndBest.save_last = signalled, signalled_again  # type: ignore[method-assign, assignment]
     code = program.main()
     os.kill(os.getpid(), number)
     return code
@@ -131,7 +131,7 @@ def test_signal(
 def test_handlers_are_ours_in_between_and_given_back(train: Train, stop: Stop) -> None:
     """Lightning's would exit with 0, and in a distributed run wait for the other ranks inside the handler."""
 
-    def look(module: Classifier) -> None:
+    def look(module: Supervised) -> None:
         during.append([signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)])
 
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
@@ -150,7 +150,7 @@ def test_signal_in_the_test(
 ) -> None:
     seen = [0]
 
-    test_step = Classifier.test_step
+    test_step = Supervised.test_step
 
     def signalled(*arguments: Any) -> None:
         seen[0] += 1
@@ -160,7 +160,7 @@ def test_signal_in_the_test(
         test_step(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Classifier, "test_step", signalled)
+        patched.setattr(Supervised, "test_step", signalled)
         run = train(*ASKED, code=CODES[name])
     assert len(run.result.err.splitlines()) == 1, run.result.err
     assert f"resume={run.folder}" in run.result.err
@@ -294,7 +294,7 @@ def test_signal_before_training(
         os.kill(os.getpid(), getattr(signal, name))
         pytest.fail("the signal came too late")
 
-    target = moment if "." in moment else f"lrtrain.training.module.Classifier.{moment}"
+    target = moment if "." in moment else f"lrtrain.training.module.Supervised.{moment}"
     monkeypatch.setattr(target, signalled)
     result = command_line(*ASKED)
     assert result.code == CODES[name]

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from lrtrain.__main__ import main
 from lrtrain.cli.main import main as command_line_of_this_process
-from lrtrain.report.table import print_classes, print_rows
+from lrtrain.report.table import print_parts, print_rows
 from lrtrain.training import progress_bar
 
 FAILED = 1
@@ -42,7 +42,7 @@ def test_names_in_brackets_are_shown(
     capsys: pytest.CaptureFixture[str], command_line: CommandLine, tmp_path: Path
 ) -> None:
     print_rows(["[job]", "name"], [["1", "model.hidden=[red]"]])
-    print_classes(["[class]", "f1"], [["[x]", ":smile:"]], ["[mean]", "1"])
+    print_parts(["[class]", "f1"], [["[x]", ":smile:"]], ["[mean]", "1"])
     shown = capsys.readouterr().out
     assert all(text in shown for text in ("[job]", "model.hidden=[red]", "[class]", "[x]", ":smile:", "[mean]")), shown
     result = command_line(*SMALL, "epochs=1", "hydra.run.dir=[red]")

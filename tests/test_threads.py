@@ -11,7 +11,7 @@ from lrtrain.datasets import Inputs
 from lrtrain.models import model
 from lrtrain.training import threads
 from lrtrain.training.loader import Batch
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 from lrtrain.training.threads import operations, use_threads
 
 
@@ -58,13 +58,13 @@ def test_number(
 
 def test_a_run_takes_them(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """In all its updates, and gives them back."""
-    taken, step, before = set(), Classifier.training_step, torch.get_num_threads()
+    taken, step, before = set(), Supervised.training_step, torch.get_num_threads()
 
-    def training_step(module: Classifier, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(module: Supervised, batch: Batch, batch_idx: int) -> Tensor:
         taken.add(torch.get_num_threads())
         return step(module, batch, batch_idx)
 
-    monkeypatch.setattr(Classifier, "training_step", training_step)
+    monkeypatch.setattr(Supervised, "training_step", training_step)
     try:
         for own, asked, expected in ((1, ("threads=2",), 2), (2, (), 1)):
             torch.set_num_threads(own)

@@ -13,6 +13,7 @@ from conftest import SMALL, Train, settings_of
 from torch.optim import Optimizer
 
 from lrtrain.datasets import Inputs, dataset
+from lrtrain.objectives import Targets
 from lrtrain.plan.curve import plan_run
 from lrtrain.plan.history import Segment
 from lrtrain.plan.length import steps_per_epoch
@@ -245,7 +246,7 @@ def test_update_ratio_is_rate_times_gradient_over_weights(tmp_path: Path) -> Non
     settings = settings_of("scheduler=inverse_time", "decay=0.5", "optimizer.momentum=0", "epochs=2", *SMALL)
     plan, norms = plan_run([Segment(settings, steps_per_epoch(settings))]), Norms()
     record = Record(RunFolder(tmp_path), every=1)
-    module = build_module(settings, plan, Inputs((1, 8, 8)), 10)
+    module = build_module(settings, plan, Inputs((1, 8, 8)), Targets("classification", 10))
     trainer = pl.Trainer(
         max_epochs=2,
         limit_train_batches=4,

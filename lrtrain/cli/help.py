@@ -28,7 +28,7 @@ lrtrain trains a neural network under a learning-rate decay strategy.
   python -m lrtrain task=preview scheduler=cosine           see the rates before a second of training is paid
   python -m lrtrain task=evaluate                           measure the best weights of the newest run
   python -m lrtrain --cfg job scheduler=cosine              print the configuration, run nothing
-  python -m lrtrain --help model=cnn                        the keys of a choice: model=, dataset=, optimizer=, trainer
+  python -m lrtrain --help model=cnn                        the keys of a choice, of dataset=, ..., trainer
 """
 
 FOUNDING = ("exponential", "step", "plateau", "validation_drop", "inverse_time")
@@ -85,7 +85,9 @@ def _root() -> list[str]:
 
 
 def _choices() -> list[str]:
-    lines = ["Choices (their keys: --help model=cnn, dataset=csv, optimizer=adamw, trainer, augment):"]
+    lines = [
+        "Choices (their keys: --help model=cnn, dataset=csv, objective=regression, optimizer=adamw, trainer, augment):"
+    ]
     for group in (group for group in GROUPS if group not in ("scheduler", "task")):
         lines.append(f"  {group + '=':{WIDTH}s} {' | '.join(choices(group))}")
     return [*lines, ""]

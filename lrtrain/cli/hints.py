@@ -6,15 +6,15 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
-from lrtrain import datasets, models, optimizers
 from lrtrain.configs import GROUPS, choices
 from lrtrain.parameters.bound import flat
 from lrtrain.parameters.nearest import nearest
 from lrtrain.parameters.signatures import SettingError, defaults
+from lrtrain.settings import KINDS as ROOMS
 from lrtrain.settings import Settings, strategy_keys
 from lrtrain.tasks import function
 
-KINDS = {"model": models.function, "dataset": datasets.function, "optimizer": optimizers.function}
+KINDS = {group: room.function for group, room in ROOMS.items()}
 """What declares the keys of a group's choices."""
 
 OTHER_NAMES = {

@@ -19,8 +19,19 @@ from lrtrain.settings import HARDWARE, strategy_keys
 
 Values = dict[str, Any]
 
-KINDS = ("model", "dataset", "optimizer")
-MEASURED = ("model", "dataset", "trainer", "batch_size", "drop_last", "workers", "seed", "compile", "channels_last")
+KINDS = ("model", "dataset", "objective", "optimizer")
+MEASURED = (
+    "model",
+    "dataset",
+    "objective",
+    "trainer",
+    "batch_size",
+    "drop_last",
+    "workers",
+    "seed",
+    "compile",
+    "channels_last",
+)
 """What decides the outputs of a checkpoint; what decides rates and records does not."""
 
 
@@ -36,7 +47,7 @@ def stored_of(folder: RunFolder) -> list[Values]:
 def choose(stored: Values, words: Sequence[str], folders: Sequence[Path], *, to_measure: bool = False) -> list[str]:
     """The words of a command, after those that choose what the run had and the command says nothing of."""
     set_now = _set_by_choices(words, folders)
-    wanted = {kind: _mapping(stored, kind).get("name") for kind in (KINDS[:2] if to_measure else KINDS)}
+    wanted = {kind: _mapping(stored, kind).get("name") for kind in (KINDS[:3] if to_measure else KINDS)}
     if not to_measure:
         scheduler = stored.get("scheduler")
         wanted |= {"scheduler": scheduler, "logger": _mapping(stored, "logger").get("name")}

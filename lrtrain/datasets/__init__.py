@@ -1,10 +1,11 @@
 """What is trained on: one file a dataset, named as in the configuration, each with a `load` and a `train_size`.
 
 The keywords of `load` are the dataset's settings, and `train_size` takes the same. `load` returns the three splits, the
-same at every call, and imports torch only then. Where files of a user's may change what they mean, it takes what a run
-knew of them, and reads them so: classes, columns and characters by name, with the scaling of then. `train_size` tells
-how many samples there are to train on, without torch and without more reading than that takes. Both raise ValueError
-where there can be no such splits.
+same at every call, and imports torch only then. Where files of a user's may change what they mean, it is `Asked` for
+them: what a run knew of them, so that classes, columns and characters are found by name, with the scaling of then; and
+what is to be told of the samples, where that can be one thing or another. `train_size` tells how many samples there are
+to train on, without torch and without more reading than that takes. Both raise ValueError where there can be no such
+splits.
 """
 
 from __future__ import annotations
@@ -19,16 +20,43 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from lrtrain.configs import choices
 from lrtrain.datasets.identity import Identity
 from lrtrain.errors import RequestError
+from lrtrain.objectives import AUTO, Targets
 from lrtrain.parameters.bound import Bound
 from lrtrain.parameters.signatures import SettingError, bind
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Identity", "Inputs", "Source", "Splits", "dataset", "function", "read", "train_size"]
+__all__ = ["Asked", "Identity", "Inputs", "Source", "Splits", "dataset", "function", "read", "train_size", "unlabelled"]
 
-MOST = 0.5
-"""A class with more of the labels than that is said."""
+
+class Asked(NamedTuple):
+    """What a dataset is asked for.
+
+    Attributes:
+        known: What it meant to the run that comes back to it; None is for a new one.
+        objective: What is to be told of its samples; None leaves that to its targets.
+    """
+
+    known: Identity | None = None
+    objective: str | None = None
+
+    @classmethod
+    def by(cls, objective: str, known: Identity | None = None) -> Asked:
+        """What the name of an objective asks for; a run that comes back has decided what auto is.
+
+        Raises:
+            RequestError: It has decided for another.
+        """
+        before = known.targets.objective if known and known.targets else None
+        if before and objective not in (AUTO, before):
+            raise RequestError(f"the run was trained by objective={before}, not by objective={objective}")
+        return cls(known, before if objective == AUTO else objective)
+
+    @property
+    def targets(self) -> Targets | None:
+        """What the targets meant to a run."""
+        return self.known.targets if self.known else None
 
 
 class Inputs(NamedTuple):
@@ -48,7 +76,8 @@ class Source(Protocol):
 
     Attributes:
         shape: Of one sample's inputs.
-        labels: Of all samples.
+        labels: What is to be told of all samples: classes, zeros and ones, or numbers; nothing is known of them where
+            there are no columns.
         in_memory: Gathering reads from no file.
     """
 
@@ -63,7 +92,8 @@ class Source(Protocol):
         """The samples at `places`, int64 of shape (n,).
 
         Returns:
-            Inputs, float32 of shape (n, *shape) or int64 tokens, and labels, int64 of shape (n,) or (n, length).
+            Inputs, float32 of shape (n, *shape) or int64 tokens, and labels, int64 of shape (n,) or (n, length), or
+            float32 of shape (n, columns).
         """
 
 
@@ -71,9 +101,9 @@ class Splits(NamedTuple):
     """Three parts of a dataset.
 
     Attributes:
-        classes: How many labels there are.
+        targets: What their labels mean.
         tokens: As in `Inputs`.
-        names: Of the classes; None where they are numbers only.
+        why: They are taken for that, in words, where they could be taken for something else.
         remarks: What a user should know of how the data was read, one line each.
         meaning: Further fields of its `Identity`, by name.
     """
@@ -81,9 +111,9 @@ class Splits(NamedTuple):
     train: Source
     validation: Source
     test: Source
-    classes: int
+    targets: Targets
     tokens: int | None = None
-    names: tuple[str, ...] | None = None
+    why: str = ""
     remarks: tuple[str, ...] = ()
     meaning: Mapping[str, Any] = MappingProxyType({})
 
@@ -93,10 +123,16 @@ class Splits(NamedTuple):
         return Inputs(self.train.shape, self.tokens)
 
     def means(self) -> Identity:
-        """What a model is given, and what its classes are."""
-        scale = getattr(self.train, "scale", None)
+        """What a model is given, and what it is to tell."""
+        scale, targets = getattr(self.train, "scale", None), self.targets
         own = {"scale": scale and scale._asdict(), **self.meaning}
-        return Identity(shape=self.train.shape, tokens=self.tokens, classes=self.classes, names=self.names, **own)
+        told: dict[str, Any] = {
+            "objective": targets.objective,
+            "standards": targets.standards,
+            "counts": targets.counts,
+        }
+        classes = targets.outputs if targets.objective == "classification" else None
+        return Identity(shape=self.train.shape, tokens=self.tokens, classes=classes, names=targets.names, **told, **own)
 
     def identity(self) -> Identity:
         """The same, and which samples there are."""
@@ -105,19 +141,6 @@ class Splits(NamedTuple):
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         samples = {name: len(part) for name, part in parts.items()}
         return replace(self.means(), samples=samples, **fingerprint(list(parts.values())))
-
-    def majority(self, part: str = "train") -> tuple[int, float]:
-        """The most frequent class of a split, and its share of the labels."""
-        counts = getattr(self, part).labels.flatten().long().bincount()
-        return int(counts.argmax()), float(counts.max() / counts.sum())
-
-    def warn_of_classes(self) -> list[str]:
-        """What an accuracy is to be compared with, where one class makes up most of the samples."""
-        most, share = self.majority()
-        if share < MOST:
-            return []
-        name = repr(self.names[most]) if self.names else most
-        return [f"{share:.1%} of the training labels are of class {name}: so high an accuracy needs no learning"]
 
     def sentence(self) -> str:
         """How many samples there are, of which shape, and whether they are in memory."""
@@ -149,32 +172,53 @@ def dataset(name: str, **settings: Any) -> Bound:
     return Bound(name, function(name), bind(function(name), (), settings, "dataset."))
 
 
-def read(bound: Bound, known: Identity | None = None) -> Splits:
+def read(bound: Bound, asked: Asked = Asked()) -> Splits:  # noqa: B008 - a value
     """The splits of a dataset of ours.
 
-    Args:
-        bound: The dataset.
-        known: What it meant to the run that comes back to it; None is for a new one.
-
     Raises:
-        ValueError: It cannot be read, or no longer means that.
+        ValueError: It cannot be read, has other targets than is asked for, or no longer means what it did.
     """
-    maps = any(parameter.kind is parameter.POSITIONAL_ONLY for parameter in _parameters(bound.function))
-    splits: Splits = bound.make(known) if maps and known else bound.make()
-    if known and (line := known.differs(splits.means())):
+    splits: Splits = bound.make(asked) if _is_asked(bound.function) else bound.make()
+    if asked.objective not in (None, splits.targets.objective):
+        raise RequestError(
+            f"dataset={bound.name} is for objective={splits.targets.objective}, not for {asked.objective}; csv, npy "
+            "and hub read targets of any kind"
+        )
+    if asked.known and (line := asked.known.differs(splits.means())):
         raise RequestError(f"dataset={bound.name} does not mean what it did: {line}")
     return splits
 
 
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    return list(inspect.signature(function).parameters.values())
+def unlabelled(bound: Bound, known: Identity, file: str) -> Splits:
+    """The samples of a file without targets, all in the test split, read as those of a run were.
+
+    Args:
+        bound: The run's dataset.
+        known: What it meant.
+        file: Of the kind that the dataset reads.
+
+    Raises:
+        ValueError: It cannot be read, or the dataset reads no such files.
+    """
+    make = getattr(importlib.import_module(f"lrtrain.datasets.{bound.name}"), "unlabelled", None)
+    if make is None or known.targets is None:
+        raise RequestError(f"predict.file is for runs on dataset=csv, npy or hub, not on {bound.name}")
+    splits: Splits = make(known, file, **bound.parameters)
+    if line := known.differs(splits.means()):
+        raise RequestError(f"predict.file={file} does not mean what the run's data did: {line}")
+    return splits
 
 
-def train_size(bound: Bound) -> int:
+def _is_asked(function: Callable[..., Any]) -> bool:
+    """Whether a function takes what is `Asked`."""
+    return any(p.kind is p.POSITIONAL_ONLY for p in inspect.signature(function).parameters.values())
+
+
+def train_size(bound: Bound, objective: str = AUTO) -> int:
     """Samples in the training split of a dataset of ours; a user's own is asked itself.
 
     Raises:
         ValueError: There can be no such split; one line says why.
     """
-    module = importlib.import_module(f"lrtrain.datasets.{bound.name}")
-    return int(module.train_size(**bound.parameters))
+    size = importlib.import_module(f"lrtrain.datasets.{bound.name}").train_size
+    return int(size(*[Asked.by(objective)] * _is_asked(size), **bound.parameters))

@@ -1,4 +1,4 @@
-"""A table in a CSV file: a class is told from the other columns."""
+"""A table in a CSV file: some columns are told from the others."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from lrtrain.datasets import Identity, Splits
+from lrtrain import objectives
+from lrtrain.datasets import Asked, Identity, Splits
 from lrtrain.datasets.files import given, reading, version
-from lrtrain.datasets.split import class_order
+from lrtrain.datasets.split import class_sizes, places, sizes, stratified
 from lrtrain.errors import RequestError
-from lrtrain.parameters.rules import ListOf, OptionalText, Probability, Text
+from lrtrain.objectives import Raw
+from lrtrain.parameters.rules import Either, ListOf, OptionalText, OrNull, Probability, Text
 from lrtrain.parameters.signatures import Affects
 
 if TYPE_CHECKING:
@@ -47,8 +49,7 @@ class Table(NamedTuple):
     Attributes:
         numbers: Columns of numbers.
         texts: Columns that hold anything else.
-        labels: Each row's class, from 0.
-        classes: Their names.
+        raw: The columns that are told; None where there are none.
         odd: Of columns that are texts although most of their values are numbers: the first value that is not, and its
             line.
         mark: Between the whole and the decimals of a number.
@@ -57,8 +58,7 @@ class Table(NamedTuple):
 
     numbers: dict[str, list[float]]
     texts: dict[str, list[str]]
-    labels: list[int]
-    classes: list[str]
+    raw: Raw | None
     odd: dict[str, tuple[str, int]]
     mark: str
     grouped: bool
@@ -95,73 +95,112 @@ class Table(NamedTuple):
             yield f"missing values: {', '.join(named[:MOST_NAMES])}{more}; a number is then the mean, a text a category"
 
 
-def train_size(file: str | None, target: str | None, drop: Sequence[str], validation: float, test: float) -> int:
+def train_size(
+    asked: Asked,
+    /,
+    file: str | None,
+    target: str | Sequence[str] | None,
+    drop: Sequence[str],
+    validation: float,
+    test: float,
+) -> int:
     """Samples in the training split."""
     table = _read(file, target, drop)
-    return sum(own for own, _, _ in _shares(table.labels, table.classes, validation, test))
+    assert table.raw is not None, "a target is asked for"
+    name, _ = objectives.choose(table.raw, asked.objective)
+    labels, targets = objectives.read(name, table.raw)
+    if labels.ndim > 1:
+        return sizes(len(labels), validation, test)[0]
+    counts = [labels.tolist().count(label) for label in range(targets.outputs)]
+    return sum(own for own, _, _ in class_sizes(counts, targets.labels, validation, test))
 
 
 def load(
-    known: Identity | None = None,
+    asked: Asked = Asked(),  # noqa: B008 - a value
     /,
     *,
     file: Annotated[OptionalText, Affects.NOTHING] = None,
-    target: OptionalText = None,
+    target: Annotated[str | Sequence[str] | None, OrNull(Either((ListOf(Text(), least=1), Text())))] = None,
     drop: Annotated[Sequence[str], ListOf(Text())] = (),
     validation: Probability = 0.1,
     test: Probability = 0.2,
 ) -> Splits:
-    """The rows in a fixed, stratified split; inputs have shape (n, features).
+    """The rows in a fixed split, stratified by class where classes are told; inputs have shape (n, features).
 
     Columns of numbers are standardised, and the others one-hot, both as the training split has them. Nothing, ?, NA,
     N/A, nan, null and none are missing values: a missing number is the training mean; a missing text is a category of
-    its own; a category that the training split does not have is all zeros. Where some number has a decimal comma, all
-    are read so.
+    its own; a category that the training split does not have is all zeros; a row without a target is refused. Where
+    some number has a decimal comma, all are read so.
+
+    Texts in the target are classes, and so are up to 20 different whole numbers, where each is there twice on average;
+    other numbers are numbers; several targets are labels where they hold zeros and ones only, and else numbers.
+    objective= decides otherwise.
 
     Args:
-        known: Columns and classes are found by the names of then, and numbers scaled as then.
+        asked: Columns and classes of a run are found by the names of then, and numbers scaled as then.
         file: a table with the names of its columns in the first line, separated by commas, semicolons, tabs or bars.
-        target: the column that holds the class.
+        target: the column that is told from the others, or a list of several.
         drop: columns to leave out.
-        validation: share of each class.
-        test: share of each class.
+        validation: share of the rows, or of each class.
+        test: share of the rows, or of each class.
 
     Raises:
-        RequestError: The file cannot be read as such a table, the target is not a class, or a column is missing that
-            a run was trained on.
+        RequestError: The file cannot be read as such a table, the target is not what the objective tells, or a column
+            is missing that a run was trained on.
     """
-    import numpy as np
-
     from lrtrain.datasets.sources import InMemory
 
     table = _read(file, target, drop)
-    names = known.names if known and known.names else tuple(table.classes)
-    labels = class_order(table.classes, names, f"column {target!r}")[table.labels]
-    random = np.random.default_rng(0)  # fixed: the split is part of the dataset, not of a run
-    pieces: list[list[NDArray[np.int64]]] = [[], [], []]
-    for label, (own, held_out, _) in enumerate(_shares(labels.tolist(), names, validation, test, bool(known))):
-        places = random.permutation(np.flatnonzero(labels == label))
-        for piece, part in zip(pieces, np.split(places, [own, own + held_out]), strict=True):
-            piece.append(part)
-    parts = [np.sort(np.concatenate(piece)) for piece in pieces]
-    if known and known.numbers is not None and known.texts is not None:
-        numbers, texts = known.numbers, known.texts
+    assert table.raw is not None, "a target is asked for"
+    name, why = objectives.choose(table.raw, asked.objective)
+    labels, targets = objectives.read(name, table.raw, asked.targets)
+    if labels.ndim > 1:
+        parts = places(len(labels), validation, test)
     else:
-        if not known:
-            _check_texts(table)
-        numbers, texts = _standards(table, parts[0]), _categories(table, parts[0])
-    said = _unknown(table, numbers, texts) if known else ()
+        parts = stratified(labels, targets.labels, validation, test, bool(asked.known))
+    labels, targets = objectives.fit(labels, parts[0], targets)
+    numbers, texts = _scaling(table, parts[0], asked)
+    said = _unknown(table, numbers, texts) if asked.known else ()
     inputs = encode({**table.numbers, **table.texts}, numbers, texts)
     train, validating, testing = (InMemory(inputs[part], labels[part]) for part in parts)
     return Splits(
         train,
         validating,
         testing,
-        classes=len(names),
-        names=names,
+        targets,
+        why=why,
         remarks=(*table.remarks(), *said),
         meaning={"numbers": numbers, "texts": texts},
     )
+
+
+def unlabelled(known: Identity, file: str, /, **settings: Any) -> Splits:
+    """The rows of a table in which only those columns are looked at that the run was trained on."""
+    import numpy as np
+
+    from lrtrain.datasets.sources import InMemory
+
+    assert known.numbers is not None, "it is recorded of a table"
+    assert known.texts is not None, "likewise"
+    assert known.targets is not None, "likewise"
+    path = given(file, "predict.file")
+    table = _table(path, version(path), (), (), (*known.numbers, *known.texts))
+    inputs = encode({**table.numbers, **table.texts}, known.numbers, known.texts)
+    rows, meaning = InMemory(inputs, np.empty((len(inputs), 0))), {"numbers": known.numbers, "texts": known.texts}
+    remarks = (*table.remarks(), *_unknown(table, known.numbers, known.texts))
+    return Splits(rows, rows, rows, known.targets, remarks=remarks, meaning=meaning)
+
+
+def _scaling(
+    table: Table, train: NDArray[np.int64], asked: Asked
+) -> tuple[Mapping[str, tuple[float, ...]], Mapping[str, tuple[str, ...]]]:
+    """How the columns of numbers are standardised and which categories the others have: as a run had them, or now."""
+    known = asked.known
+    if known and known.numbers is not None and known.texts is not None:
+        return known.numbers, known.texts
+    if not known:
+        _check_texts(table)
+    return _standards(table, train), _categories(table, train)
 
 
 def encode(
@@ -261,46 +300,33 @@ def _check_texts(table: Table) -> None:
         )
 
 
-def _shares(
-    labels: Sequence[int], names: Sequence[str], validation: float, test: float, few: bool = False
-) -> list[tuple[int, int, int]]:
-    """How many samples of each class each split has: at least one, unless there may be too `few`."""
-    if len(names) < 2:
-        raise RequestError(f"the target must have two classes or more, got {list(names)}")
-    counts = [0] * len(names)
-    for label in labels:
-        counts[label] += 1
-    found = []
-    for name, count in zip(names, counts, strict=True):
-        validating, testing = max(1, round(validation * count)), max(1, round(test * count))
-        if count - validating - testing < 1 and not few:
-            raise RequestError(
-                f"class {name!r} has {count} rows, too few for three splits by dataset.validation={validation} and "
-                f"dataset.test={test}; a target with many values is for regression, which lrtrain does not do"
-            )
-        testing = min(testing, count)
-        validating = min(validating, count - testing)
-        found.append((count - validating - testing, validating, testing))
-    return found
-
-
-def _read(file: str | None, target: str | None, drop: Sequence[str]) -> Table:
+def _read(file: str | None, target: str | Sequence[str] | None, drop: Sequence[str]) -> Table:
     path = given(file, "dataset.file")
     if target is None:
-        raise RequestError("give dataset.target=COLUMN, the column that holds the class")
-    return _table(path, version(path), target, tuple(drop))
+        raise RequestError("give dataset.target=COLUMN, the column that is told from the others, or [COLUMN,COLUMN]")
+    return _table(path, version(path), (target,) if isinstance(target, str) else tuple(target), tuple(drop))
 
 
 @lru_cache(maxsize=1)
-def _table(path: Path, version: tuple[int, ...], target: str, drop: tuple[str, ...]) -> Table:
-    """Read a file; `version` makes a changed file another."""
+def _table(
+    path: Path,
+    version: tuple[int, ...],
+    targets: tuple[str, ...],
+    drop: tuple[str, ...],
+    only: tuple[str, ...] | None = None,
+) -> Table:
+    """Read a file; `version` makes a changed file another, and `only` leaves out all other columns."""
     with reading(path), path.open(encoding="utf-8-sig", newline="") as stream:
         first = stream.readline()
         delimiter = max(DELIMITERS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
         stream.seek(0)
         reader = csv.reader(stream, delimiter=delimiter, strict=True)
         names = [name.strip() for name in next(reader, [])]
-        _check_names(names, target, drop)
+        _check_names(names, targets, drop)
+        if missing := [name for name in only or () if name not in names]:
+            raise ValueError(
+                f"there is no column {missing[0]!r}, which the run was trained on; there are {', '.join(names)}"
+            )
         columns: list[list[str]] = [[] for _ in names]
         lines = []
         for row in reader:
@@ -312,8 +338,8 @@ def _table(path: Path, version: tuple[int, ...], target: str, drop: tuple[str, .
             for column, value in zip(columns, row, strict=True):
                 column.append(value.strip())
         by_name = dict(zip(names, columns, strict=True))
-        labels, classes = _classes(by_name.pop(target), target, lines)
-        used = {name: values for name, values in by_name.items() if name not in drop}
+        _check_targets({name: by_name[name] for name in targets}, lines)
+        used = {name: values for name, values in by_name.items() if name not in drop and name in (only or names)}
         plain = {name for name, values in used.items() if all(_NUMBER.fullmatch(v) or _is_missing(v) for v in values)}
         mark, grouped = _decimal_mark(used, plain, "." if delimiter == "," else ",")
         if mark == ",":
@@ -333,8 +359,30 @@ def _table(path: Path, version: tuple[int, ...], target: str, drop: tuple[str, .
                 continue
             if len(others) < sum(not _is_missing(value) for value in values) / 2:
                 odd[name] = others[0]
-            texts[name] = _texts(values, name, odd.get(name))
-    return Table(numbers, texts, labels, classes, odd, mark, grouped)
+            texts[name] = values if name in targets else _texts(values, name, odd.get(name))
+    return _split_columns(numbers, texts, by_name, targets, odd, mark, grouped)
+
+
+def _split_columns(
+    numbers: dict[str, list[float]],
+    texts: dict[str, list[str]],
+    written: Mapping[str, list[str]],
+    targets: Sequence[str],
+    odd: dict[str, tuple[str, int]],
+    mark: str,
+    grouped: bool,
+) -> Table:
+    """The table, with what is told apart from what it is told from."""
+    import numpy as np
+
+    raw = None
+    if targets:
+        what = f"column {targets[0]!r}" if len(targets) == 1 else f"columns {', '.join(map(repr, targets))}"
+        told = [numbers.pop(name) for name in targets if name in numbers]
+        columns = np.array(told).T if len(told) == len(targets) else None
+        raw = Raw(what, columns, [written[name] for name in targets], tuple(targets))
+    left = {name: values for name, values in texts.items() if name not in targets}
+    return Table(numbers, left, raw, {name: found for name, found in odd.items() if name in left}, mark, grouped)
 
 
 def _decimal_mark(columns: Mapping[str, Sequence[str]], plain: set[str], usual: str) -> tuple[str, bool]:
@@ -366,39 +414,29 @@ def _decimal_mark(columns: Mapping[str, Sequence[str]], plain: set[str], usual: 
     return mark, any(marks and any(set(between) & set(value) for value in there[name]) for name, marks in fits.items())
 
 
-def _check_names(names: Sequence[str], target: str, drop: Sequence[str]) -> None:
+def _check_names(names: Sequence[str], targets: Sequence[str], drop: Sequence[str]) -> None:
     if not all(names):
         raise ValueError("the names in its first line must be there for each column")
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"the names in its first line must differ from each other, and there are two {twice[0]!r}")
-    for name in (target, *drop):
+    for name in (*targets, *drop):
         if name not in names:
             raise ValueError(
                 f"there is no column {name!r}; there are {', '.join(names) or 'none'} (by the first line, which holds "
                 "the names)"
             )
-    if not set(names) - {target, *drop}:
-        raise ValueError(f"there is no column besides the target {target!r}")
+    if len(set(targets)) < len(targets):
+        raise ValueError(f"dataset.target names a column twice: {', '.join(targets)}")
+    if not set(names) - {*targets, *drop}:
+        raise ValueError(f"there is no column besides the target {', '.join(map(repr, targets))}")
 
 
-def _classes(values: Sequence[str], target: str, lines: Sequence[int]) -> tuple[list[int], list[str]]:
-    """The rows' labels and the names of the classes, in the order of numbers where they are."""
-    for value, line in zip(values, lines, strict=True):
-        if value.lower() in MISSING:
-            raise ValueError(f"line {line} has no value for the target {target!r}")
-    names = sorted(set(values))
-    if all(_NUMBER.fullmatch(name) for name in names):
-        names.sort(key=float)
-        if any(not float(name).is_integer() for name in names):
-            raise ValueError(
-                f"the target {target!r} holds numbers such as {_fraction(names)}: lrtrain supports classification only"
-            )
-    places = {name: label for label, name in enumerate(names)}
-    return [places[value] for value in values], names
-
-
-def _fraction(names: Sequence[str]) -> str:
-    return next(name for name in names if not float(name).is_integer())[:30]
+def _check_targets(columns: Mapping[str, Sequence[str]], lines: Sequence[int]) -> None:
+    """Refuse rows that do not say what is to be told."""
+    for name, values in columns.items():
+        for value, line in zip(values, lines, strict=True):
+            if value.lower() in MISSING:
+                raise ValueError(f"line {line} has no value for the target {name!r}")
 
 
 def _numbers(values: Sequence[str], name: str, lines: Sequence[int], mark: str | None = None) -> list[float]:

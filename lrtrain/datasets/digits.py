@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lrtrain.datasets import Splits
+from lrtrain.objectives import Targets
 
 TRAIN = 1257
 
@@ -30,4 +31,5 @@ def load() -> Splits:
         return InMemory((pixels / 16).astype(np.float32)[:, None], labels.astype(np.int64))
 
     with np.load(FILE) as stored:
-        return Splits(source("train"), source("validation"), source("test"), classes=10)
+        train = source("train")
+        return Splits(train, source("validation"), source("test"), Targets.of_classes(10, train.labels))

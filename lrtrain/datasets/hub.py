@@ -9,11 +9,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from lrtrain.datasets import Identity, Splits
+from lrtrain import objectives
+from lrtrain.datasets import Asked, Identity, Splits
 from lrtrain.datasets.files import reading, version
-from lrtrain.datasets.split import class_order, labels_and_classes, places
+from lrtrain.datasets.split import places
 from lrtrain.errors import RequestError
-from lrtrain.parameters.rules import OptionalCount, OptionalFlag, OptionalText, Probability
+from lrtrain.objectives import Raw, Targets
+from lrtrain.parameters.rules import (
+    Either,
+    ListOf,
+    OptionalCount,
+    OptionalFlag,
+    OptionalText,
+    OrNull,
+    Probability,
+    Text,
+)
 from lrtrain.parameters.signatures import Affects
 
 if TYPE_CHECKING:
@@ -83,13 +94,13 @@ def train_size(path: str | None, config: str | None, validation: float, test: fl
 
 
 def load(
-    known: Identity | None = None,
+    asked: Asked = Asked(),  # noqa: B008 - a value
     /,
     *,
     path: Annotated[OptionalText, Affects.NOTHING] = None,
     config: OptionalText = None,
     image: OptionalText = None,
-    label: OptionalText = None,
+    label: Annotated[str | Sequence[str] | None, OrNull(Either((ListOf(Text(), least=1), Text())))] = None,
     size: OptionalCount = None,
     validation: Probability = 0.1,
     test: Probability = 0.1,
@@ -102,11 +113,11 @@ def load(
     width), or that of the arrays.
 
     Args:
-        known: The classes are those of then.
+        asked: The classes, labels or columns of a run are those of then.
         path: a dataset of the Hugging Face hub, a folder of pictures, or a parquet file.
         config: which of its configurations, where it has several.
         image: column of the pictures, or of arrays of numbers; null takes the first one of pictures.
-        label: column of the classes; null finds it by its kind and name.
+        label: column of what is told, or a list of several; null finds one of classes by its kind and name.
         size: resize pictures to so many pixels a side; needed where they differ in size.
         validation: share of the training split, where there is no validation split.
         test: share of the training split, where there is no test split.
@@ -123,8 +134,11 @@ def load(
         image = _column(features, image, "image", [name for name, kind in features.items() if _is(kind, "Image")])
         classes = [name for name, kind in features.items() if _is(kind, "ClassLabel")]
         named = [name for name in LABELS if name in features]
-        label = _column(features, label, "label", [name for name in named if name in classes] or classes or named)
-        labels, count, names = _labels(parts, label, known)
+        usual = [name for name in named if name in classes] or classes or named
+        columns = [label] if isinstance(label, str) or label is None else label
+        raw = _targets(parts, [_column(features, name, "label", usual) for name in columns])
+        name, why = objectives.choose(raw, asked.objective)
+        labels, targets = _encoded(name, raw, parts, asked.targets)
         streams = []
         for part, own in zip(parts, labels, strict=True):
             cells = Cells(part.rows, image, size)
@@ -132,7 +146,24 @@ def load(
         if len({stream.shape for stream in streams}) > 1:
             raise ValueError("its splits differ in the size of their pictures; give dataset.size=PIXELS")
         train, validating, testing = streams
-        return Splits(*placed((train, validating, testing), in_memory, image), classes=count, names=names)
+        return Splits(*placed((train, validating, testing), in_memory, image), targets, why=why)
+
+
+def unlabelled(known: Identity, file: str, /, *, image: str | None, size: int | None, **settings: Any) -> Splits:
+    """The pictures, or arrays, of a folder or a parquet file."""
+    import numpy as np
+
+    from lrtrain.datasets.sources import Scale, Streamed
+
+    assert known.targets is not None, "it is recorded"
+    tables = _tables(file, None, _version(Path(file).expanduser()))
+    rows = next(iter(tables.values()))
+    with reading(f"predict.file={file}"):
+        pictures = [name for name, kind in rows.features.items() if _is(kind, "Image")]
+        cells = Cells(rows, _column(rows.features, image, "image", pictures), size)
+        nothing, scale = np.empty((len(rows), 0), np.float32), Scale() if cells.mode else None
+        samples = Streamed(cells, np.arange(len(rows)), nothing, scale)
+        return Splits(samples, samples, samples, known.targets)
 
 
 def _parts(path: str | None, config: str | None, validation: float, test: float) -> list[Part]:
@@ -189,30 +220,64 @@ def _column(features: Mapping[str, Any], asked: str | None, key: str, found: Seq
     return name
 
 
-def _labels(
-    parts: Sequence[Part], column: str, known: Identity | None
-) -> tuple[list[NDArray[np.int64]], int, tuple[str, ...] | None]:
-    """The labels of each part, how many classes there are, and their names if they have any."""
+def _targets(parts: Sequence[Part], columns: Sequence[str]) -> Raw:
+    """What is told of the samples of all parts, one part after the other."""
     import numpy as np
 
-    found: tuple[str, ...] | None = None
-    values = [np.asarray(rows.select_columns([column])[:][column])[chosen] for rows, chosen in parts]
+    what = f"column {columns[0]!r}" if len(columns) == 1 else f"columns {', '.join(map(repr, columns))}"
+    features = parts[0].rows.features
+    found = [_values(parts, name) for name in columns]
+    if len(columns) > 1:
+        if texts := [name for name, values in zip(columns, found, strict=True) if values.dtype.kind not in "buif"]:
+            raise ValueError(f"{what}: several must all be numbers, or zeros and ones, and {texts[0]} is not")
+        return Raw(what, np.stack(found, axis=1), names=tuple(columns))
+    [values], [name] = found, columns
+    if values.dtype.kind == "U":
+        return Raw(what, None, [values.tolist()])
+    if values.ndim > 1:
+        return Raw(what, values.reshape(len(values), -1), names=_inner_names(features[name]))
+    names = tuple(map(str, features[name].names)) if _is(features[name], "ClassLabel") else None
+    return Raw(what, values[:, None], classes=names, names=None if names else (name,))
+
+
+def _values(parts: Sequence[Part], column: str) -> NDArray[Any]:
+    """The values of a column; lists of classes, such as a text's topics, become zeros and ones."""
+    import numpy as np
+
     feature = parts[0].rows.features[column]
-    if values[0].dtype.kind == "U":
-        found = tuple(sorted(set(values[0].tolist())))
-        if known and known.names:
-            found = tuple(sorted(set(np.concatenate(values).tolist())))
-        elif unknown := set(np.concatenate(values[1:])) - set(found):
-            raise ValueError(f"{column} has classes that there is nothing to learn of: {sorted(unknown)[:3]}")
-        values, count = [np.searchsorted(np.array(found), part) for part in values], len(found)
-    elif _is(feature, "ClassLabel"):
-        count, found = int(feature.num_classes), tuple(map(str, feature.names))
-    else:
-        values = [part.astype(np.int64) if part.dtype.kind == "b" else part for part in values]
-        count = labels_and_classes(values[0], column, known.classes if known else None)[1]
-    if any(part.dtype.kind not in "iu" or (len(part) and not 0 <= part.min() <= part.max() < count) for part in values):
-        raise ValueError(f"{column} must have a class from 0 to {count - 1} in every row of every split")
-    if found and known and known.names:
-        order = class_order(found, known.names, column)
-        values, count, found = [order[part] for part in values], len(known.names), known.names
-    return [part.astype(np.int64) for part in values], count, found
+    tables = {id(rows): rows.select_columns([column])[:][column] for rows, _ in parts}
+    cells = [tables[id(rows)][place] for rows, chosen in parts for place in chosen.tolist()]
+    if names := _inner_names(feature):
+        values = np.zeros((len(cells), len(names)), np.int64)
+        for row, cell in zip(values, cells, strict=True):
+            row[cell] = 1
+        return values
+    if any(cell is None for cell in cells):
+        raise ValueError(f"{column} has no value in some rows")
+    return np.asarray(cells)
+
+
+def _inner_names(feature: Any) -> tuple[str, ...] | None:
+    """The names of the classes that each cell has a list of."""
+    inner: Any = getattr(feature, "feature", None)
+    return tuple(map(str, inner.names)) if _is(inner, "ClassLabel") else None
+
+
+def _encoded(
+    objective: str, raw: Raw, parts: Sequence[Part], known: Targets | None
+) -> tuple[list[NDArray[Any]], Targets]:
+    """The targets of each part, and what they mean.
+
+    Raises:
+        ValueError: Another part than the training split has classes that there is nothing to learn of.
+    """
+    import numpy as np
+
+    ends = np.cumsum([len(part.places) for part in parts])
+    if known is None and raw.texts is not None:
+        [texts] = raw.texts
+        if unknown := set(texts[ends[0] :]) - set(texts[: ends[0]]):
+            raise ValueError(f"{raw.what} has classes that there is nothing to learn of: {sorted(unknown)[:3]}")
+    values, targets = objectives.read(objective, raw, known)
+    values, targets = objectives.fit(values, np.arange(ends[0]), targets)
+    return np.split(values, ends[:-1]), targets

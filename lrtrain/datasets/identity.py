@@ -6,14 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+from lrtrain.objectives.targets import Targets
 from lrtrain.parameters.bound import Checked
 from lrtrain.parameters.rules import ListOf, Number, OptionalCount, OptionalText, OrNull, Table, Text
 
 MEANING = {
     "shape": "the shape of a sample",
     "tokens": "the number of tokens",
+    "objective": "the objective",
     "classes": "the number of classes",
-    "names": "the classes",
+    "names": "the names of what is told",
+    "standards": "the scaling of the targets",
     "scale": "the scale of bytes",
     "numbers": "the columns of numbers",
     "texts": "the columns of texts",
@@ -35,8 +38,11 @@ class Identity(Checked):
     Args:
         shape: of a sample
         tokens: how many there are
+        objective: what is told of a sample
         classes: how many there are
-        names: of the classes, in order
+        names: of the classes, labels or columns that are told, in order
+        standards: of each column of numbers that is told, the mean and the deviation that it is standardised by
+        counts: training samples of each class, or with each label
         scale: mean and std that make numbers of bytes
         numbers: of each column of numbers, in order, the mean and the deviation that it is standardised by
         texts: of each column of texts, in order, its categories
@@ -52,7 +58,10 @@ class Identity(Checked):
     shape: Annotated[tuple[int, ...] | None, OrNull(ListOf(Number(low=0, integer=True)))] = None
     tokens: OptionalCount = None
     classes: OptionalCount = None
+    objective: OptionalText = None
     names: Annotated[tuple[str, ...] | None, OrNull(_Names)] = None
+    standards: _Numbers = None
+    counts: Annotated[tuple[int, ...] | None, OrNull(ListOf(Number(low=0, integer=True)))] = None
     scale: _Numbers = None
     numbers: _Numbers = None
     texts: Annotated[Mapping[str, tuple[str, ...]] | None, OrNull(Table(_Names))] = None
@@ -61,6 +70,16 @@ class Identity(Checked):
     samples: Annotated[Mapping[str, int] | None, OrNull(Table(Number(low=0, integer=True)))] = None
     levels: _Numbers = None
     fingerprint: Annotated[Mapping[str, str] | None, OrNull(Table(Text()))] = None
+
+    @property
+    def targets(self) -> Targets | None:
+        """What is told of a sample; None where that is not recorded."""
+        objective = self.objective or ("classification" if self.classes else None)
+        outputs = self.classes or len(self.names or ())
+        if objective is None or not outputs:
+            return None
+        samples = (self.samples or {}).get("train", 0)
+        return Targets(objective, outputs, self.names, self.standards, self.counts, samples)
 
     def differs(self, other: Identity) -> str | None:
         """What another dataset does not mean as this one, in one line; None where all that is known is the same."""

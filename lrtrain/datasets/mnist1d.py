@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrtrain.datasets import Splits
 from lrtrain.errors import RequestError
+from lrtrain.objectives import Targets
 from lrtrain.parameters.rules import Probability
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def load(*, validation: Probability = 0.1) -> Splits:
     inputs, own = signals[:, None].astype(np.float32), train_size(validation)
     test = InMemory(inputs[TRAIN:], labels[TRAIN:])
     held_out = InMemory(inputs[own:TRAIN], labels[own:TRAIN]) if own < TRAIN else test
-    return Splits(InMemory(inputs[:own], labels[:own]), held_out, test, CLASSES)
+    train = InMemory(inputs[:own], labels[:own])
+    return Splits(train, held_out, test, Targets.of_classes(CLASSES, train.labels))
 
 
 def generate() -> tuple[Floats, NDArray[np.int64]]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from lrtrain.datasets import Identity, Splits
+from lrtrain import objectives
+from lrtrain.datasets import Asked, Identity, Splits
 from lrtrain.datasets.files import given, reading
-from lrtrain.datasets.split import labels_and_classes, places, sizes
+from lrtrain.datasets.split import places, sizes
 from lrtrain.errors import RequestError
+from lrtrain.objectives import Raw
 from lrtrain.parameters.rules import OptionalFlag, OptionalText, Probability
 from lrtrain.parameters.signatures import Affects
 
@@ -64,7 +66,7 @@ def train_size(inputs: str | None, validation: float, test: float, **reading: An
 
 
 def load(
-    known: Identity | None = None,
+    asked: Asked = Asked(),  # noqa: B008 - a value
     /,
     *,
     inputs: Annotated[OptionalText, Affects.NOTHING] = None,
@@ -76,10 +78,13 @@ def load(
 ) -> Splits:
     """Rows of an array with their labels, in a fixed random split; inputs have the shape of a row, channels first.
 
+    Whole numbers of shape (n,) are classes from 0, and booleans too; several columns of zeros and ones are labels;
+    all else is numbers. objective= decides otherwise.
+
     Args:
-        known: There are as many classes; pictures whose layout is not clear have that of then.
+        asked: A run had as many classes, labels or columns; pictures whose layout is not clear have that of then.
         inputs: .npy file, (n, ...): bytes are scaled to [-1, 1], other numbers are taken as they are.
-        labels: .npy file, n whole numbers from 0, or booleans.
+        labels: .npy file, (n,) or (n, columns): whole numbers from 0, zeros and ones, or numbers.
         layout: channels_first for (n, channels, height, width) and (n, channels, length), channels_last for (n, height,
             width, channels) and (n, length, channels), no_channels for grey pictures (n, height, width); auto tells
             pictures by their channels, which are 1, 3 or 4, or by their sides, and refuses what is not clear.
@@ -95,18 +100,40 @@ def load(
     from lrtrain.datasets.sources import Scale, Streamed, placed
 
     array = _inputs(inputs)
-    classes, count = labels_and_classes(
-        np.array(_open(given(labels, "dataset.labels"))), "dataset.labels", known.classes if known else None
-    )
-    if len(classes) != len(array):
-        raise RequestError(f"there are {len(array):,} inputs, but {len(classes):,} labels")
-    found, said = _layout(array, layout, known)
+    raw = _targets(np.array(_open(given(labels, "dataset.labels"))))
+    name, why = objectives.choose(raw, asked.objective)
+    told, targets = objectives.read(name, raw, asked.targets)
+    if len(told) != len(array):
+        raise RequestError(f"there are {len(array):,} inputs, but {len(told):,} labels")
+    chosen = places(len(array), validation, test)
+    told, targets = objectives.fit(told, chosen[0], targets)
+    found, said = _layout(array, layout, asked.known)
     rows, scale = Rows(given(inputs, "dataset.inputs"), found), Scale() if array.dtype == np.uint8 else None
-    train, validating, testing = (
-        Streamed(rows, part, classes[part], scale) for part in places(len(array), validation, test)
-    )
+    train, validating, testing = (Streamed(rows, part, told[part], scale) for part in chosen)
     parts = placed((train, validating, testing), in_memory, "dataset.inputs")
-    return Splits(*parts, classes=count, remarks=said, meaning={"layout": found})
+    return Splits(*parts, targets, why=why, remarks=said, meaning={"layout": found})
+
+
+def unlabelled(known: Identity, file: str, /, **settings: Any) -> Splits:
+    """The rows of an array, with the axes of the run's."""
+    import numpy as np
+
+    from lrtrain.datasets.sources import Scale, Streamed
+
+    assert known.targets is not None, "it is recorded of arrays"
+    array, path = _inputs(file, "predict.file"), given(file, "predict.file")
+    rows, scale = Rows(path, known.layout or "channels_first"), Scale() if array.dtype == np.uint8 else None
+    samples = Streamed(rows, np.arange(len(array)), np.empty((len(array), 0), np.float32), scale)
+    return Splits(samples, samples, samples, known.targets, meaning={"layout": known.layout})
+
+
+def _targets(labels: NDArray[Any]) -> Raw:
+    if labels.ndim not in (1, 2) or not labels.size:
+        raise RequestError(
+            f"dataset.labels must have a number for each sample, or a row of numbers, got {labels.dtype} of "
+            f"{labels.shape}"
+        )
+    return Raw("dataset.labels", labels if labels.ndim == 2 else labels[:, None])
 
 
 def _layout(array: Any, asked: str, known: Identity | None) -> tuple[str, tuple[str, ...]]:
@@ -149,10 +176,10 @@ def _layout_of_two(array: Any, words: str) -> tuple[str, tuple[str, ...]]:
     )
 
 
-def _inputs(path: str | None) -> Any:
-    array = _open(given(path, "dataset.inputs"))
+def _inputs(path: str | None, key: str = "dataset.inputs") -> Any:
+    array = _open(given(path, key))
     if array.ndim < 2 or not array.size:
-        raise RequestError(f"dataset.inputs={path} must have a row of numbers for each sample, got {array.shape}")
+        raise RequestError(f"{key}={path} must have a row of numbers for each sample, got {array.shape}")
     return array
 
 

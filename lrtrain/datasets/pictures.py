@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 from lrtrain.datasets import Splits
 from lrtrain.datasets.files import public, reading
 from lrtrain.errors import RequestError
+from lrtrain.objectives import Targets
 from lrtrain.parameters.rules import Text
 from lrtrain.parameters.signatures import Affects
 
@@ -73,12 +74,12 @@ class Pictures(NamedTuple):
         if tuple(labels[: len(self.first)]) != self.first:
             raise RequestError(f"dataset={self.name}: what is in {data_dir} is another dataset, by its first labels")
         scale, own = Scale(self.mean, self.std), self.train - VALIDATION
+        train = InMemory(images[:own], labels[:own], scale)
         return Splits(
-            InMemory(images[:own], labels[:own], scale),
+            train,
             InMemory(images[own:], labels[own:], scale),
             InMemory(test_images, test_labels, scale),
-            self.classes,
-            names=self.names,
+            Targets.of_classes(self.classes, train.labels, self.names),
         )
 
 

@@ -32,7 +32,7 @@ class InMemory:
 
     Args:
         inputs: Of shape (n, ...): bytes with a `scale`, other numbers, or tokens.
-        labels: Whole numbers of shape (n, ...).
+        labels: Whole numbers of shape (n, ...), or float32 of shape (n, columns).
         scale: Of bytes.
         tokens: The inputs are tokens.
     """
@@ -50,6 +50,7 @@ class InMemory:
         self.shape = tuple(self.inputs.shape[1:])
         self.scale = scale
         self._convert = Converter(scale, tokens)
+        self._kind = torch.float32 if self.labels.is_floating_point() else torch.int64
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -57,7 +58,7 @@ class InMemory:
     def gather(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """The samples at `places`."""
         # index_select is several times as fast as indexing with [places], which looks for slices and masks first.
-        return self._convert(self.inputs.index_select(0, places)), self.labels.index_select(0, places).long()
+        return self._convert(self.inputs.index_select(0, places)), self.labels.index_select(0, places).to(self._kind)
 
     @property
     def nbytes(self) -> int:
@@ -124,7 +125,7 @@ class Streamed:
     in_memory = False
 
     def __init__(
-        self, reader: Reader, places: NDArray[np.int64], labels: NDArray[np.int64], scale: Scale | None = None
+        self, reader: Reader, places: NDArray[np.int64], labels: NDArray[np.generic], scale: Scale | None = None
     ) -> None:
         self.reader = reader
         self.places = places

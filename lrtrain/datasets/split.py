@@ -1,4 +1,4 @@
-"""Splits by shares, and what labels must be; without torch."""
+"""Splits by shares; without torch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from lrtrain.errors import RequestError
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import ArrayLike, NDArray
-
-MOST_NAMES = 10
-"""That are listed in a line."""
+    from numpy.typing import NDArray
 
 
 def sizes(count: int, *shares: float) -> list[int]:
@@ -39,45 +36,45 @@ def places(count: int, *shares: float) -> list[NDArray[np.int64]]:
     return [np.sort(part) for part in np.split(order, np.cumsum(sizes(count, *shares))[:-1])]
 
 
-def labels_and_classes(values: ArrayLike, what: str, known: int | None = None) -> tuple[NDArray[np.int64], int]:
-    """Labels as int64, and how many classes there are; false is 0, and true is 1.
-
-    Args:
-        values: The labels.
-        what: A person's name for them.
-        known: How many classes there are; None takes as many as the labels tell.
+def stratified(
+    labels: NDArray[np.int64], names: Sequence[str], validation: float, test: float, few: bool = False
+) -> list[NDArray[np.int64]]:
+    """Which samples are to train on, to validate and to test, with the same shares of each class; always the same.
 
     Raises:
-        RequestError: They are not whole numbers from 0, one a sample, of two classes or more.
+        RequestError: A class has too few samples for that.
     """
     import numpy as np
 
-    labels = np.asarray(values)
-    if labels.dtype == bool:
-        labels = labels.astype(np.int64)
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise RequestError(f"{what} must have a whole number for each sample, got {labels.dtype} of {labels.shape}")
-    if known and len(labels) and labels.min() >= 0 and labels.max() < known:
-        return labels.astype(np.int64), known
-    if known and len(labels):
-        raise RequestError(f"{what} has labels from {labels.min()} to {labels.max()}, and the run had {known} classes")
-    if not len(labels) or labels.min() < 0 or not 1 <= labels.max() < len(labels):
-        ends = f"from {labels.min()} to {labels.max()}" if len(labels) else "none"
-        raise RequestError(f"{what} must be labels from 0, fewer than there are samples, got {ends}")
-    return labels.astype(np.int64), int(labels.max()) + 1
+    random = np.random.default_rng(0)  # fixed: the split is part of the dataset, not of a run
+    pieces: list[list[NDArray[np.int64]]] = [[], [], []]
+    counts = np.bincount(labels, minlength=len(names)).tolist()
+    for label, (own, held_out, _) in enumerate(class_sizes(counts, names, validation, test, few)):
+        places = random.permutation(np.flatnonzero(labels == label))
+        for piece, part in zip(pieces, np.split(places, [own, own + held_out]), strict=True):
+            piece.append(part)
+    return [np.sort(np.concatenate(piece)) for piece in pieces]
 
 
-def class_order(names: Sequence[str], known: Sequence[str], what: str) -> NDArray[np.int64]:
-    """For each class by name, its label in a run.
+def class_sizes(
+    counts: Sequence[int], names: Sequence[str], validation: float, test: float, few: bool = False
+) -> list[tuple[int, int, int]]:
+    """How many samples of each class each split has: at least one, unless there may be too `few`.
 
     Raises:
-        RequestError: The run did not know one of them.
+        RequestError: There are too few.
     """
-    import numpy as np
-
-    if unknown := [name for name in names if name not in known]:
-        raise RequestError(
-            f"{what} has the class {unknown[0]!r}, which is not among those that the run was trained on: "
-            f"{', '.join(known[:MOST_NAMES])}{', ...' * (len(known) > MOST_NAMES)}"
-        )
-    return np.array([known.index(name) for name in names], np.int64)
+    if len(names) < 2:
+        raise RequestError(f"the target must have two classes or more, got {list(names)}")
+    found = []
+    for name, count in zip(names, counts, strict=True):
+        validating, testing = max(1, round(validation * count)), max(1, round(test * count))
+        if count - validating - testing < 1 and not few:
+            raise RequestError(
+                f"class {name!r} has {count} rows, too few for three splits by dataset.validation={validation} and "
+                f"dataset.test={test}; objective=regression takes numbers for numbers"
+            )
+        testing = min(testing, count)
+        validating = min(validating, count - testing)
+        found.append((count - validating - testing, validating, testing))
+    return found

@@ -6,9 +6,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from lrtrain.datasets import Identity, Splits
+from lrtrain.datasets import Asked, Splits
 from lrtrain.datasets.files import given, reading, version
 from lrtrain.errors import RequestError
+from lrtrain.objectives import Targets
 from lrtrain.parameters.rules import OptionalCount, OptionalText, PositiveCount, Probability
 from lrtrain.parameters.signatures import Affects
 
@@ -24,7 +25,7 @@ def train_size(file: str | None, length: int, stride: int | None, validation: fl
 
 
 def load(
-    known: Identity | None = None,
+    asked: Asked = Asked(),  # noqa: B008 - a value
     /,
     *,
     file: Annotated[OptionalText, Affects.NOTHING] = None,
@@ -39,7 +40,7 @@ def load(
     overlap. The text is in memory once, however much the training windows overlap.
 
     Args:
-        known: The tokens are the characters of then.
+        asked: The tokens of a run are the characters of then.
         file: a text in UTF-8; its distinct characters are the tokens.
         length: characters in a window.
         stride: characters between the beginnings of two training windows: null for length, 1 for every window there
@@ -54,7 +55,7 @@ def load(
     from lrtrain.datasets.sources import InMemory
 
     text = _read(file)
-    vocabulary = (known and known.vocabulary) or "".join(sorted(set(text)))
+    vocabulary = (asked.known and asked.known.vocabulary) or "".join(sorted(set(text)))
     small = torch.from_numpy(encode(text, vocabulary))
     boundary = _boundary(text, validation)
 
@@ -66,7 +67,9 @@ def load(
     held_out = windows(small[boundary:], length)
     count = len(vocabulary)
     train, meaning = windows(small[:boundary], stride or length), {"vocabulary": vocabulary}
-    return Splits(train, held_out, held_out, count, count, meaning=meaning)
+    counts = small[:boundary].long().bincount(minlength=count).tolist()
+    targets = Targets("classification", count, each_token=True).remembering(asked.targets).counted(counts, sum(counts))
+    return Splits(train, held_out, held_out, targets, count, meaning=meaning)
 
 
 def encode(text: str, vocabulary: str) -> NDArray[np.generic]:

@@ -1,8 +1,9 @@
 """What is trained: one file a model, named as in the configuration, with a function of that name.
 
-The function is given what the inputs are and the number of classes; its keywords are the model's settings. It returns
-what maps (n, *inputs.shape) to logits of shape (n, classes), or (n, length, classes) for a label a token, and raises
-ValueError for inputs that the model cannot take. Its module imports torch only when it is called.
+The function is given what the inputs are and the number of outputs, one a class, label or column of numbers; its
+keywords are the model's settings. It returns what maps (n, *inputs.shape) to outputs of shape (n, outputs), or
+(n, length, outputs) where each token has some, and raises ValueError for inputs that the model cannot take. Its module
+imports torch only when it is called.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def function(name: str) -> Callable[..., Any]:
 
 
 def model(name: str, **settings: Any) -> Bound:
-    """A model with its settings; `make(inputs, classes)` builds the network.
+    """A model with its settings; `make(inputs, outputs)` builds the network.
 
     Raises:
         SettingError: There is no such model, or it does not admit a setting.

@@ -20,7 +20,7 @@ Counts: TypeAlias = Annotated[Sequence[int], ListOf(Number(low=1, integer=True),
 
 def cnn(
     inputs: Inputs,
-    classes: int,
+    outputs: int,
     /,
     *,
     channels: Counts = (32, 64),
@@ -64,5 +64,5 @@ def cnn(
         sides = [((side + 2 * padding - kernel) // stride + 1) // pool for side in sides]
         if min(sides) < 1:
             raise ValueError(f"model.channels={list(channels)} shrinks inputs of shape {inputs.shape} too often")
-    head = nn.Linear(channels[-1] * math.prod(sides), classes)
+    head = nn.Linear(channels[-1] * math.prod(sides), outputs)
     return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout), head)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def custom(
     inputs: Inputs | None,
-    classes: int | None,
+    outputs: int | None,
     /,
     *,
     function: Annotated[str | None, Place()] = None,
@@ -24,8 +24,8 @@ def custom(
     """Your own torch.nn.Module.
 
     Args:
-        function: module:class of a torch.nn.Module, or a function that makes one; inputs and classes are passed to it
-            where its signature has these names and they are known.
+        function: module:class of a torch.nn.Module, or a function that makes one; inputs and classes, or
+            outputs, are passed to it where its signature has these names and they are known.
         parameters: its other arguments: {width:64}.
 
     Raises:
@@ -33,7 +33,11 @@ def custom(
     """
     from torch import nn
 
-    offered = {name: value for name, value in (("inputs", inputs), ("classes", classes)) if value is not None}
+    offered = {
+        name: value
+        for name, value in (("inputs", inputs), ("classes", outputs), ("outputs", outputs))
+        if value is not None
+    }
     network = call("model.function", str(function), parameters, **offered)
     if not isinstance(network, nn.Module):
         raise ValueError(f"model.function={function} makes a {type(network).__name__}, which is not a torch.nn.Module")

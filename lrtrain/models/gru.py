@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def gru(
     inputs: Inputs,
-    classes: int,
+    outputs: int,
     /,
     *,
     width: PositiveCount = 128,
@@ -47,8 +47,8 @@ def gru(
     into = Steps() if inputs.tokens is None else nn.Embedding(inputs.tokens, width)
     features = inputs.shape[0] if inputs.tokens is None else width
     states = States(features, width, layers, bidirectional, dropout if layers > 1 else 0.0)
-    outputs = width * (2 if bidirectional else 1)
+    wide = width * (2 if bidirectional else 1)
     if inputs.tokens is not None:
-        return nn.Sequential(into, states, nn.Dropout(dropout), nn.Linear(outputs, classes))
-    flat = outputs * inputs.shape[1]
-    return nn.Sequential(into, states, nn.Flatten(), nn.Dropout(dropout), nn.Linear(flat, classes))
+        return nn.Sequential(into, states, nn.Dropout(dropout), nn.Linear(wide, outputs))
+    flat = wide * inputs.shape[1]
+    return nn.Sequential(into, states, nn.Flatten(), nn.Dropout(dropout), nn.Linear(flat, outputs))

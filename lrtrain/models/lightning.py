@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def lightning(
     inputs: Inputs | None,
-    classes: int | None,
+    outputs: int | None,
     /,
     *,
     function: Annotated[str | None, Place()] = None,
@@ -25,8 +25,8 @@ def lightning(
     """Your own LightningModule: its steps and metrics, with our optimizer and schedule.
 
     Args:
-        function: module:class of a LightningModule, whose configure_optimizers is not used; inputs and classes are
-            passed to it where its signature has these names and they are known.
+        function: module:class of a LightningModule, whose configure_optimizers is not used; inputs and classes,
+            or outputs, are passed to it where its signature has these names and they are known.
         parameters: its other arguments: {width:64}.
     """
-    return custom(inputs, classes, function=function, parameters=parameters)
+    return custom(inputs, outputs, function=function, parameters=parameters)

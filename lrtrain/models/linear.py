@@ -1,4 +1,4 @@
-"""Softmax regression."""
+"""A linear model."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from lrtrain.datasets import Inputs
 
 
-def linear(inputs: Inputs, classes: int, /) -> nn.Module:
-    """Softmax regression: one affine map of the flattened input."""
+def linear(inputs: Inputs, outputs: int, /) -> nn.Module:
+    """One affine map of the flattened input: softmax regression where classes are told, or linear regression."""
     from torch import nn
 
     refuse_tokens("linear", inputs)
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(inputs.shape), classes))
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(inputs.shape), outputs))

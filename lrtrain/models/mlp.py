@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def mlp(
     inputs: Inputs,
-    classes: int,
+    outputs: int,
     /,
     *,
     hidden: Annotated[Sequence[int], ListOf(Number(low=1, integer=True))] = (512,),
@@ -44,4 +44,4 @@ def mlp(
     for depth, (incoming, units) in enumerate(pairwise(widths)):
         layer = dense(incoming, units, dropout, batch_norm)
         layers += [Residual(*layer)] if residual and depth and incoming == units else layer
-    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], classes))
+    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], outputs))

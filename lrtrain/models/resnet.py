@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def resnet(
-    inputs: Inputs, classes: int, /, *, depth: PositiveCount = 20, width: PositiveCount = 16, zero_init: bool = False
+    inputs: Inputs, outputs: int, /, *, depth: PositiveCount = 20, width: PositiveCount = 16, zero_init: bool = False
 ) -> nn.Module:
     """The residual network for small pictures: three stages of residual blocks, and global average pooling.
 
@@ -42,4 +42,4 @@ def resnet(
     for channels, stride in stages:
         layers.append(ResidualBlock(incoming, channels, stride, zero_init))
         incoming = channels
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(incoming, classes))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(incoming, outputs))

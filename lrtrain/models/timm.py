@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def timm(
     inputs: Inputs,
-    classes: int,
+    outputs: int,
     /,
     *,
     architecture: Annotated[str, Text()] = "resnet18",
@@ -44,5 +44,5 @@ def timm(
     except ModuleNotFoundError as error:
         raise RequestError(f'model=timm needs another package: pip install "lrtrain[timm]" ({error})') from None
     return library.create_model(  # type: ignore[no-any-return]
-        architecture, pretrained=pretrained, num_classes=classes, in_chans=inputs.shape[0], **(parameters or {})
+        architecture, pretrained=pretrained, num_classes=outputs, in_chans=inputs.shape[0], **(parameters or {})
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def transformer(
     inputs: Inputs,
-    classes: int,
+    outputs: int,
     /,
     *,
     layers: PositiveCount = 4,
@@ -52,7 +52,7 @@ def transformer(
         raise ValueError(f"model.width={width} cannot be shared by model.heads={heads} evenly")
     embedding = Embedding(inputs.tokens, inputs.shape[0], width, dropout)
     blocks = [Block(heads, width, dropout, bias, STD / math.sqrt(2 * layers)) for _ in range(layers)]
-    head = affine(width, classes, bias=False)
-    if classes == inputs.tokens:
+    head = affine(width, outputs, bias=False)
+    if outputs == inputs.tokens:
         head.weight = embedding.tokens.weight
     return nn.Sequential(embedding, *blocks, nn.LayerNorm(width, bias=bias), head)

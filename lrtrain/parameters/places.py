@@ -91,8 +91,8 @@ def by_path(text: str) -> Any:
 def named_code(value: Any) -> set[str]:
     """The places of code that a configuration names, at any depth."""
     if isinstance(value, Mapping):
-        said = value.get("function")
-        own = {said} if isinstance(said, str) and ":" in said else set()  # nothing else is a place: Place, Function
+        told = (value.get(key) for key in ("function", "loss"))  # nothing else is a place: Place, Function
+        own = {said for said in told if isinstance(said, str) and ":" in said}
         return own.union(*map(named_code, value.values()))
     return set().union(*map(named_code, value)) if isinstance(value, list | tuple) else set()
 

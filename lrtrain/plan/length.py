@@ -34,7 +34,7 @@ def _count(settings: Settings, devices: int) -> int:
     if settings.dataset.name == "custom":
         batches = look_at_data(settings).batches
         return _updates(settings.trainer, None if batches is None else math.ceil(batches / devices))
-    size = train_size(settings.dataset)
+    size = train_size(settings.dataset, settings.objective.name)
     share = math.ceil(size / devices) / settings.batch_size
     count = math.floor(share) if settings.drop_last else math.ceil(share)
     if not count:

@@ -18,8 +18,6 @@ from lrtrain.records.record import RUN, Record
 from lrtrain.run_folder.summary import BAD
 from lrtrain.settings import Metric, Settings
 
-JUDGES = {"val_loss": "test_loss", "val_acc": "test_acc"}
-"""What judges a strategy whose setting was chosen by the metric before it."""
 KINDS = ("model.name", "dataset.name")
 """Whose values are compared apart."""
 
@@ -160,7 +158,7 @@ def _judge(records: Sequence[Record], asked: Question, monitor: Metric) -> Metri
     """The metric that judges; the monitored one where nothing was tested."""
     if asked.metric is not None:
         return _measured(asked.metric, asked.mode)
-    tested = JUDGES.get(monitor.name, monitor.name)
+    tested = monitor.name.replace("val_", "test_", 1)
     return monitor._replace(name=tested) if any(tested in record.metrics for record in records) else monitor
 
 

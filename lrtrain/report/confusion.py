@@ -1,4 +1,4 @@
-"""What a classifier takes for what: a picture, and the worst of it in words."""
+"""What a classifier takes for what: a picture."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from lrtrain.objectives.reports import shortened
 from lrtrain.report.curves import png
 
 Counts = NDArray[np.int64]
@@ -56,20 +57,6 @@ def confusion_picture(counts: Counts, labels: Sequence[str], title: str) -> byte
         _grid(axes, classes)
     _write_counts(axes, counts, shares, cell)
     return png(figure)
-
-
-def confusions(counts: Counts, most: int) -> list[tuple[int, int, int]]:
-    """The most frequent errors: true class, predicted class, and how often; the most frequent first."""
-    errors = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
-    largest = np.argsort(-errors, axis=None, kind="stable")[:most]
-    found = [(int(index) // len(counts), int(index) % len(counts)) for index in largest]
-    return [(true, predicted, int(errors[true, predicted])) for true, predicted in found if errors[true, predicted]]
-
-
-def shortened(name: str, most: int) -> str:
-    """A name in one line of at most so many characters."""
-    line = " ".join(name.split())
-    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 
 class _Ticks(NamedTuple):

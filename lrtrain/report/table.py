@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -11,14 +11,15 @@ from rich.table import Table
 
 from lrtrain.run_folder.summary import Summary
 
-METRICS = ("val_loss", "val_acc", "test_loss", "test_acc")
+WIDTH = 80
+"""Columns of a terminal."""
 
 
 def print_result(summary: Summary, folder: Path) -> None:
     """Print what came of a run, and how to look at its curves."""
     console = _console()
     table = Table(box=SIMPLE_HEAD)
-    metrics = list(dict.fromkeys((*METRICS, str(summary.monitor))))
+    metrics = _shown(summary)
     for column in ("weights", "epoch", *metrics):
         table.add_column(column, justify="left" if column == "weights" else "right")
     table.add_row("best", str(summary.best["epoch"] + 1), *_formatted(summary.best, metrics))
@@ -29,6 +30,28 @@ def print_result(summary: Summary, folder: Path) -> None:
     for text in (line, *(f"note: {finding}" for finding in summary.findings if "unfinished" in finding)):
         console.print(text, soft_wrap=True)
     console.print(f"{folder}\ntensorboard --logdir {folder}", soft_wrap=True)
+
+
+def measured(summaries: Iterable[Summary]) -> list[str]:
+    """The names of what validations and tests of some runs have measured, and of what was monitored."""
+    found: dict[str, None] = {}
+    for summary in summaries:
+        of_splits = (name for name in (*summary.best, *summary.final) if name.startswith(("val_", "test_")))
+        found |= dict.fromkeys((*of_splits, *([summary.monitor] if summary.monitor else ())))
+    return list(found)
+
+
+def _shown(summary: Summary) -> list[str]:
+    """What fits into the width of a terminal: the monitored metric, loss and first metric of each split, others."""
+    found, first = measured([summary]), []
+    for split in ("val_", "test_"):
+        first += [name for name in found if name.startswith(split)][:2]
+    shown, room = {str(summary.monitor)}, WIDTH - len("   weights   epoch   ")
+    for name in dict.fromkeys((str(summary.monitor), *first, *found)):
+        room -= max(len(name), 7) + 3
+        if name in first or room >= 0:
+            shown.add(name)
+    return [name for name in found if name in shown]
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -42,15 +65,16 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     _console().print(table)
 
 
-def print_classes(columns: Sequence[str], rows: Sequence[Sequence[str]], mean: Sequence[str]) -> None:
-    """Print a row of numbers for each class, and below a line their mean."""
+def print_parts(columns: Sequence[str], rows: Sequence[Sequence[str]], mean: Sequence[str]) -> None:
+    """Print a row of numbers for each class, label or target, and below a line their mean, if there is one."""
     table = Table(box=SIMPLE_HEAD)
     for column in columns:
         table.add_column(column, justify="right")
     for name, *numbers in rows:
         table.add_row(name, *numbers)
-    table.add_section()
-    table.add_row(*mean)
+    if mean:
+        table.add_section()
+        table.add_row(*mean)
     _console().print(table)
 
 

@@ -36,9 +36,6 @@ class RunFolder:
         best_as_of_last_checkpoint: The best weights as of the newest checkpoint, where there are better ones by now.
         schedule_table: The previewed rate of every update.
         schedule_picture: The previewed curve.
-        per_class: What was measured for each class.
-        confusion_table: How often which class was taken for which.
-        confusion_picture: The same, drawn.
         predictions: What a model says of each sample.
         rate_found: The base rate that was found, with its bracket and its reason.
         rate_picture: The loss over the rate, drawn.
@@ -70,12 +67,17 @@ class RunFolder:
         self.best_as_of_last_checkpoint = self.checkpoints / "best_of_last.ckpt"
         self.schedule_table = path / "schedule.csv"
         self.schedule_picture = path / "schedule.png"
-        self.per_class = path / "per_class.csv"
-        self.confusion_table = path / "confusion.csv"
-        self.confusion_picture = path / "confusion.png"
         self.predictions = path / "predictions.csv"
         self.rate_found = path / "lr_find.json"
         self.rate_picture = path / "lr_find.png"
+
+    def table(self, name: str) -> Path:
+        """A table of an evaluation, such as ``per_class``."""
+        return self.path / f"{name}.csv"
+
+    def picture(self, name: str) -> Path:
+        """A picture of an evaluation, such as ``confusion``."""
+        return self.path / f"{name}.png"
 
     @property
     def has_checkpoint(self) -> bool:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lrtrain.report.table import METRICS, print_rows
+from lrtrain.report.table import measured, print_rows
 from lrtrain.run_folder.files import Table
 from lrtrain.run_folder.summary import BAD, Summary
 from lrtrain.run_folder.sweep_folder import DONE, PlannedJob, Standing, SweepFolder, SweepPlan
@@ -59,15 +59,12 @@ def sign_of(summary: Summary) -> float:
 def write_table(folder: SweepFolder, plan: SweepPlan, standings: Sequence[Standing]) -> None:
     """Write `summary.csv`: a row for each job, the best first, those without a good end last."""
     keys = varied([job.words for job in plan.jobs])
-    monitors = (standing.summary.monitor for standing in standings if standing.summary)
-    metrics = dict.fromkeys((*METRICS, *(monitor for monitor in monitors if monitor)))
-    measured = [f"{which}_{metric}" for which in ("best", "final") for metric in metrics]
-    columns = dict.fromkeys(
-        ["job", "name", "status", "strategy", *keys, "seed", "steps", "wall_s", "monitor", *measured]
-    )
+    metrics = measured(standing.summary for standing in standings if standing.summary)
+    values = [f"{which}_{metric}" for which in ("best", "final") for metric in metrics]
+    columns = dict.fromkeys(["job", "name", "status", "strategy", *keys, "seed", "steps", "wall_s", "monitor", *values])
     table = Table(folder.table, columns)
     for job, standing in sorted(zip(plan.jobs, standings, strict=True), key=_rank):
-        table.add(_row(job, standing, keys, measured))
+        table.add(_row(job, standing, keys, values))
     table.close()
 
 
@@ -111,13 +108,19 @@ def _with(setting: Setting, standing: Standing) -> Setting:
     """A setting with what came of one more of its jobs."""
     _, value = value_of(standing)
     best = standing.summary.best if standing.summary and value is not None else {}
-    tested = [best[name] for name in ("test_acc", "test_loss") if name in best]
+    tested = [best[name] for name in [_tested(best)] if name in best]
     return setting._replace(
         measured=[*setting.measured, *([] if value is None else [value])],
         tested=[*setting.tested, *tested[:1]],
         failed=setting.failed + (standing.state in BAD),
         seconds=setting.seconds + standing.seconds,
     )
+
+
+def _tested(best: Mapping[str, Any]) -> str:
+    """The test metric that people look at: the first that is not the loss."""
+    found = [name for name in best if name.startswith("test_")]
+    return next((name for name in found if name != "test_loss"), found[0] if found else "test")
 
 
 def print_table(folder: SweepFolder, plan: SweepPlan, standings: Sequence[Standing]) -> None:
@@ -131,7 +134,7 @@ def print_table(folder: SweepFolder, plan: SweepPlan, standings: Sequence[Standi
         return
     good = [standing.summary for standing in standings if value_of(standing)[1] is not None and standing.summary]
     monitor = good[0].monitor if good else None
-    tested = next((name for name in ("test_acc", "test_loss") if good and name in good[0].best), "test")
+    tested = _tested(good[0].best) if good else "test"
     columns = [str(monitor or "monitor"), "sd", tested.replace("_", " "), "seeds", "failed", "seconds"]
     rows = []
     for best, own in shown[:MOST_ROWS]:

@@ -20,7 +20,7 @@ from lrtrain.evidence.ranks import rank
 from lrtrain.evidence.verdict import Comparison
 from lrtrain.evidence.words import describe, wanted_seeds
 from lrtrain.parameters.rules import Either, ListOf, Number, OptionalText, OrNull, Table, Text
-from lrtrain.records.comparisons import JUDGES, Compared, Question, compare_records
+from lrtrain.records.comparisons import Compared, Question, compare_records
 from lrtrain.records.elsewhere import Conventions
 from lrtrain.records.find import find_records
 from lrtrain.records.record import Record
@@ -107,8 +107,7 @@ def compare_runs(
 
 def _conventions(metric: str | None, mode: str, tags: Mapping[str, str], pattern: str | None) -> Conventions:
     """How logs of other programs are read: a run's best moment is that of the validation."""
-    tested = {tested: validated for validated, tested in JUDGES.items()}
-    chooser = tested.get(metric, metric) if metric else "val_loss"
+    chooser = metric.replace("test_", "val_", 1) if metric else "val_loss"
     try:
         found = re.compile(pattern) if pattern is not None else None
     except re.error as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import lightning.pytorch as pl
 
 from lrtrain.training.loader import Loader
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 
 
 def weight_of(trainer: pl.Trainer, batch_idx: int) -> float:
@@ -24,6 +24,6 @@ def weight_of(trainer: pl.Trainer, batch_idx: int) -> float:
     first = batch_idx - batch_idx % window
     held = range(first, int(min(first + window, trainer.num_training_batches)))
     loader = trainer.train_dataloader
-    if isinstance(trainer.lightning_module, Classifier) and isinstance(loader, Loader):
+    if isinstance(trainer.lightning_module, Supervised) and isinstance(loader, Loader):
         return window * loader.size(batch_idx) / sum(map(loader.size, held))
     return window / len(held)

@@ -398,7 +398,7 @@ def load_weights(path: Path, model: nn.Module, name: str) -> int:
     """Give a model the weights of a checkpoint.
 
     Args:
-        path: A checkpoint of a `Classifier`.
+        path: A checkpoint of a `Supervised`.
         model: Of the kind that the checkpoint was written of.
         name: What a person calls the model.
 

@@ -103,12 +103,14 @@ class Scheduled(pl.LightningModule):
         make_scheduler: Given the optimizer, returns its scheduler.
         monitor: The metric that the scheduler's feedback observes.
         frozen: What is held as it is at the beginning.
+        measured: The names of what each validation and test measures; those of a user's module are not known before.
     """
 
     make_optimizer: Callable[[], Optimizer]
     make_scheduler: Callable[[Optimizer], Scheduler]
     monitor: str
     frozen: Sequence[Frozen] = ()
+    measured: Sequence[str] = ()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and its scheduler; `EndOfRun` ends a run whose last epoch is not a whole one."""

@@ -11,10 +11,11 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from lrtrain.datasets import Identity, Inputs, Source, Splits, read
+from lrtrain.datasets import Asked, Identity, Inputs, Source, Splits, read
 from lrtrain.datasets.look import measuring_batches
 from lrtrain.datasets.sources import InMemory
 from lrtrain.errors import RequestError, of_values
+from lrtrain.objectives import AUTO, Targets
 from lrtrain.parameters.bound import Bound
 from lrtrain.plan.length import given_to_data, limited, look_at_data
 from lrtrain.settings import AugmentSettings, Settings
@@ -29,7 +30,7 @@ MOST_OF_GPU = 0.1
 def build_data(
     settings: Settings,
     known: Identity | None = None,
-    read: Callable[[Bound, Identity | None], Splits] = read,
+    read: Callable[[Bound, Asked], Splits] = read,
 ) -> pl.LightningDataModule:
     """The data module of a run.
 
@@ -44,7 +45,7 @@ def build_data(
     if settings.dataset.name == "custom":
         return data_module(settings.dataset, given_to_data(settings))
     with of_values():
-        splits = read(settings.dataset, known)
+        splits = read(settings.dataset, Asked.by(settings.objective.name, known))
     wanted = settings.augment != AugmentSettings()
     augment = Augment(splits.inputs.shape, **asdict(settings.augment)) if wanted else None
     return Data(splits, augment=augment, **given_to_data(settings))
@@ -70,14 +71,14 @@ def unrecorded(known: Identity) -> list[str]:
     return [] if known.fingerprint else ["which samples the run had is not recorded: these are taken for the same"]
 
 
-def describe_data(settings: Settings, data: pl.LightningDataModule) -> tuple[Inputs | None, int | None]:
-    """The inputs and the number of classes that the model is built for; None for what a user's data does not tell.
+def describe_data(settings: Settings, data: pl.LightningDataModule) -> tuple[Inputs | None, Targets | None]:
+    """The inputs and the targets that the model is built for; None for what a user's data does not tell.
 
     Raises:
         ValueError: A built-in model would have to know.
     """
     if isinstance(data, Data):
-        return data.splits.inputs, data.splits.classes
+        return data.splits.inputs, data.splits.targets
     found, own = look_at_data(settings), settings.dataset.parameters
     inputs = None if found.shape is None else Inputs(found.shape, own["tokens"])
     if settings.is_built_in:
@@ -89,8 +90,9 @@ def describe_data(settings: Settings, data: pl.LightningDataModule) -> tuple[Inp
             raise ValueError(
                 "dataset.function: its inputs are whole numbers; give dataset.tokens, or make them float32"
             )
-        _check_labels(found.labels, own["classes"])
-    return inputs, own["classes"]
+        assert found.labels is not None, "the batch is a pair"
+        return inputs, _targets_of(found.labels, settings.objective.name, own["classes"])
+    return inputs, Targets("classification", own["classes"]) if own["classes"] else None
 
 
 def check_measuring(settings: Settings, data: pl.LightningDataModule, devices: int) -> None:
@@ -128,17 +130,34 @@ def check_measuring(settings: Settings, data: pl.LightningDataModule, devices: i
                 limited(own, limit, f"{asked} of {{}} {part} batches")
 
 
-def _check_labels(labels: Tensor | None, classes: int) -> None:
-    """Refuse labels of a first batch that are not among the classes."""
-    assert labels is not None, "the batch is a pair"
+def _targets_of(labels: Tensor, objective: str, classes: int | None) -> Targets:
+    """What the labels of a first batch mean: classes where their number is given, else by type, if not told otherwise.
+
+    Raises:
+        ValueError: They are not what the objective tells.
+    """
+    if objective == AUTO:
+        objective = "regression" if labels.is_floating_point() and classes is None else "classification"
+    if objective != "classification":
+        if labels.dim() > 2:
+            raise ValueError(f"dataset.function: objective={objective} takes labels (n,) or (n, columns)")
+        columns = 1 if labels.dim() == 1 else labels.shape[1]
+        names = ("target",) if columns == 1 else tuple(map(str, range(columns)))
+        return Targets(objective, columns, names)
+    if classes is None:
+        raise ValueError("dataset=custom: give the number of dataset.classes, or a module of yours: model=lightning")
     if labels.dtype != torch.int64:
-        raise ValueError(f"dataset.function: its labels must be whole numbers of torch.int64, they are {labels.dtype}")
+        raise ValueError(
+            f"dataset.function: its labels must be whole numbers of torch.int64, they are {labels.dtype}; "
+            "objective=regression or objective=multilabel take others"
+        )
     if labels.numel() and not 0 <= labels.min() <= labels.max() < classes:
         ends = f"from {labels.min()} to {labels.max()}"
         raise ValueError(
             f"dataset.classes={classes}: labels are then from 0 to {classes - 1}, but those of its first training "
             f"batch are {ends}"
         )
+    return Targets("classification", classes, each_token=labels.dim() > 1)
 
 
 class Data(pl.LightningDataModule):

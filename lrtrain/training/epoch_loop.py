@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from lrtrain.scheduler import setting
 from lrtrain.training.accumulation import weight_of
 from lrtrain.training.configure_optimizers import scheduler_of
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 from lrtrain.training.private import Fetcher, MeasuringLoop, TrainingLoop, WeighedOptimization, fetches_plainly
 from lrtrain.training.stretch import Passed, Stepper, Stretch, Stretched
 
@@ -217,7 +217,7 @@ class ValidationLoop(MeasuringLoop):
                 batch = trainer.precision_plugin.convert_input(batch)
                 if self.stepper:
                     assert isinstance(module, Classifier), "its steps are plain"
-                    module.measure_validation(self.stepper.outputs(batch[0]), batch[1])
+                    module.val.update(self.stepper.outputs(batch[0]), batch[1])
                 else:
                     module.validation_step(batch, index)
             for hook in hooks["on_validation_epoch_end"]:
@@ -241,7 +241,7 @@ def _is_plain(trainer: pl.Trainer, data_fetcher: Fetcher, double: bool) -> bool:
     """Whether a step needs nothing that only Lightning can do; weights of 64 bits are plain only where that is said."""
     module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
     return (
-        isinstance(module, Classifier)  # which logs nothing
+        isinstance(module, Supervised)  # which logs nothing
         and not _own(module, pl.LightningModule, (*LEFT_OUT, *TRANSFER))
         and not (data and _own(data, pl.LightningDataModule, TRANSFER))
         and not any(_own(callback, pl.Callback, NOT_CALLED) for callback in trainer.callbacks)  # type: ignore[attr-defined]

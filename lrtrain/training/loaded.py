@@ -12,18 +12,19 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from lrtrain.datasets import Identity, Inputs, read
+from lrtrain.datasets import Asked, Identity, Inputs, read
 from lrtrain.datasets.csv import encode as encode_columns
 from lrtrain.datasets.sources import Converter, Scale
 from lrtrain.datasets.text import encode as encode_text
 from lrtrain.errors import RequestError, first_line, of_values
+from lrtrain.objectives import AUTO, Objective
 from lrtrain.parameters.places import named_code
 from lrtrain.plan.history import read_data, read_stored
 from lrtrain.process.state import kept_as_it_is
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.settings import Settings, read_settings
 from lrtrain.training.checkpoints import load_weights
-from lrtrain.training.network import build_network
+from lrtrain.training.network import build_network, build_objective
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,9 @@ class Loaded:
     """A model with the weights of a checkpoint, in eval mode.
 
     Attributes:
-        model: Maps (n, *inputs.shape) to logits (n, classes), or (n, length, classes) for a label per token.
+        model: Maps (n, *inputs.shape) to outputs (n, outputs), or (n, length, outputs) where each token has some.
+        objective: What its outputs are.
         inputs: What it is given.
-        classes: How many.
-        names: Theirs; None where they are numbers only.
         scale: What makes numbers of bytes; None where the inputs are not bytes.
         data: What else the run has recorded of its data, such as the scaling of columns.
         config: The run's settings, as plain values.
@@ -43,18 +43,27 @@ class Loaded:
     """
 
     model: nn.Module
+    objective: Objective
     inputs: Inputs
-    classes: int
-    names: tuple[str, ...] | None
     scale: Scale | None
     data: Identity
     config: dict[str, Any]
     checkpoint: Path
     step: int
 
+    @property
+    def classes(self) -> int:
+        """How many outputs there are: one a class, label or column."""
+        return self.objective.targets.outputs
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Theirs; None where classes are numbers only."""
+        return self.objective.targets.names
+
     @torch.no_grad()
-    def predict(self, given: ArrayLike | Mapping[str, Sequence[Any]]) -> NDArray[np.float32]:
-        """The probability of each class.
+    def predict(self, given: ArrayLike | Mapping[str, Sequence[Any]]) -> NDArray[np.floating[Any]]:
+        """The probability of each class or label, or the value of each column in the data's own unit.
 
         Args:
             given: Inputs of shape (n, *inputs.shape): as the dataset gives them, bytes unscaled; or of one sample. For
@@ -62,8 +71,8 @@ class Loaded:
                 text, a text.
 
         Returns:
-            Of shape (n, classes), (classes,) for one sample, and with (length, classes) in the place of classes for a
-            label per token.
+            Of shape (n, outputs), (outputs,) for one sample, and with (length, outputs) in the place of outputs where
+            each token has some.
 
         Raises:
             ValueError: They have another shape, or are not what the model was trained on.
@@ -83,7 +92,7 @@ class Loaded:
         inputs = Converter(scale, tokens=self.inputs.tokens is not None)(stored)
         weight = next(self.model.parameters())
         inputs = inputs.to(weight.device, weight.dtype if inputs.is_floating_point() else inputs.dtype)
-        found: NDArray[np.float32] = self.model(inputs).float().softmax(-1).cpu().numpy()
+        found: NDArray[np.floating[Any]] = self.objective.predictions(self.model(inputs)).cpu().numpy()
         return found[0] if one else found
 
     def _encoded(self, given: Any) -> Any:
@@ -119,30 +128,33 @@ def load_run(path: Path, model: nn.Module | None = None) -> Loaded:
         )
     # What is not needed here is not read, as it may name code.
     others = {"optimizer": {"name": "sgd"}, "scheduler": "constant", "feedback": None, "groups": None}
-    others |= {"hyperparameters": None, "monitor": "val_loss"} | (
+    data = read_data(folder)
+    asked = {"name": data.targets.objective} if data and data.targets else {"name": AUTO}
+    others |= {"hyperparameters": None, "monitor": "val_loss", "objective": asked} | (
         {"model": {"name": "linear"}} if model is not None else {}
     )
     settings = read_settings({**stored, **others}, stored=True)
     data = _data_of(folder, settings)
-    assert data.shape is not None, "it is recorded with the classes"
-    assert data.classes is not None, "_data_of sees to that"
+    assert data.shape is not None, "it is recorded with the targets"
+    assert data.targets is not None, "_data_of sees to that"
     inputs = Inputs(data.shape, data.tokens)
     try:
         with kept_as_it_is():
-            network = model if model is not None else build_network(settings, inputs, data.classes)
+            network = model if model is not None else build_network(settings, inputs, data.targets.outputs)
+            objective = build_objective(settings, data.targets)
         with of_values():
             step = load_weights(path, network, "the model" if model is not None else f"model={settings.model.name}")
     except ValueError as error:
         raise RequestError(first_line(error)) from error
     scale = Scale(data.scale["mean"], data.scale["std"]) if data.scale else None
-    return Loaded(network.eval(), inputs, data.classes, data.names, scale, data, stored, path, step)
+    return Loaded(network.eval(), objective, inputs, scale, data, stored, path, step)
 
 
 def _data_of(folder: RunFolder, settings: Settings) -> Identity:
     """What the run's data was, as it has recorded; of one that has not, the data is read."""
     recorded = read_data(folder)
-    if recorded and recorded.classes:
+    if recorded and recorded.targets:
         return recorded
     if settings.dataset.name == "custom":
         raise RequestError(f"{folder.path} does not say what its data was: use your own code to load it")
-    return read(settings.dataset, recorded).means()
+    return read(settings.dataset, Asked.by(settings.objective.name, recorded)).means()

@@ -25,7 +25,6 @@ from torch.utils.tensorboard.summary import hparams
 from lrtrain.parameters.bound import flat
 from lrtrain.run_folder.files import write_bytes
 from lrtrain.run_folder.folder import RunFolder
-from lrtrain.training.record import TEST
 
 
 class EventFile(TensorBoardLogger):
@@ -151,7 +150,7 @@ def _open(folder: RunFolder) -> RecordWriter:
 
 
 def _is_result(tag: str) -> bool:
-    return tag in TEST or tag.startswith(("best/", "_hparams_/"))
+    return tag.startswith(("test_", "best/", "_hparams_/"))
 
 
 def _scalars(metrics: Mapping[str, float]) -> Summary:

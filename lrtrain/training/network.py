@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from lrtrain.datasets import Inputs
 from lrtrain.errors import of_values
+from lrtrain.objectives import Objective, Targets
 from lrtrain.optimizers import optimizer, split_groups
 from lrtrain.plan.plan import Plan
 from lrtrain.scheduler import Scheduler
@@ -20,7 +21,7 @@ from lrtrain.settings import Settings
 from lrtrain.training.configure_optimizers import Scheduled
 from lrtrain.training.custom import lightning_module
 from lrtrain.training.groups import find_frozen, parameter_groups
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 from lrtrain.training.threads import use_threads
 
 TRUE_TYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
@@ -34,13 +35,13 @@ either; on weights of 16 bits, torch 2.13's kernels for the CPU are wrong.
 """
 
 
-def build_module(settings: Settings, plan: Plan, inputs: Inputs | None, classes: int | None) -> Scheduled:
+def build_module(settings: Settings, plan: Plan, inputs: Inputs | None, targets: Targets | None) -> Scheduled:
     """The LightningModule with its model, optimizer and scheduler.
 
     Raises:
-        ValueError: It cannot take such inputs, or the optimizer such groups.
+        ValueError: It cannot take such inputs, the objective such targets, or the optimizer such groups.
     """
-    model, chosen = build_network(settings, inputs, classes), settings.optimizer
+    model, chosen = build_network(settings, inputs, targets and targets.outputs), settings.optimizer
     clips = settings.trainer.gradient_clip_val is not None and settings.trainer.precision.endswith("-mixed")
     if (clips or settings.trainer.precision not in FUSES) and chosen.parameters.get("fused", False) is None:
         chosen = optimizer(chosen.name, **{**chosen.parameters, "fused": False})
@@ -59,8 +60,8 @@ def build_module(settings: Settings, plan: Plan, inputs: Inputs | None, classes:
         raise ValueError("no parameter of the model requires gradients: there is nothing to train")
     kind: Callable[..., Scheduled] = lightning_module
     if settings.is_built_in:
-        assert classes is not None, "the settings were checked for it"
-        kind = partial(Classifier, classes=classes)
+        assert targets is not None, "a built-in model has to know"
+        kind = partial(Supervised, objective=build_objective(settings, targets))
 
     def make_optimizer() -> Optimizer:
         with of_values():
@@ -84,14 +85,31 @@ def build_module(settings: Settings, plan: Plan, inputs: Inputs | None, classes:
     return module
 
 
-def build_network(settings: Settings, inputs: Inputs | None, classes: int | None) -> nn.Module:
+def build_objective(settings: Settings, targets: Targets) -> Objective:
+    """What the outputs are to be.
+
+    Raises:
+        ValueError: The objective has no such loss or metric, or does not measure what is monitored.
+    """
+    with of_values():
+        objective: Objective = settings.objective.make(targets)
+    known = [f"val_{name}" for name in objective.measures]
+    if settings.monitor not in known:
+        raise ValueError(
+            f"monitor={settings.monitor}: objective={targets.objective} measures {', '.join(known)}; add others by "
+            "objective.metrics=[NAME]"
+        )
+    return objective
+
+
+def build_network(settings: Settings, inputs: Inputs | None, outputs: int | None) -> nn.Module:
     """The model, with weights drawn at random, and as many CPU threads as suit it.
 
     Raises:
         ValueError: It cannot take such inputs, or there is no compiler.
     """
     with of_values():
-        made: nn.Module = settings.model.make(inputs, classes)
+        made: nn.Module = settings.model.make(inputs, outputs)
     use_threads(settings.threads, made, inputs if settings.is_built_in else None, settings.batch_size)
     if settings.trainer.precision in TRUE_TYPES:
         # Lightning does so only when training begins: by then, a checkpoint's weights would have lost digits.

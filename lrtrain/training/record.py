@@ -17,7 +17,7 @@ from lrtrain.run_folder.files import Table
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.scheduler import Scheduler, setting
 from lrtrain.training.accumulation import weight_of
-from lrtrain.training.configure_optimizers import scheduler_of
+from lrtrain.training.configure_optimizers import Scheduled, scheduler_of
 from lrtrain.training.private import names_in_sanity_check
 from lrtrain.training.stretch import Passed, Stretched, Taken
 from lrtrain.training.validation import ValidationObserver
@@ -25,8 +25,6 @@ from lrtrain.training.validation import ValidationObserver
 SIZES = ("grad_norm", "grad_norm_l1", "update_norm", "update_ratio")
 """What is measured of an update: of all weights, and where there are several groups of each, as ``grad_norm/NAME``."""
 TRAIN = ("train_loss", *SIZES)
-VALIDATION = ("val_loss", "val_acc")
-TEST = ("test_loss", "test_acc")
 
 
 class Record(Stretched, ValidationObserver):
@@ -37,8 +35,8 @@ class Record(Stretched, ValidationObserver):
     `grad_norm` and `grad_norm_l1` are the Euclidean norm and the sum of absolute values of the whole gradient before
     clipping; `update_norm` is the norm of the change in the weights, `update_ratio` the same over the norm of the
     weights. With several parameter groups, each has its rate and its sizes as ``lr/<name>`` and so on; other
-    hyperparameters on a schedule are recorded by their names. The names of the validation's metrics come from
-    Lightning's sanity check, if there is one.
+    hyperparameters on a schedule are recorded by their names. The names of the validation's metrics, and so of the
+    test's, come from the module, or from Lightning's sanity check.
 
     Args:
         folder: Of the table.
@@ -50,7 +48,7 @@ class Record(Stretched, ValidationObserver):
         self.every = every
         self.first_rate = self.last_rate = 0.0
         self.last_metrics: dict[str, float] = {}
-        self._validation: tuple[str, ...] = VALIDATION
+        self._validation: tuple[str, ...] = ()
         self._row: dict[str, Any] = {}
         self._groups: dict[str, list[torch.Tensor]] = {}
         self._before: dict[str, torch.Tensor] = {}
@@ -70,6 +68,8 @@ class Record(Stretched, ValidationObserver):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the table."""
+        if isinstance(pl_module, Scheduled) and pl_module.measured:
+            self._validation = tuple(f"val_{name}" for name in pl_module.measured)
         self._scheduler = scheduler_of(trainer)
         groups = self._scheduler.optimizer.param_groups
         names = [name.partition("/")[2] for name in _columns(self._scheduler)]
@@ -86,7 +86,7 @@ class Record(Stretched, ValidationObserver):
         scheduler = scheduler_of(trainer)
         sizes = [f"{size}/{group}" for group in self._groups if group for size in SIZES]
         columns = ["step", "epoch", *_columns(scheduler), *scheduler.hyperparameters, *TRAIN, *sizes]
-        columns += [*self._validation, *TEST]
+        columns += [*self._validation, *self._test]
         done, open_point = scheduler.last_epoch, self._row.get("step", 0)
 
         def keep(row: dict[str, str]) -> bool:
@@ -177,7 +177,7 @@ class Record(Stretched, ValidationObserver):
         """Add the test of the final weights to the last log point."""
         if self._table is None:  # no update was left
             self._open(trainer)
-        self._add(self._row["step"], dict(metrics))
+        self._add(self._row["step"], {name: metrics[name] for name in self._test if name in metrics})
         self.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -212,6 +212,11 @@ class Record(Stretched, ValidationObserver):
             self._table.close()
             self._table = None
 
+    @property
+    def _test(self) -> list[str]:
+        """The names of the test's metrics."""
+        return [name.replace("val_", "test_", 1) for name in self._validation if name.startswith("val_")]
+
     def _is_point(self, trainer: pl.Trainer, step: int) -> bool:
         scheduler, done = scheduler_of(trainer), step + 1
         ends_epoch = scheduler.steps_per_epoch is not None and done % scheduler.steps_per_epoch == 0
@@ -222,7 +227,7 @@ class Record(Stretched, ValidationObserver):
             self._flush()
             self.last_metrics = {}  # of other weights
         self._row |= {"step": step, **values}
-        kept = (*TRAIN[:1], *self._validation, *TEST)
+        kept = (*TRAIN[:1], *self._validation, *self._test)
         self.last_metrics |= {name: value for name, value in values.items() if name in kept}
         for logger in self._loggers:
             logger.log_metrics(values, step)

@@ -20,7 +20,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lrtrain import __version__
-from lrtrain.datasets import Identity, Splits, read
+from lrtrain.datasets import Asked, Identity, Splits, read
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line, of_values
 from lrtrain.parameters.bound import Bound, plain
 from lrtrain.parameters.spans import Span, SpanLike
@@ -53,11 +53,12 @@ from lrtrain.training.freezing import Freezing
 from lrtrain.training.guard import DivergenceGuard, Rescale
 from lrtrain.training.interruption import Interruption
 from lrtrain.training.loggers import build_loggers
+from lrtrain.training.module import Supervised
 from lrtrain.training.network import build_module
 from lrtrain.training.private import children_observed
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.ranks import RandomNumbers, SharedFolder
-from lrtrain.training.record import TEST, Record, rates_of
+from lrtrain.training.record import Record, rates_of
 from lrtrain.training.stretch import Stepper
 from lrtrain.training.trainer import (
     build_trainer,
@@ -117,7 +118,7 @@ class Session:
         asked: Mapping[str, str],
         say: Say,
         stepper: Stepper | None,
-        read: Callable[[Bound, Identity | None], Splits],
+        read: Callable[[Bound, Asked], Splits],
     ) -> None:
         self.settings, self.folder, self.say = settings, folder, say
         self._stepper, self._read = stepper, read
@@ -136,7 +137,7 @@ class Session:
         asked: Mapping[str, str] | None = None,
         say: Say = print,
         stepper: Stepper | None = None,
-        read: Callable[[Bound, Identity | None], Splits] = read,
+        read: Callable[[Bound, Asked], Splits] = read,
     ) -> Session:
         """Build all that a run is made of; writes nothing.
 
@@ -249,7 +250,9 @@ class Session:
             lines.append(f"{verb} from {self._checkpoint.path}, update {self._checkpoint.step:,}")
         if isinstance(self.data, Data):
             lines += [f"{settings.dataset.name}: {self.data.splits.sentence()}", *self.data.splits.remarks]
-            lines += self.data.splits.warn_of_classes()
+        if isinstance(self.module, Supervised):
+            why = self.data.splits.why if isinstance(self.data, Data) else ""
+            lines += [self.module.objective.sentence(why), *self.module.objective.remarks]
         lines += self._of_data
         if not settings.is_built_in:
             ours = f"optimizer={settings.optimizer.name} and scheduler={settings.scheduler}"
@@ -410,9 +413,9 @@ class Session:
             return self._write(self.summarise(self.explain(late), final, best))
 
     def _log_result(self, final: Mapping[str, float], best: Mapping[str, float]) -> None:
-        self.record.add_test(self.trainer, {name: final[name] for name in TEST if name in final})
-        shown = dict.fromkeys((self.settings.monitor, "val_loss", "val_acc", "test_acc"))
-        metrics = {f"best/{name}": best[name] for name in shown if name in best}
+        self.record.add_test(self.trainer, final)
+        shown = dict.fromkeys((self.settings.monitor, *best))
+        metrics = {f"best/{name}": best[name] for name in shown if name.startswith(("val_", "test_"))}
         for logger in self._loggers:
             logger.log_result(self.settings.plain(), metrics, scheduler_of(self.trainer).last_epoch - 1)
 

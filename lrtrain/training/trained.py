@@ -17,7 +17,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from lrtrain.datasets import Identity
+from lrtrain.datasets import unlabelled as read_unlabelled
 from lrtrain.errors import RequestError, first_line, of_values
+from lrtrain.objectives import Objective
 from lrtrain.parameters.bound import plain
 from lrtrain.plan.history import read_data
 from lrtrain.plan.length import limited
@@ -28,7 +30,7 @@ from lrtrain.run_folder.summary import Summary
 from lrtrain.settings import Settings
 from lrtrain.training.checkpoints import load_weights
 from lrtrain.training.data import Data, build_data, check_samples, unrecorded
-from lrtrain.training.network import build_network
+from lrtrain.training.network import build_network, build_objective
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.session import VERSIONS
 from lrtrain.training.trainer import build_trainer
@@ -41,9 +43,10 @@ class Trained(NamedTuple):
     """What is needed to measure a checkpoint.
 
     Attributes:
+        objective: What its outputs are.
         data: Its test split is the one that was asked for.
         step: The updates that the weights have had.
-        split: Of the data.
+        about: The split, or the file, that is asked about.
         identity: Of the data.
         said: What there is to say of the data, one line each.
         other: It has other samples than the run.
@@ -51,11 +54,12 @@ class Trained(NamedTuple):
 
     settings: Settings
     network: nn.Module
+    objective: Objective
     data: Data
     trainer: pl.Trainer
     checkpoint: Path
     step: int
-    split: str
+    about: str
     identity: Identity
     said: tuple[str, ...]
     other: bool
@@ -63,7 +67,7 @@ class Trained(NamedTuple):
     @property
     def what(self) -> str:
         """Model, dataset and split in words."""
-        return f"{self.settings.model.name} on {self.settings.dataset.name}, {self.split} split"
+        return f"{self.settings.model.name} on {self.settings.dataset.name}, {self.about}"
 
     def introduce(self) -> None:
         """Print what is asked of what."""
@@ -88,7 +92,7 @@ class Trained(NamedTuple):
             extra={
                 "checkpoint": str(self.checkpoint),
                 "step": self.step,
-                "split": self.split,
+                "split": self.about.removesuffix(" split"),
                 "count": count,
                 "other_samples": self.other,
                 **more,
@@ -97,7 +101,9 @@ class Trained(NamedTuple):
 
 
 @contextmanager
-def measuring(settings: Settings, folder: Path, checkpoint: str, split: str, names_data: bool) -> Iterator[Trained]:
+def measuring(
+    settings: Settings, folder: Path, checkpoint: str, split: str, names_data: bool, unlabelled: str | None = None
+) -> Iterator[Trained]:
     """Build everything before anything is written, and leave the process as it was.
 
     Args:
@@ -106,6 +112,7 @@ def measuring(settings: Settings, folder: Path, checkpoint: str, split: str, nam
         checkpoint: As `find_checkpoint` takes it.
         split: That is asked about.
         names_data: The command says which data, and means it if that has other samples than the run's.
+        unlabelled: A file without targets that is asked about instead.
 
     Raises:
         RequestError: Something cannot be built or is a module of the user's, the checkpoint does not fit it, or the
@@ -118,28 +125,41 @@ def measuring(settings: Settings, folder: Path, checkpoint: str, split: str, nam
     with kept_as_it_is():
         try:
             recorded = read_data(run)
-            known, data = recorded or Identity(), build_data(settings, recorded)
+            known, data = recorded or Identity(), _build_data(settings, recorded, unlabelled)
             if not settings.is_built_in or not isinstance(data, Data):
                 own = "LightningDataModule" if settings.is_built_in else "LightningModule"
                 raise ValueError(f"built-in models and datasets only, not a {own} of yours: call its own test")
             identity = data.splits.identity()
-            if not names_data:
+            if not names_data and not unlabelled:
                 check_samples(known, identity, "name the data that is meant by dataset.KEY=VALUE")
-            network = build_network(settings, data.splits.inputs, data.splits.classes)
+            network = build_network(settings, data.splits.inputs, data.splits.targets.outputs)
+            objective = build_objective(settings, data.splits.targets)
             with of_values():
                 step = load_weights(path, network, f"model={settings.model.name}")
             trainer = build_trainer(quiet, RunFolder(folder), [RunBar(settings.log_every, bar, print)])
-            _ask_about(data, settings, split)
+            _ask_about(data, settings, "test" if unlabelled else split)
         except (ValueError, MisconfigurationException) as error:
             raise RequestError(first_line(error)) from error
         other = known.has_others(identity)
-        said = [*data.splits.remarks, *_of_others(known, identity)] if other else unrecorded(known)
-        yield Trained(settings, network, data, trainer, path, step, split, identity, tuple(said), bool(other))
+        said = [*data.splits.remarks, *_of_others(known, identity, unlabelled)] if other else unrecorded(known)
+        asked_about = unlabelled or f"{split} split"
+        yield Trained(
+            settings, network, objective, data, trainer, path, step, asked_about, identity, tuple(said), bool(other)
+        )
 
 
-def _of_others(known: Identity, identity: Identity) -> Iterator[str]:
+def _build_data(settings: Settings, known: Identity | None, unlabelled: str | None) -> pl.LightningDataModule:
+    """The data of the run, or a file without targets that is read as that was."""
+    if unlabelled is None:
+        return build_data(settings, known)
+    return build_data(settings, known, lambda dataset, _: read_unlabelled(dataset, known or Identity(), unlabelled))
+
+
+def _of_others(known: Identity, identity: Identity, unlabelled: str | None) -> Iterator[str]:
     """What there is to say of other samples than the run's."""
-    yield "these are other samples than the run's, in a split of their own: what it was trained on may be among them"
+    if unlabelled is None:
+        own = "what it was trained on may be among them"
+        yield f"these are other samples than the run's, in a split of their own: {own}"
     yield from (f"warning: {line}" for line in islice(known.drift(identity), MOST_WARNINGS))
 
 

@@ -17,7 +17,7 @@ from lrtrain.datasets.sources import InMemory
 from lrtrain.errors import first_line
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.data import Data
-from lrtrain.training.module import Classifier
+from lrtrain.training.module import Supervised
 from lrtrain.training.population.rules import Rule, rule_of
 from lrtrain.training.population.stack import Member, Program, Stack
 from lrtrain.training.ranks import RandomNumbers
@@ -84,7 +84,7 @@ class Seat(Generic[Result]):
     def begin(self, trainer: pl.Trainer) -> bool:
         """Have the run stacked; it keeps its random numbers for itself from now on."""
         module = trainer.lightning_module
-        assert isinstance(module, Classifier), "only these take plain steps"
+        assert isinstance(module, Supervised), "only these take plain steps"
         [numbers] = [each for each in trainer.callbacks if isinstance(each, RandomNumbers)]  # type: ignore[attr-defined]
         clips, optimizer = trainer.gradient_clip_val, trainer.optimizers[0]
         member = Member(module.model, optimizer, math.inf if clips is None else float(clips), numbers.set_aside())
@@ -252,7 +252,7 @@ def _program(begin: Begin) -> Program:
     """What the runs of a kind do, as one of them says."""
     trainer, member = begin.trainer, begin.member
     module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
-    assert isinstance(module, Classifier), "only these take plain steps"
+    assert isinstance(module, Supervised), "only these take plain steps"
     assert isinstance(data, Data), "the settings were looked at"
     if not isinstance(data.splits.train, InMemory):
         raise ValueError("the samples are not in memory")
@@ -264,4 +264,4 @@ def _program(begin: Begin) -> Program:
         return (inputs.to(weight.dtype) if inputs.is_floating_point() else inputs), targets
 
     by_value = trainer.gradient_clip_algorithm == "value"
-    return Program(member, module.loss, gather, by_value)
+    return Program(member, module.objective.loss, gather, by_value)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import NamedTuple
 
-from lrtrain.datasets import Identity, Splits, read
+from lrtrain.datasets import Asked, Splits, read
 from lrtrain.parameters.bound import Bound, plain
 from lrtrain.plan.start import Start
 from lrtrain.process import signals
@@ -137,8 +137,8 @@ class Population:
 
         return work
 
-    def _read(self, dataset: Bound, known: Identity | None = None) -> Splits:
-        key = repr((dataset.name, dataset.parameters, known))
+    def _read(self, dataset: Bound, asked: Asked) -> Splits:
+        key = repr((dataset.name, dataset.parameters, asked))
         if key not in self._splits:
-            self._splits[key] = read(dataset, known)
+            self._splits[key] = read(dataset, asked)
         return self._splits[key]
