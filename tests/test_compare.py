@@ -117,10 +117,10 @@ def test_runs_that_cannot_be_compared(place: Path, command_line: CommandLine, tm
     (tmp_path / "empty").mkdir()
     assert "there is no training below" in refused("runs=empty")
     assert "no run has a key colour" in refused(f"runs={place}", "by=colour")
-    assert "no run has measured test_f1: write metric=NAME; there are val_loss, test_loss, val_acc" in refused(
-        f"runs={place}", "metric=test_f1", "monitor_mode=max"
+    assert "no run has measured test_score: write metric=NAME; there are val_loss, test_loss, val_acc" in refused(
+        f"runs={place}", "metric=test_score", "monitor_mode=max"
     )
-    assert "metric=test_f1: set monitor_mode=min or max" in refused(f"runs={place}", "metric=test_f1")
+    assert "metric=test_score: set monitor_mode=min or max" in refused(f"runs={place}", "metric=test_score")
     make_run(place / "third", "step", 0.1, monitor="val_acc")
     assert "the runs have monitored val_acc, val_loss" in refused(f"runs={place}")
 

@@ -216,7 +216,7 @@ class ValidationLoop(MeasuringLoop):
                 progress.increment_by(1, is_last_batch=index + 1 == count)
                 batch = trainer.precision_plugin.convert_input(batch)
                 if self.stepper:
-                    assert isinstance(module, Classifier), "its steps are plain"
+                    assert isinstance(module, Supervised), "its steps are plain"
                     module.val.update(self.stepper.outputs(batch[0]), batch[1])
                 else:
                     module.validation_step(batch, index)
