@@ -17,6 +17,8 @@ from lrtrain.report.figures import GREY, VERDICTS, style
 PICTURE = "comparison.png"
 MOST = 4
 """Comparisons that stand side by side; the page has all."""
+IN_LEGEND = 16
+"""Names in a column of it."""
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 _SHAPES = {"star": "*", "circle": "o", "diamond": "D", "x": "X", "circle-open": "o"}
 
@@ -26,7 +28,9 @@ def draw_comparisons(compared: Sequence[Compared]) -> Picture:
     columns = compared[:MOST]
     curves = [2, 4] if any(record.series for each in columns for own in each.best_runs for record in own) else []
     heights = [*curves, 0.9 + 0.28 * max(len(each.found.strategies) for each in columns)]
-    figure = Picture(figsize=(8.5 * len(columns), sum(heights) + 1), dpi=110, layout="constrained")
+    legends = sum(_legend_columns(each) for each in columns)
+    width = 7.5 * len(columns) + 2.2 * legends
+    figure = Picture(figsize=(width, sum(heights) + 1), dpi=110, layout="constrained")
     grid = figure.subplots(len(heights), len(columns), squeeze=False, height_ratios=heights)
     for column, each in enumerate(columns):
         grid[0, column].set_title(", ".join(each.found.of.values()), fontsize="medium")
@@ -36,9 +40,14 @@ def draw_comparisons(compared: Sequence[Compared]) -> Picture:
             _draw_curves(rate, each, RATE)
             _draw_curves(metric, each, each.found.chooser)
             metric.set_xlabel("epochs")
-            metric.legend(frameon=False, fontsize="small")
+            outside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "ncols": _legend_columns(each)}
+            metric.legend(frameon=False, fontsize="small", **outside)
             rate.sharex(metric)
     return figure
+
+
+def _legend_columns(compared: Compared) -> int:
+    return -(-len(compared.found.strategies) // IN_LEGEND)
 
 
 def _draw_curves(axes: Axes, compared: Compared, name: str) -> None:
@@ -49,7 +58,8 @@ def _draw_curves(axes: Axes, compared: Compared, name: str) -> None:
         if own := band(runs, name, "epochs"):
             axes.fill_between(own.at, own.low, own.high, color=colour, alpha=0.15, linewidth=0, step=step)
             drawn = "steps-post" if step else "default"
-            axes.plot(own.at, own.median, color=colour, linestyle=_DASHES[dash], label=each.label, drawstyle=drawn)
+            line = {"linestyle": _DASHES[dash], "drawstyle": drawn, "marker": "o" if len(own.at) == 1 else ""}
+            axes.plot(own.at, own.median, color=colour, label=each.label, **line)
     axes.set_ylabel("learning rate" if name == RATE else name)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)

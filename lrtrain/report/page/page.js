@@ -47,7 +47,8 @@ function curves(drawn, form) {
         const [x, median, low, high] = band;
         const edge = { ...trace, x, line: { width: 0, shape }, hoverinfo: "skip" };
         data.push({ ...edge, y: low }, { ...edge, y: high, fill: "tonexty", fillcolor: pale(colour) });
-        data.push({ ...trace, x, y: median, line: { color: colour, dash, shape, width: 2 }, hovertemplate: "%{y:.4g}" });
+        const mode = x.length > 1 ? "lines" : "markers";
+        data.push({ ...trace, mode, x, y: median, marker: { color: colour }, line: { color: colour, dash, shape, width: 2 }, hovertemplate: "%{y:.4g}" });
       } else {
         const x = [], y = [], text = [];
         for (const run of drawn.runs) {
@@ -151,6 +152,11 @@ async function show() {
       const scale = () => (form.log.checked = wantsLog(drawn, form.metric.value));
       form.metric.addEventListener("change", scale);
       form.addEventListener("change", () => draw(place, curves(drawn, form)));
+      for (const button of form.querySelectorAll("button"))
+        button.addEventListener("click", () => {
+          form.querySelectorAll("[name=strategy]").forEach((each) => (each.checked = button.name === "all"));
+          draw(place, curves(drawn, form));
+        });
       scale();
       redraws.push(() => draw(place, curves(drawn, form)));
     }
