@@ -37,9 +37,10 @@ FIVE = ["constant", "step", "inverse_time", "cosine", "wsd"]
 
 def sweeps(mnist: str | None, text: str | None) -> dict[str, list[str]]:
     """The words of each sweep by its name."""
+    signals = ["dataset=mnist1d", "optimizer=adam", "batch_size=100", "epochs=20"]
     found = {
         "digits": [_swept("scheduler", ALL), "lr=0.02,0.05,0.1,0.2,0.5", _seeds(10), "epochs=20"],
-        "mnist1d": [_swept("scheduler", ALL), "dataset=mnist1d", "lr=0.02,0.05,0.1,0.2,0.5", _seeds(10), "epochs=40"],
+        "mnist1d": [_swept("scheduler", ALL), *signals, "lr=0.001,0.003,0.01,0.03,0.1", _seeds(10)],
     }
     if mnist:
         data = ["dataset=mnist", f"dataset.data_dir={mnist}", "batch_size=128", "epochs=5"]

@@ -127,6 +127,8 @@ def test_how_to_look_at_it_is_printed(good: Sweep) -> None:
     assert str(good.folder / "summary.csv") in good.result.out
     assert "2 seeds bear no verdict" in " ".join(good.result.out.split())
     compared = json.loads((good.folder / "comparison.json").read_text())["strategies"]
+    assert f"{good.folder / 'report.html'}\n" in good.result.out
+    assert (good.folder / "report.html").exists()
     assert {each["name"]: each["n"] for each in compared} == {"step": 2, "cosine": 2}
     assert f"Run: python -m lrtrain -m resume={good.folder} seed=" in " ".join(good.result.out.split())
     assert good.result.err == ""

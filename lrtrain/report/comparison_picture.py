@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 
@@ -40,7 +40,11 @@ def draw_comparisons(compared: Sequence[Compared]) -> Picture:
             _draw_curves(rate, each, RATE)
             _draw_curves(metric, each, each.found.chooser)
             metric.set_xlabel("epochs")
-            outside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "ncols": _legend_columns(each)}
+            outside: dict[str, Any] = {
+                "loc": "center left",
+                "bbox_to_anchor": (1.01, 0.5),
+                "ncols": _legend_columns(each),
+            }
             metric.legend(frameon=False, fontsize="small", **outside)
             rate.sharex(metric)
     return figure
@@ -58,7 +62,11 @@ def _draw_curves(axes: Axes, compared: Compared, name: str) -> None:
         if own := band(runs, name, "epochs"):
             axes.fill_between(own.at, own.low, own.high, color=colour, alpha=0.15, linewidth=0, step=step)
             drawn = "steps-post" if step else "default"
-            line = {"linestyle": _DASHES[dash], "drawstyle": drawn, "marker": "o" if len(own.at) == 1 else ""}
+            line: dict[str, Any] = {
+                "linestyle": _DASHES[dash],
+                "drawstyle": drawn,
+                "marker": "o" if len(own.at) == 1 else "",
+            }
             axes.plot(own.at, own.median, color=colour, label=each.label, **line)
     axes.set_ylabel("learning rate" if name == RATE else name)
     axes.spines[["top", "right"]].set_visible(False)
