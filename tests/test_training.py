@@ -13,13 +13,14 @@ from conftest import SMALL, Train, settings_of
 from torch.optim import Optimizer
 
 from lrtrain.datasets import Inputs, dataset
-from lrtrain.objectives import Targets
+from lrtrain.objectives import Targets, objective
 from lrtrain.plan.curve import plan_run
 from lrtrain.plan.history import Segment
 from lrtrain.plan.length import steps_per_epoch
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.training.data import build_data
 from lrtrain.training.guard import Gradients
+from lrtrain.training.measures import Measures
 from lrtrain.training.network import build_module
 from lrtrain.training.record import Record
 
@@ -146,6 +147,13 @@ def test_weights_that_are_not_finite_are_not_the_best(setting: str, name: str, a
     assert best["lr_schedulers"][0]["step"] == 4
     infinite = {key for key, value in best["state_dict"].items() if not torch.isfinite(value).all()}
     assert infinite == {"model.mask"}, "which is meant to be"
+
+
+def test_a_loss_that_is_not_a_number_is_not_left_out_of_a_mean() -> None:
+    """As that of one sample of a validation, the others of which are fine."""
+    measures = Measures(objective("classification").make(Targets("classification", 2)))
+    measures.update(torch.tensor([[0.0, 0.0], [math.nan, 0.0]]), torch.tensor([0, 1]))
+    assert math.isnan(dict(measures.compute())["loss"])
 
 
 def test_rollback_from_a_gradient_that_is_not_finite(train: Train) -> None:

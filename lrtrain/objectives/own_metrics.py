@@ -16,6 +16,9 @@ class Perplexity(MeanMetric):
 
     higher_is_better = False  # type: ignore[assignment]
 
+    def __init__(self) -> None:
+        super().__init__(nan_strategy="disable")
+
     def update(self, logits: Tensor, labels: Tensor) -> None:  # type: ignore[override]
         """Add logits (n, classes) and labels (n,)."""
         super().update(cross_entropy(logits, labels, reduction="none"))

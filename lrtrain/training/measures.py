@@ -22,7 +22,7 @@ class Measures(nn.Module):
         super().__init__()
         makers = {**objective.metrics, **(objective.details if details else {})}
         self.objective = objective
-        self.loss = MeanMetric()
+        self.loss = MeanMetric(nan_strategy="disable")  # else it leaves out the losses that are NaN
         self.metrics = nn.ModuleDict({name: make() for name, make in makers.items()})
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
