@@ -78,9 +78,15 @@ class Objective:
         return ("loss", *self.metrics)
 
 
-def loss_rule(*names: str) -> Any:
-    """The rule of a loss: one of these names, or the place of a user's own function."""
-    return Either((Choice(names), Place()))
+class Loss(Choice):
+    """The rule of a loss: one of its names, or the place of a user's own function."""
+
+    def parse(self, value: object) -> object:
+        """Return the value if the rule admits it, else raise ValueError."""
+        return Place().parse(value) if isinstance(value, str) and ":" in value else super().parse(value)
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, or a place such as my_module:my_loss"
 
 
 def loss_of(

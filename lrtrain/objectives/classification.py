@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
 from lrtrain.errors import RequestError
-from lrtrain.objectives.building import Names, Objective, Weights, check_options, loss_of, loss_rule
+from lrtrain.objectives.building import Loss, Names, Objective, Weights, check_options, loss_of
 from lrtrain.objectives.reports import Confusion, Layout, Report, shortened, shortest
 from lrtrain.objectives.targets import MOST_NAMES, Encoded, Raw, Targets
 from lrtrain.parameters.rules import NonNegative, Probability
@@ -128,7 +128,7 @@ def classification(
     targets: Targets,
     /,
     *,
-    loss: Annotated[str, loss_rule("cross_entropy", "focal")] = "cross_entropy",
+    loss: Annotated[str, Loss(("cross_entropy", "focal"))] = "cross_entropy",
     label_smoothing: Probability = 0.0,
     gamma: NonNegative = 2.0,
     class_weights: Weights = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -110,7 +111,8 @@ def _make(name: str, family: str, outputs: int, threshold: float | None) -> Call
     if unknown := [key for key in options if key not in takes]:
         raise ValueError(f"objective.metrics: {name!r}: {_snake(kind.__name__)} has no {unknown[0]}")
     made = partial(kind, **sizes, **options)
-    _check(name, made, family, outputs)
+    if name not in DIRECTIONS:  # of which it is known what they give
+        _check(name, made, family, outputs)
     return made
 
 
@@ -118,17 +120,17 @@ def _check(name: str, made: Callable[[], Metric], family: str, outputs: int) -> 
     """Try a metric on a few samples, so that what cannot be recorded is refused before anything is trained."""
     import torch
 
-    draw = torch.Generator().manual_seed(0)
-    scores = torch.rand(max(8, 2 * outputs), outputs, generator=draw)
+    scores = torch.rand(2 * outputs, outputs, generator=torch.Generator().manual_seed(0))
     truths: Tensor = scores.flip(0)
     if family == "classification":
         scores, truths = scores.softmax(-1), torch.arange(len(scores)) % outputs
     elif family == "multilabel":
-        truths = (truths > 0.5).long()
+        truths = torch.eye(outputs, dtype=torch.int64).repeat(2, 1)
     try:
-        metric = made()
-        metric.update(scores, truths)
-        value = metric.compute()
+        with warnings.catch_warnings(action="ignore"):
+            metric = made()
+            metric.update(scores, truths)
+            value = metric.compute()
     except Exception as error:  # of torchmetrics, for whatever it lacks
         said = " ".join(str(error).split())
         raise ValueError(f"objective.metrics: {name!r} cannot be measured here: {said}") from error

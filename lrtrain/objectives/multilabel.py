@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
 from lrtrain.errors import RequestError
-from lrtrain.objectives.building import Names, Objective, Weights, check_options, loss_of, loss_rule
+from lrtrain.objectives.building import Loss, Names, Objective, Weights, check_options, loss_of
 from lrtrain.objectives.classification import weighted
 from lrtrain.objectives.reports import Bars, Layout, Report, shortest
 from lrtrain.objectives.targets import MOST_NAMES, Encoded, Raw, Targets
@@ -56,7 +56,7 @@ def multilabel(
     targets: Targets,
     /,
     *,
-    loss: Annotated[str, loss_rule("bce", "focal")] = "bce",
+    loss: Annotated[str, Loss(("bce", "focal"))] = "bce",
     gamma: NonNegative = 2.0,
     class_weights: Weights = None,
     threshold: Factor = 0.5,

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from lrtrain.errors import RequestError
-from lrtrain.objectives.building import Names, Objective, check_options, loss_of, loss_rule
+from lrtrain.objectives.building import Loss, Names, Objective, check_options, loss_of
 from lrtrain.objectives.reports import Layout, Report, Scatter
 from lrtrain.objectives.targets import Encoded, Raw, Targets
 from lrtrain.parameters.rules import Factor, Positive
@@ -73,7 +73,7 @@ def regression(
     targets: Targets,
     /,
     *,
-    loss: Annotated[str, loss_rule("mse", "mae", "huber", "quantile")] = "mse",
+    loss: Annotated[str, Loss(("mse", "mae", "huber", "quantile"))] = "mse",
     delta: Positive = 1.0,
     level: Factor = 0.5,
     metrics: Names = (),

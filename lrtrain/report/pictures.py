@@ -16,7 +16,7 @@ MOST_BARS = 60
 COLUMNS = 3
 MOST_CHARACTERS = 24
 """Of a name."""
-BLUE, GREY = "#2166AC", "#999999"
+BLUE, GREY, RED = "#2166AC", "#999999", "#B2182B"
 
 
 def draw(picture: Picture, title: str) -> bytes:
@@ -64,8 +64,8 @@ def _bars(picture: Bars, title: str) -> Figure:
     figure.suptitle(title, fontsize="medium")
     axes = figure.add_subplot()
     places = np.arange(len(order))
-    axes.barh(places, picture.values[order], color=BLUE, height=0.7, label=picture.words[0])
-    axes.scatter(picture.chance[order], places, marker="|", s=90, color="#D6604D", label=picture.words[1], zorder=3)
+    axes.barh(places, picture.values[order], color="#92C5DE", height=0.7, label=picture.words[0])
+    axes.scatter(picture.chance[order], places, marker="|", s=90, color=RED, label=picture.words[1], zorder=3)
     axes.set_yticks(places, names, parse_math=False)
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.6, len(order) - 0.4)
