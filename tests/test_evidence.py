@@ -156,7 +156,10 @@ def test_order_is_that_of_the_differences() -> None:
 
 def test_a_margin_takes_no_worse_away() -> None:
     losses = {"a": TEN[0], "b": TEN[0] * 1.01}
-    assert verdicts(compared(losses, margin=10.0)) == {"a": "leader", "b": "worse"}
+    found = compared(losses, margin=10.0)
+    assert verdicts(found) == {"a": "leader", "b": "worse"}
+    sds = math.log(1.01) / np.log(TEN[0]).std(ddof=1)
+    assert f"{sds:.2g} sd of a seed" in describe(found), "certain, and small"
 
 
 def test_larger_is_better_and_plain() -> None:

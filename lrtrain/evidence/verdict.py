@@ -99,6 +99,7 @@ class Comparison:
         pairs: Every two of them, by name.
         same_rate: The mean of each strategy at the rates that several share, whatever suits each best.
         seeds: That count.
+        seed_sd: Sd of a strategy's seeds, pooled, on the scale; 0 for one seed.
         gap_sd: Typical sd of a seed's difference to the leader, on the scale.
         warnings: What a reader should know before believing it.
         of: What all runs have in common, where other comparisons stand beside this one.
@@ -117,6 +118,7 @@ class Comparison:
     pairs: tuple[Mapping[str, Any], ...]
     same_rate: Mapping[str, Mapping[str, float]]
     seeds: tuple[Any, ...]
+    seed_sd: float
     gap_sd: float
     warnings: tuple[str, ...] = ()
     of: Mapping[str, str] = field(default_factory=dict)
@@ -165,7 +167,8 @@ def compare(
     scaled = np.log(chosen.judged) if scale == "log" else chosen.judged
     best_first = np.argsort(scaled.mean(axis=1) * (1 if judge.mode == "min" else -1), kind="stable").tolist()
     chosen, scaled = chosen.ordered(best_first), scaled[best_first]
-    margin = _sd_of_seeds(scaled) if margin is None else margin
+    seed_sd = _sd_of_seeds(scaled)
+    margin = seed_sd if margin is None else margin
     target = _middle(chosen, chooser.mode) if target is None else target
     pairs = compare_pairs(scaled)
     standings = [
@@ -185,6 +188,7 @@ def compare(
         pairs=tuple(_by_name(pair, chosen.names) for pair in pairs),
         same_rate=same_rate(chosen.tried),
         seeds=chosen.seeds,
+        seed_sd=seed_sd,
         gap_sd=_sd_of_gaps(scaled),
         warnings=tuple(warn(chosen, scaled, judge.name, chooser.name)),
     )

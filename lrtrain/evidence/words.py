@@ -104,7 +104,7 @@ def _gap(found: Comparison, each: Standing) -> str:
     sign = 1 if found.mode == "min" else -1
     ends = sorted(sign * end for end in (each.low, each.high) if end is not None)
     text = f"{amount(found, sign * each.difference)}, 95 % interval {between(found, *ends)}"
-    return text + (f", {abs(each.difference) / found.margin:.2g} times the margin" if found.margin else "")
+    return text + (f", {abs(each.difference) / found.seed_sd:.2g} sd of a seed" if found.seed_sd else "")
 
 
 def _needed(found: Comparison, each: Standing) -> int | None:

@@ -68,6 +68,8 @@ def _draw_curves(axes: Axes, compared: Compared, name: str) -> None:
                 "marker": "o" if len(own.at) == 1 else "",
             }
             axes.plot(own.at, own.median, color=colour, label=each.label, **line)
+    if name == RATE:
+        axes.set_ylim(bottom=0)
     axes.set_ylabel("learning rate" if name == RATE else name)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)

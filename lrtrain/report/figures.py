@@ -70,7 +70,7 @@ def draw_ranking(found: Comparison) -> Figure:
     layout = {
         "height": 110 + 34 * len(rows),
         "xaxis": {"title": {"text": unit}, "zeroline": True},
-        "yaxis": {"automargin": True, "type": "category"},
+        "yaxis": {"automargin": True, "type": "category", "range": [-0.6, len(rows) - 0.4]},
         "shapes": [
             {"type": "rect", "yref": "paper", "y0": 0, "y1": 1, "x0": margin[0], "x1": margin[1], "line": {"width": 0}}
             | {"fillcolor": "rgba(127,127,127,0.15)", "layer": "below"}

@@ -50,7 +50,7 @@ def run(
     """Compare strategies, each at its best setting, paired by seed; print a paragraph and a table, and write them.
 
     Args:
-        runs: a folder of runs, such as that of a sweep, or a CSV file with a row for each run; or several
+        runs: a folder of runs, of a sweep or logged by another program; a CSV file with a row for each run; or several
         by: the keys, or columns, that make a strategy, such as [scheduler,optimizer.name]
         metric: what they are judged by; null takes test_loss where val_loss was monitored, and so on
         margin: within which two are tied: a share of a loss, or in the metric's unit; null takes a seed's own sd

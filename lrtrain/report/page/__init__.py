@@ -8,6 +8,8 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,7 +64,6 @@ def write_page(
         commands: That made the runs, and that asked for this.
     """
     import jinja2  # which, like plotly, only a page needs
-    from plotly.offline import get_plotlyjs
 
     place = Path(__file__).parent
     environment = jinja2.Environment(
@@ -81,7 +82,7 @@ def write_page(
         versions=_versions(records),
         style=(place / "page.css").read_text(),
         script=(place / "page.js").read_text(),
-        plotly=_packed(get_plotlyjs()),
+        plotly=_plotly(),
         drawn=_packed(json.dumps(shown, separators=(",", ":"), allow_nan=False)),
     )
     write_text(folder / REPORT, text)
@@ -155,7 +156,7 @@ def _section(number: int, compared: Compared, folder: Path) -> Section:
     return Section(
         number=number,
         title=", ".join(found.of.values()),
-        words=describe(found).partition(" Run: ")[0],
+        words=describe(replace(found, of={}, more=None)),
         more=found.more,
         warnings=found.warnings,
         method=f"{found.method}. Differences are of {scale(found)}.",
@@ -300,6 +301,13 @@ def _number(value: float | None) -> str:
     return "" if value is None or value != value else f"{value:.4g}"
 
 
+@cache
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return _packed(get_plotlyjs())
+
+
 def _packed(text: str) -> str:
     """Compressed, as letters; the browser unpacks it."""
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode()
