@@ -59,7 +59,8 @@ class Blocks:
             signals.act()
             with ExitStack() as claims:
                 block, alone = self._next(open_jobs, claims)
-                ended = list(self._train(block)) if block else []
+                later = (len(open_jobs) - len(block) - len(alone)) // self._workers
+                ended = list(self._train(block, max(0, later))) if block else []
             yield from ended
             for job in alone:
                 if outcome := self._worker.take(job):
@@ -111,7 +112,7 @@ class Blocks:
         self._kinds[job.number] = self._fit.kind_of(wanted.settings), wanted
         return self._kinds[job.number]
 
-    def _train(self, block: list[_Taken]) -> Iterator[tuple[PlannedJob, Summary]]:
+    def _train(self, block: list[_Taken], later: int) -> Iterator[tuple[PlannedJob, Summary]]:
         """Train a block; gives what came of each job, the first to end first."""
         ended: list[tuple[PlannedJob, Summary]] = []
         orders = [self._fit.Ordered(wanted.settings, folder, wanted.start, wanted.asked) for _, folder, wanted in block]
@@ -129,7 +130,7 @@ class Blocks:
             folder.leave()
 
         with self._worker.quiet():
-            self._population.train(orders, end)
+            self._population.train(orders, end, later)
         return iter(ended)
 
 

@@ -82,6 +82,7 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
         until: The update from which on the run pauses, as soon as it can go on exactly; None for never.
         judge: Asked after each validation whether it pauses.
         source: What the run goes on from, which is not read again.
+        sharers: Runs that share the time of this process, and what checkpoints may take of it.
         has_saved: Whether there has been a last checkpoint in this training.
     """
 
@@ -92,6 +93,7 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
         self.until: int | None = None
         self.judge: Judge | None = None
         self.source: Saved | None = None
+        self.sharers = 1
         self.has_saved = False
         self.best: dict[str, float] = {}
         self._best_is_new = self._is_judged = False
@@ -183,7 +185,7 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
     def _is_due(self, trainer: pl.Trainer) -> bool:
         updates, seconds = self.cadence
         if updates is None:
-            seconds = self._save_took / SHARE if seconds is None else seconds
+            seconds = self._save_took / SHARE * self.sharers if seconds is None else seconds
             return time.monotonic() - self._saved_at >= seconds
         return scheduler_of(trainer).last_epoch - self._saved_step >= updates
 
@@ -316,16 +318,20 @@ class FileInPlace(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write the file, in a folder that is made where it is not there."""
         data = io.BytesIO()  # torch writing to the file itself would end in an error that does not say why
-        torch.save(_compact(checkpoint), data)
+        weights = {part: _compact(checkpoint[part], {}) for part in WEIGHTS if part in checkpoint}
+        torch.save({**checkpoint, **weights}, data)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).unlink(missing_ok=True)  # it may be a link to something else
         with Path(path).open("xb") as file:
             file.write(data.getbuffer())
 
 
-def _compact(content: Any, known: dict[Any, Tensor] | None = None) -> Any:
+WEIGHTS = ("state_dict", "optimizer_states", "current_model_state")
+"""The parts of a checkpoint that hold tensors of a network's size."""
+
+
+def _compact(content: Any, known: dict[Any, Tensor]) -> Any:
     """The same content, with copies of tensors that are part of a larger one, all of which torch would write."""
-    known = {} if known is None else known
     if isinstance(content, Tensor):
         if content.untyped_storage().nbytes() == content.nbytes:
             return content

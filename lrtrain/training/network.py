@@ -125,7 +125,11 @@ def build_network(settings: Settings, inputs: Inputs | None, outputs: int | None
     return made
 
 
+def has_compiler() -> bool:
+    """Whether there is a C++ compiler, which torch compiles for a CPU by."""
+    return any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++", "cl"))))
+
+
 def _check_compiler() -> None:
-    names = filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++", "cl"))
-    if not any(map(shutil.which, names)):
+    if not has_compiler():
         raise ValueError("compile=true needs a C++ compiler such as g++ on the PATH; install one, or leave it out")

@@ -11,6 +11,7 @@ import subprocess
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -25,6 +26,7 @@ from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
 from lightning.pytorch.loops.optimization.automatic import ClosureResult, _AutomaticOptimization
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.strategies.launchers import subprocess_script
+from lightning.pytorch.trainer.connectors import callback_connector
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from torch import Tensor
 
@@ -132,6 +134,20 @@ def mark_unfinished(trainer: pl.Trainer) -> Iterator[None]:
     finally:
         for counts in (progress.total, progress.current):
             counts.processed += stopped
+
+
+@contextmanager
+def no_callbacks_of_packages() -> Iterator[None]:
+    """Look once for callbacks that installed packages add to every trainer, where many trainers are built in here."""
+    if entry_points(group="lightning.pytorch.callbacks_factory"):
+        yield
+        return
+    before = callback_connector._load_external_callbacks
+    callback_connector._load_external_callbacks = lambda _: []
+    try:
+        yield
+    finally:
+        callback_connector._load_external_callbacks = before
 
 
 def cluster_of(trainer: pl.Trainer) -> ClusterEnvironment:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from itertools import groupby
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -18,10 +20,18 @@ from lrtrain.errors import first_line
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.data import Data
 from lrtrain.training.module import Supervised
+from lrtrain.training.network import has_compiler
 from lrtrain.training.population.rules import Rule, rule_of
 from lrtrain.training.population.stack import Member, Program, Stack
 from lrtrain.training.ranks import RandomNumbers
 from lrtrain.training.stretch import Stretch, Taken
+
+TRIED = 20
+"""Updates after which it is decided whether to compile those that are left."""
+COMPILING = 8.0
+"""Seconds that compiling an update takes, about."""
+GAIN = 0.5
+"""Of the time of an update, what compiling saves, about."""
 
 Result = TypeVar("Result")
 Say = Callable[[str], Any]
@@ -51,6 +61,7 @@ class Seat(Generic[Result]):
 
     Attributes:
         asked: What the run waits for; None where it works, or has ended.
+        trainer: Of the run, once it is stacked.
         result: What came of it.
         error: What ended it, where that was an error.
         has_ended: Whether it has.
@@ -58,6 +69,7 @@ class Seat(Generic[Result]):
 
     def __init__(self, work: Callable[[Seat[Result]], Result]) -> None:
         self.asked: Begin | Stretch | Tensor | None = None
+        self.trainer: pl.Trainer | None = None
         self.result: Result | None = None
         self.error: BaseException | None = None
         self.has_ended = False
@@ -92,6 +104,7 @@ class Seat(Generic[Result]):
         if not self._ask(Begin(trainer, member, scheduler_of(trainer).last_epoch)):
             numbers.take_back()
             return False
+        self.trainer = trainer
         self._optimizer, self._rule = optimizer, rule_of(optimizer)
         return True
 
@@ -142,11 +155,13 @@ class Crew(Generic[Result]):
     Args:
         programs: Of kinds of runs, by their names; what is made for this one is kept there.
         kind: Of the runs.
+        later: Runs of the kind that this process has still to train after these.
         say: Tells a person a line.
     """
 
-    def __init__(self, programs: dict[str, Program], kind: str, say: Say) -> None:
-        self._programs, self._kind, self._say = programs, kind, say
+    def __init__(self, programs: dict[str, Program], kind: str, later: int, say: Say) -> None:
+        self._programs, self._kind, self._later, self._say = programs, kind, later, say
+        self._taken, self._took = 0, 0.0
 
     def run(self, works: Sequence[Callable[[Seat[Result]], Result]]) -> Iterator[tuple[int, Seat[Result]]]:
         """Do the work; gives each seat, and its index, when its run has ended."""
@@ -163,6 +178,7 @@ class Crew(Generic[Result]):
     def _run_together(self, seats: list[Seat[Result]]) -> Iterator[Seat[Result]]:
         """Take the updates of runs that are at the same place."""
         stack = self._stack(seats)
+        self._taken, self._took = 0, 0.0
         for seat in seats:
             seat.resume(stack is not None)
         alive = seats
@@ -219,7 +235,11 @@ class Crew(Generic[Result]):
         places = torch.split(torch.stack([stretch.places[: sum(sizes)] for stretch in rows]), sizes, dim=1)
         values = np.array([stretch.values[:count] for stretch in rows]).transpose(1, 3, 2, 0)
         measures = any(end and stretch.measures for end, stretch in zip(ends, stretches, strict=True))
+        began = time.perf_counter()
         measured = stack.take(places, torch.from_numpy(values), measures=measures)
+        self._taken, self._took = self._taken + count, self._took + time.perf_counter() - began
+        if not stack.compiled and self._taken - count < TRIED <= self._taken:
+            self._choose(stack, seats, sizes[0])
         found: list[Taken | None] = []
         for seat, stretch, end in zip(seats, stretches, ends, strict=True):
             assert seat.place, "it is stacked"
@@ -235,6 +255,31 @@ class Crew(Generic[Result]):
                     stretch.places[sum(sizes) :], stretch.sizes[count:], stretch.values[count:], stretch.measures
                 )
         return found
+
+    def _choose(self, stack: Stack, seats: Sequence[Seat[Result]], batch_size: int) -> None:
+        """Have the updates compiled where what is left of them pays for it; say so the first time."""
+        program, runs = stack.program, len(stack.members)
+        if program.fault or not can_compile(stack.device):
+            return
+        assert seats[0].trainer, "it is stacked"
+        total = scheduler_of(seats[0].trainer).total_steps
+        left = (total - self._taken) + math.ceil(self._later / runs) * total
+        seconds = self._took / self._taken * left
+        known = program.compiled_for == (runs, batch_size)
+        if not known and seconds * GAIN < COMPILING:
+            return
+        stack.compiled = batch_size
+        if not known:
+            program.compiled_for = runs, batch_size
+            self._say(
+                f"compiling the update of {runs} runs, about {COMPILING:.0f} s: what is left takes about "
+                f"{seconds * (1 - GAIN):.0f} s then, instead of {seconds:.0f} s"
+            )
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether there is what `torch.compile` needs for a device: a C++ compiler, or Triton for a GPU."""
+    return find_spec("triton") is not None if device.type == "cuda" else has_compiler()
 
 
 def _position(seat: Seat[Any]) -> int:
@@ -260,8 +305,10 @@ def _program(begin: Begin) -> Program:
     source = data.splits.train.on(weight.device)
 
     def gather(places: Tensor) -> tuple[Tensor, Tensor]:
-        inputs, targets = source.gather(places)
-        return (inputs.to(weight.dtype) if inputs.is_floating_point() else inputs), targets
+        inputs, targets = (
+            part.to(weight.dtype) if part.is_floating_point() else part for part in source.gather(places)
+        )
+        return inputs, targets
 
     by_value = trainer.gradient_clip_algorithm == "value"
     return Program(member, module.objective.loss, gather, by_value)

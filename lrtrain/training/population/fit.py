@@ -19,6 +19,7 @@ from lrtrain.run_folder.summary import Summary
 from lrtrain.settings import AugmentSettings, Settings
 from lrtrain.training.population.crew import Crew, Say, Seat
 from lrtrain.training.population.stack import Program
+from lrtrain.training.private import no_callbacks_of_packages
 from lrtrain.training.session import Session
 
 log = logging.getLogger("lrtrain")
@@ -87,9 +88,8 @@ def kind_of(settings: Settings) -> str:
     }
     clips = trainer.gradient_clip_val is not None
     agreed["trainer"] = {**plain(trainer), "gradient_clip_val": clips, "enable_progress_bar": False}
-    agreed["model"], agreed["dataset"] = (
-        [kind.name, plain(kind.parameters)] for kind in (settings.model, settings.dataset)
-    )
+    for name in ("model", "dataset", "objective"):
+        agreed[name] = [agreed[name].name, plain(agreed[name].parameters)]
     return json.dumps(agreed, sort_keys=True, default=str)
 
 
@@ -105,17 +105,20 @@ class Population:
         self._splits: dict[str, Splits] = {}
         self._say = say
 
-    def train(self, block: Sequence[Ordered], end: Callable[[int, Summary | BaseException], None]) -> None:
+    def train(
+        self, block: Sequence[Ordered], end: Callable[[int, Summary | BaseException], None], later: int = 0
+    ) -> None:
         """Train runs of one kind, each as `run_in` does.
 
         Args:
             block: The runs.
             end: Told of each run that has ended, by its index, and what came of it, or why it could not begin.
+            later: Runs of the kind that are to follow in other blocks.
         """
-        crew: Crew[Summary] = Crew(self._programs, kind_of(block[0].settings), self._say)
-        with signals.interrupt_taken_over(), kept_as_it_is():
+        crew: Crew[Summary] = Crew(self._programs, kind_of(block[0].settings), later, self._say)
+        with signals.interrupt_taken_over(), kept_as_it_is(), no_callbacks_of_packages():
             signals.defer()  # the runs look for one where they can be saved
-            for index, seat in crew.run([self._work(ordered) for ordered in block]):
+            for index, seat in crew.run([self._work(ordered, len(block)) for ordered in block]):
                 if seat.result and seat.result.exception:
                     with logging_to(block[index].folder.log):
                         log.error("%s", seat.result.error, exc_info=seat.result.exception)
@@ -123,12 +126,13 @@ class Population:
                 assert outcome is not None
                 end(index, outcome)
 
-    def _work(self, ordered: Ordered) -> Callable[[Seat[Summary]], Summary]:
+    def _work(self, ordered: Ordered, sharers: int) -> Callable[[Seat[Summary]], Summary]:
         def work(seat: Seat[Summary]) -> Summary:
             settings, folder, start, asked = ordered
             if not start.resumes:
                 folder.check_unused()
             session = Session.open(settings, folder, start, asked=asked, say=print, stepper=seat, read=self._read)
+            session.checkpoints.sharers = sharers
             for line in session.announce():
                 print(line)
             ended = session.fit()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.optim import Optimizer
 
+from lrtrain.errors import first_line
 from lrtrain.training.population.dropout import Mask, draw, mask_dropout
 from lrtrain.training.population.rules import Rule, Values, along, clip, norms, rule_of, whole
 
@@ -60,6 +61,10 @@ class Program:
         gather: Gives the batches of training data.
         by_value: Gradients are clipped by value.
 
+    Attributes:
+        fault: Why it cannot be compiled, once that is known.
+        compiled_for: How many runs, and samples of a batch, it was compiled for last.
+
     Raises:
         Exception: The network is not one that `torch.func` takes; of many kinds, as what is not supported raises them.
     """
@@ -79,6 +84,8 @@ class Program:
         self._gradients = vmap(grad_and_value(self._loss, has_aux=True), in_dims=(0, 0, 0, 0, 0))
         self._outputs = vmap(self._forward, in_dims=(0, 0, None))
         self._compiled: Callable[..., tuple[Tensor, Tensor, Tensor]] | None = None
+        self.fault: str | None = None
+        self.compiled_for: tuple[int, int] | None = None
         self._try(inputs, targets)
 
     def _try(self, inputs: Tensor, targets: Tensor) -> None:
@@ -91,7 +98,7 @@ class Program:
         self.outputs(weights, fixed, inputs)
 
     def step(
-        self, arrays: Arrays, places: Tensor, values: Tensor, clips: Tensor | None
+        self, arrays: Arrays, places: Tensor, values: Tensor, clips: Tensor | None, *, measures: bool = True
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Take one update of every run.
 
@@ -100,6 +107,7 @@ class Program:
             places: Of each run's samples, (runs, batch).
             values: What the rule has to know, (names, groups, runs).
             clips: Where each run's gradient is clipped, (runs,); None if none is.
+            measures: Also the gradient's absolute values.
 
         Returns:
             Each run's loss before the update, and the Euclidean norm of each weight's gradient before clipping,
@@ -109,7 +117,8 @@ class Program:
         inputs, targets = (part.view(runs, size, *part.shape[1:]) for part in self.gather(places.flatten()))
         found, (losses, fixed) = self._gradients(arrays.weights, arrays.fixed, arrays.masks, inputs, targets)
         gradients = list(found.values())
-        lengths, sums = norms(gradients), norms(gradients, 1)
+        lengths = norms(gradients)
+        sums = norms(gradients, 1) if measures else lengths
         if clips is not None:
             gradients = clip(gradients, whole(lengths), clips, self.by_value)
         for name, buffer in fixed.items():
@@ -120,11 +129,17 @@ class Program:
             self.rule.update(weight, gradient, state, known)
         return losses, lengths, sums
 
-    def compiled(self, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """The same step, compiled at the first call for each shape."""
+    def compiled(
+        self, arrays: Arrays, places: Tensor, values: Tensor, clips: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same step, compiled at the first call for so many runs; as it is where that fails."""
         if self._compiled is None:
             self._compiled = torch.compile(self.step, fullgraph=True, dynamic=False)
-        return self._compiled(*given)
+        try:
+            return self._compiled(arrays, places, values, clips)
+        except Exception as error:  # of many kinds; nothing was computed yet
+            self.fault = first_line(error)
+            return self.step(arrays, places, values, clips)
 
     def outputs(self, weights: dict[str, Tensor], fixed: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """What the networks say in eval mode of the same inputs: (runs, n, ...)."""
@@ -173,11 +188,14 @@ class Stack:
     Args:
         program: Of runs of this kind.
         members: The runs.
+
+    Attributes:
+        compiled: Updates of batches of this size are compiled ones; 0 for none.
     """
 
     def __init__(self, program: Program, members: Sequence[Member]) -> None:
         self.program, self.members = program, members
-        self.compiles = False
+        self.compiled = 0
         self._generators: list[torch.Generator | None] = [member.generator for member in members]
         self._masks: dict[int, dict[str, Tensor]] = {}
         nets = [_tensors(member.net) for member in members]
@@ -224,11 +242,14 @@ class Stack:
         found, before = [], []
         batches = [batch.to(self.device).contiguous() for batch in places]
         for number, (batch, own) in enumerate(zip(batches, values.to(self.device, self.dtype), strict=True)):
-            if measures and number == len(places) - 1:
+            last = measures and number == len(places) - 1
+            if last:
                 before = [weight.clone() for weight in self.weights.values()]
             arrays = Arrays(self.weights, self.fixed, list(self.states), self._draw(batch.shape[1]))
-            step = self.program.compiled if self.compiles else self.program.step
-            found.append(step(arrays, batch, own, self._clips))
+            if self.compiled and batch.shape[1] == self.compiled and not self.program.fault:
+                found.append(self.program.compiled(arrays, batch, own, self._clips))
+            else:
+                found.append(self.program.step(arrays, batch, own, self._clips, measures=last))
         for steps in self._steps:
             if steps is not None:
                 steps += len(places)
