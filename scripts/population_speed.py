@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -43,7 +44,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     began = time.perf_counter()
     work()
     if device.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize()  # type: ignore[no-untyped-call]
     return time.perf_counter() - began
 
 
@@ -68,7 +69,7 @@ def compare_updates(net: str, options: dict[str, object], members: int, updates:
         for batch in places:
             own, targets = gather(batch[0])
             optimizers[0].zero_grad()
-            cross_entropy(nets[0](own), targets).backward()
+            cross_entropy(nets[0](own), targets).backward()  # type: ignore[no-untyped-call]
             optimizers[0].step()
 
     def together(compiled: int) -> None:
@@ -102,9 +103,7 @@ def compare_runs(members: int, device: torch.device) -> None:
 
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
         run_in(settings(0), f"{place}/warm")
-        one = min(
-            seconds(lambda number=number: run_in(settings(number), f"{place}/{number}"), device) for number in (1, 2)
-        )
+        one = min(seconds(partial(run_in, settings(number), f"{place}/{number}"), device) for number in (1, 2))
         orders = [
             Ordered(settings(number), ClaimedFolder(f"{place}/together/{number}"), FRESH, {})
             for number in range(members)

@@ -142,12 +142,13 @@ def no_callbacks_of_packages() -> Iterator[None]:
     if entry_points(group="lightning.pytorch.callbacks_factory"):
         yield
         return
-    before = callback_connector._load_external_callbacks
-    callback_connector._load_external_callbacks = lambda _: []
+    connector: Any = callback_connector
+    before = connector._load_external_callbacks
+    connector._load_external_callbacks = lambda _: []
     try:
         yield
     finally:
-        callback_connector._load_external_callbacks = before
+        connector._load_external_callbacks = before
 
 
 def cluster_of(trainer: pl.Trainer) -> ClusterEnvironment:
