@@ -187,6 +187,25 @@ def test_jobs_failures_and_what_is_left_out(text: str, tmp_path: Path, monkeypat
     assert {each["strategy"] for each in drawn["runs"]} == {0, 1, 2}
 
 
+def test_a_monitored_metric_is_judged_by_its_test_and_drawn_before_others() -> None:
+    series = Series(np.array([1, 2], np.float32), np.array([0.5, 0.6], np.float32))
+    names = [*(f"grad_norm/{layer}" for layer in range(9)), "train_loss", "val_f1"]
+    rows = [
+        Record(
+            name=name,
+            config={"scheduler": name, "seed": 1, "monitor_mode": "max"},
+            metrics={"val_f1": value, "test_f1": value / 2},
+            monitor="val_f1",
+            series=dict.fromkeys(names, series),
+        )
+        for name, value in (("a", 0.2), ("b", 0.4))
+    ]
+    [compared] = compare_records(rows, Question())
+    assert (compared.found.chooser, compared.found.metric, compared.found.mode) == ("val_f1", "test_f1", "max")
+    assert [each.name for each in compared.found.strategies] == ["b", "a"]
+    assert page._metrics(compared)[:2] == ["val_f1", "train_loss"]
+
+
 def test_runs_that_say_little(tmp_path: Path) -> None:
     """Rows of a table: no curves, no rates, no folders, one seed."""
     configs = [{"scheduler": name, "seed": 1} for name in "ab"]

@@ -182,10 +182,14 @@ def _section(number: int, compared: Compared, folder: Path) -> Section:
 
 
 def _metrics(compared: Compared) -> list[str]:
-    """What can be drawn, what chose the settings first."""
-    names = Counter(chain.from_iterable(record.series for record, _ in compared.runs))
-    known = [name for name, _ in names.most_common() if name != RATE and not name.startswith("lr/")]
-    return sorted(known[:MOST_METRICS], key=lambda name: (name != compared.found.chooser, "loss" not in name))
+    """What can be drawn: first what chose the settings, then losses, what was validated, and all else."""
+    known = dict.fromkeys(chain.from_iterable(record.series for record, _ in compared.runs))
+    names = [name for name in known if name != RATE and not name.startswith(f"{RATE}/")]
+
+    def late(name: str) -> tuple[bool, bool, bool, bool]:
+        return name != compared.found.chooser, "loss" not in name, not name.startswith("val_"), "/" in name
+
+    return sorted(names, key=late)[:MOST_METRICS]
 
 
 def _single_runs(compared: Compared, metrics: Sequence[str]) -> dict[str, Any]:
