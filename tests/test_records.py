@@ -109,6 +109,10 @@ def test_runs_of_other_programs(kind: str, tmp_path: Path) -> None:
     for (name, seed), last in RUNS.items():
         write(tmp_path / "runs", f"scheduler={name},seed={seed}", last, seed)
     records, [(found, _)] = compare_runs([tmp_path / "runs"], Question(metric="val_loss"), Conventions(tags=tags))
+    named = {f"scheduler={name},seed={seed}" for name, seed in RUNS}
+    assert {each.name for each in records} == (
+        named if kind != "lightning" else {f"lightning_logs/version_{number}" for number in range(len(RUNS))}
+    )
     best = {(each.config["scheduler"], each.config["seed"]): each.metrics["val_loss"] for each in records}
     assert best == pytest.approx(RUNS)
     assert {(each.steps, each.epochs) for each in records} == {(updates, epochs)}

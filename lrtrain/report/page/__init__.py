@@ -35,6 +35,8 @@ from lrtrain.run_folder.files import write_text
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import BAD
 
+__all__ = ["REPORT", "write_page"]
+
 REPORT = "report.html"
 MOST_RUNS = 1000
 """Single runs that are drawn; of more, some at equal distances."""
