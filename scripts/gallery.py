@@ -59,7 +59,8 @@ a test keeps it so. The pictures show the defaults over {epochs} epochs of {leng
 with `warmup={warmup}` (dashed). In a formula *epoch* is the number of completed epochs, and *z* the fraction done of
 what follows the warm-up. A length is written `5ep` (epochs), `300st` (updates) or `10%` (of the run). Every strategy
 can be combined with `warmup=`, `min_lr=`, `hold=`, `final_cooldown=` and `stretch=`, and, where it is not a feedback
-strategy itself, with `feedback=plateau`.
+strategy itself, with `feedback=plateau`. In Python and as parts of `join` and `product` there are also `floor`,
+`ceiling`, `hold`, `until`, `stretch`, `switch`. [Coming from ...](COMING_FROM.md) says what other libraries call them.
 
 Feedback strategies depend on what training does. Their pictures follow a made-up validation loss (orange, right axis),
 one value per epoch: {metric}.

@@ -41,6 +41,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "max": {"factor": 0.5, "patience": 1, "mode": "max"},
     "max absolute": {"factor": 0.5, "patience": 1, "mode": "max", "threshold": 0.05, "threshold_mode": "abs"},
     "least": {"factor": 0.5, "patience": 0, "min_lr": 300.0},
+    "eps": {"factor": 0.5, "patience": 0, "eps": 40.0},
+    "eps at the least": {"factor": 0.5, "patience": 0, "eps": 40.0, "min_lr": 230.0},
 }
 
 
@@ -49,9 +51,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 def test_plateau_is_that_of_torch(metrics: list[float], options: dict[str, Any]) -> None:
     base = 1000.0
     optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=base)
-    oracle = ReduceLROnPlateau(optimizer, eps=0, **options)  # by default it leaves out what is below 1e-8
-    ours = {key: value for key, value in options.items() if key != "min_lr"}
-    rule = plateau(**ours, min_scale=options.get("min_lr", 0.0) / base)
+    oracle = ReduceLROnPlateau(optimizer, **{"eps": 0, **options})  # by default it leaves out what is below 1e-8
+    ours = {key: value for key, value in options.items() if key not in ("eps", "min_lr")}
+    rule = plateau(**ours, eps=options.get("eps", 0.0) / base, min_scale=options.get("min_lr", 0.0) / base)
     state = Observed()
     for metric in metrics:
         oracle.step(metric)
@@ -92,6 +94,8 @@ TABLE: dict[str, tuple[Feedback, list[float], list[int]]] = {
     "without smoothing": (half(patience=0), [1.0, 0.0, 0.6, 0.5], [3, 4]),
     "smoothing forgives a spike": (half(patience=0, smooth=0.5), [4.0, 0.0, 1.5, 1.0], []),
     "smoothing forgets a NaN": (half(patience=0, smooth=0.5), [4.0, NAN, 0.0, 1.5], [2]),
+    "means of two are one": (half(patience=0, mean_of=2), [1, 3, 0, 5, 0, 2, 0.9, 0.9, 9], [4]),
+    "a NaN makes its mean bad": (half(patience=0, mean_of=2), [1, 1, NAN, 0, 0.5, 0.5], [4]),
     "never below the least": (half(patience=0, min_scale=0.2), [1, 1, 1, 1, 1], [2, 3, 4]),
     "drop: the first sets the mark": (validation_drop(factor=0.5), [1.0], []),
     "drop: at every new best": (validation_drop(factor=0.5), [1.0, 0.9, 0.95, 0.9, 0.8, 0.7], [2, 5, 6]),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,3 +90,14 @@ def test_what_does_without_torch() -> None:
         if part_of(path) in WITHOUT_TORCH and any(m.partition(".")[0] in heavy for m in imports(path, lazy=False))
     ]
     assert found == []
+
+
+def test_the_scheduler_can_be_lifted_out() -> None:
+    """What is imported at run time, by whatever road: the schedules alone, and the scheduler with torch."""
+    heavy = "{'torch', 'lightning', 'pytorch_lightning', 'hydra', 'omegaconf', 'tensorboard', 'matplotlib'}"
+    code = (
+        f"import sys, lrtrain.schedules; found = [{heavy} & set(sys.modules)]; "
+        f"from lrtrain import Scheduler; print([*found, {heavy} & set(sys.modules)])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[set(), {'torch'}]"

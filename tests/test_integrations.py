@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from lrtrain import Scheduler
+from lrtrain import Scheduler, schedules
+from lrtrain.configs import config_dir
 from lrtrain.schedules import constant, cosine, inverse_time, plateau
 
 BASE, TOTAL = 0.1, 12
@@ -262,3 +264,44 @@ def test_wrapped_optimizers(name: str) -> None:
     optimizer.load_state_dict(saved[0])
     update()
     assert rate(optimizer) == pytest.approx(COSINE[6])
+
+
+# The page for those who come from other libraries
+
+LOOPS = (config_dir() / "scheduler" / "COMING_FROM.md").read_text().partition("## In their loops")[2]
+SNIPPETS = re.findall(r"^(\w[^\n]*):\n\n```python\n(.+?)```", LOOPS, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(("title", "code"), SNIPPETS, ids=[title for title, _ in SNIPPETS])
+def test_the_snippets_run_and_end_where_the_schedule_does(
+    title: str, code: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    for package in re.findall(r"^from (\w+)[\w.]* import", code, re.MULTILINE):
+        pytest.importorskip(package, reason="needs the extra integrations")
+        if package in ("accelerate", "transformers"):
+            request.getfixturevalue(package)
+
+    hf_model = Regression()
+    model = hf_model.layer
+    ends: dict[str, Any] = {
+        **vars(schedules),
+        "torch": torch,
+        "Scheduler": Scheduler,
+        "model": model,
+        "folder": str(tmp_path),
+        "hf_model": hf_model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=BASE),
+        "batches": [torch.ones(2, 1)] * 12,
+        "hf_data": [{"x": torch.ones(1), "labels": torch.ones(1)}] * 96,
+        "loss_of": lambda model, batch: (model(batch) ** 2).sum(),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(code, ends)
+    scheduler = ends["scheduler"]
+    if "detach" in code:
+        half_way = (1 + math.cos(math.pi * 3 / 9)) / 2
+        assert ends["optimizer"].param_groups[0]["lr"] == pytest.approx(BASE * half_way * 0.5**6)
+    else:
+        assert getattr(scheduler, "scheduler", scheduler).last_epoch == 12
+        assert float(ends["optimizer"].param_groups[0]["lr"]) == pytest.approx(0, abs=1e-12)

@@ -420,6 +420,36 @@ def test_a_state_of_lrtrain_0_1() -> None:
     assert scheduler.state.best == 0.7
 
 
+# By group
+
+
+def test_settings_have_curves_by_group_and_the_others_keep_theirs() -> None:
+    groups = [{"params": [nn.Parameter(torch.ones(1))], "name": name} for name in ("body", "head")]
+    optimizer = SGD(groups, lr=BASE, momentum=0.9, weight_decay=0.5)
+    curves = {"momentum": {"head": between(linear(), 0.8, 0.2)}, "weight_decay": linear()}
+    scheduled(optimizer, hyperparameters=curves)
+    for _ in range(6):
+        optimizer.step()
+    found = [(group["momentum"], group["weight_decay"]) for group in optimizer.param_groups]
+    assert found == pytest.approx([(0.9, 0.5), (0.5, 0.5)])
+
+
+def test_plateau_has_the_floors_of_torch_by_group() -> None:
+    def groups() -> list[dict[str, Any]]:
+        rates = {"body": 0.2, "head": 0.1}
+        return [{"params": [nn.Parameter(torch.ones(1))], "name": name, "lr": lr} for name, lr in rates.items()]
+
+    theirs = SGD(groups())
+    oracle = lr_scheduler.ReduceLROnPlateau(theirs, factor=0.5, patience=0, min_lr=[0.04, 0.02])
+    optimizer = SGD(groups())
+    rule = plateau(factor=0.5, patience=0)
+    scheduler = scheduled(optimizer, constant(), feedback=rule, min_lr={"body": 0.04, "head": 0.02})
+    for _ in range(6):
+        oracle.step(1.0)
+        scheduler.observe(1.0)
+        assert [rate(optimizer, n) for n in (0, 1)] == pytest.approx([rate(theirs, n) for n in (0, 1)])
+
+
 # Groups that come later
 
 

@@ -37,9 +37,80 @@ OTHER_NAMES = {
 }
 """What other tools call our keys, where the spelling is too far off to be found as a near match."""
 
+OTHER_STRATEGIES = {
+    "ConstantLR": "scheduler=piecewise",
+    "LinearLR": "warmup=10st warmup_start=0.1",
+    "StepLR": "scheduler=step",
+    "MultiStepLR": "scheduler=multistep",
+    "ExponentialLR": "scheduler=exponential",
+    "LambdaLR": "scheduler=custom",
+    "MultiplicativeLR": "scheduler=exponential",
+    "PolynomialLR": "scheduler=polynomial",
+    "CosineAnnealingLR": "scheduler=cosine",
+    "CosineAnnealingWarmRestarts": "scheduler=cosine_restarts",
+    "CyclicLR": "scheduler=cyclic",
+    "OneCycleLR": "scheduler=one_cycle",
+    "SequentialLR": "scheduler=join",
+    "ChainedScheduler": "scheduler=product",
+    "SWALR": "scheduler=piecewise interpolation=cosine",
+    "get_constant_schedule": "scheduler=constant",
+    "get_constant_schedule_with_warmup": "scheduler=constant warmup=10st",
+    "get_linear_schedule_with_warmup": "scheduler=linear warmup=10st",
+    "get_cosine_schedule_with_warmup": "scheduler=cosine warmup=10st",
+    "get_cosine_with_hard_restarts_schedule_with_warmup": "scheduler=cosine_restarts warmup=10st",
+    "get_cosine_with_min_lr_schedule_with_warmup": "scheduler=cosine end=0.1 warmup=10st",
+    "get_polynomial_decay_schedule_with_warmup": "scheduler=polynomial warmup=10st",
+    "get_inverse_sqrt_schedule": "scheduler=inverse_sqrt shifted=true warmup=10st",
+    "get_wsd_schedule": "scheduler=wsd warmup=10st",
+    "CosineLRScheduler": "scheduler=cosine",
+    "StepLRScheduler": "scheduler=step",
+    "MultiStepLRScheduler": "scheduler=multistep",
+    "PolyLRScheduler": "scheduler=polynomial",
+    "ExponentialDecay": "scheduler=exponential per=step",
+    "InverseTimeDecay": "scheduler=inverse_time per=step",
+    "PiecewiseConstantDecay": "scheduler=piecewise",
+    "PolynomialDecay": "scheduler=polynomial",
+    "CosineDecay": "scheduler=cosine",
+    "CosineDecayRestarts": "scheduler=cosine_restarts",
+    "constant_schedule": "scheduler=constant",
+    "linear_schedule": "scheduler=linear",
+    "polynomial_schedule": "scheduler=polynomial",
+    "cosine_decay_schedule": "scheduler=cosine exponent=2",
+    "exponential_decay": "scheduler=exponential per=step",
+    "piecewise_constant_schedule": "scheduler=piecewise",
+    "piecewise_interpolate_schedule": "scheduler=piecewise interpolation=linear",
+    "warmup_constant_schedule": "scheduler=constant warmup=10st",
+    "warmup_cosine_decay_schedule": "scheduler=cosine warmup=10st",
+    "warmup_exponential_decay_schedule": "scheduler=exponential per=step warmup=10st",
+    "cosine_onecycle_schedule": "scheduler=one_cycle",
+    "join_schedules": "scheduler=join at=restart",
+    "StepScheduler": "scheduler=step",
+    "MultiStepScheduler": "scheduler=multistep",
+    "LinearScheduler": "scheduler=linear",
+    "ExponentialScheduler": "scheduler=exponential",
+    "PolynomialScheduler": "scheduler=polynomial",
+    "CosineAnnealingScheduler": "scheduler=cosine",
+    "CosineAnnealingWarmRestartsScheduler": "scheduler=cosine_restarts",
+    "MultiStepWithWarmupScheduler": "scheduler=multistep warmup=10st",
+    "LinearWithWarmupScheduler": "scheduler=linear warmup=10st",
+    "CosineAnnealingWithWarmupScheduler": "scheduler=cosine warmup=10st",
+    "ReduceLROnPlateau": "scheduler=plateau",
+    "reduce_on_plateau": "scheduler=plateau",
+    "PlateauLRScheduler": "scheduler=plateau",
+    "get_reduce_on_plateau_schedule": "scheduler=plateau",
+    "GreedyLR": "scheduler=greedy",
+    "TanhLRScheduler": "scheduler=tanh",
+    "fit_one_cycle": "scheduler=one_cycle",
+    "fit_flat_cos": "scheduler=wsd shape=cosine",
+}
+"""What other libraries call our strategies; conf/scheduler/COMING_FROM.md has the numbers of both."""
+
 
 def explain_choice(group: str, value: str, options: Sequence[str]) -> str:
     """One line on a choice that a group does not have."""
+    theirs = {name.lower(): words for name, words in OTHER_STRATEGIES.items()}
+    if group == "scheduler" and (words := theirs.get(value.lower())):
+        return f"scheduler={value} is {words} here, with your numbers; conf/scheduler/COMING_FROM.md has what differs"
     return f"{group}={' '.join(value.split())}: there is no such {group}; {nearest(value, options)}"
 
 

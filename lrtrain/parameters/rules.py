@@ -244,11 +244,15 @@ class Either:
 
 @dataclass(frozen=True)
 class ListOf:
-    """A list of at least `least` values that follow one rule; `rising` refuses numbers that do not grow."""
+    """A list of at least `least` values that follow one rule; `rising` refuses numbers that do not grow.
+
+    Where `repeats`, they may stay the same.
+    """
 
     each: Any
     least: int = 0
     rising: bool = False
+    repeats: bool = False
 
     def parse(self, value: object) -> tuple[object, ...]:
         """Return the values as a tuple if the rule admits each, else raise ValueError."""
@@ -257,7 +261,7 @@ class ListOf:
         values = tuple(self.each.parse(item) for item in value)
         if len(values) < self.least:
             raise ValueError(f"must have {self.least} entries or more, got {value!r}")
-        if self.rising and not _is_rising(values):
+        if self.rising and not _is_rising(values, self.repeats):
             raise ValueError(f"must be in rising order, got {list(values)!r}")
         return values
 
@@ -265,9 +269,9 @@ class ListOf:
         return f"a list, each {self.each}"
 
 
-def _is_rising(values: tuple[Any, ...]) -> bool:
+def _is_rising(values: tuple[Any, ...], repeats: bool) -> bool:
     comparable = all(getattr(value, "unit", None) == getattr(values[0], "unit", None) for value in values)
-    return not comparable or all(a < b for a, b in pairwise(values))
+    return not comparable or all(a < b or (repeats and a == b) for a, b in pairwise(values))
 
 
 NonNegative: TypeAlias = Annotated[float, Number(low=0)]
@@ -283,7 +287,7 @@ Duration: TypeAlias = Annotated[SpanLike, Length()]
 Period: TypeAlias = Annotated[SpanLike, Length(positive=True)]
 Cycle: TypeAlias = Annotated[SpanLike, Length(positive=True, cycle=True)]
 Milestones: TypeAlias = Annotated[
-    collections.abc.Sequence[SpanLike], ListOf(Length(positive=True), least=1, rising=True)
+    collections.abc.Sequence[SpanLike], ListOf(Length(positive=True), least=1, rising=True, repeats=True)
 ]
 OptionalFlag: TypeAlias = Annotated[bool | None, OrNull(Choice((True, False)))]
 OptionalText: TypeAlias = Annotated[str | None, OrNull(Text())]

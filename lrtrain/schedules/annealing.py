@@ -50,15 +50,24 @@ def linear(progress: Progress, /, end: Fraction = 0.0) -> float:
 
 
 @schedule
-def cosine(progress: Progress, /, end: Fraction = 0.0) -> float:
-    """Half a cosine to the end of the run: ``end + (1 - end) (1 + cos(pi z)) / 2``, z the fraction done.
+def cosine(progress: Progress, /, end: Fraction = 0.0, exponent: Positive = 1.0, k_decay: Positive = 1.0) -> float:
+    """Half a cosine to the end of the run: ``end + (1 - end) ((1 + cos(pi z ** k_decay)) / 2) ** exponent``.
 
-    Source: Loshchilov & Hutter 2017, "SGDR", arXiv:1608.03983, eq. 5, without restarts.
+    With z the fraction done; by default that is ``end + (1 - end) (1 + cos(pi z)) / 2``.
+
+    Source: Loshchilov & Hutter 2017, "SGDR", arXiv:1608.03983, eq. 5, without restarts; the exponent of optax
+    cosine_decay_schedule; k_decay of timm CosineLRScheduler with Zhang & Li 2020, arXiv:2004.05909.
 
     Args:
         end: last value, as a share of the base rate.
+        exponent: above 1 the rate falls early, below 1 late.
+        k_decay: above 1 the rate stays high for longer.
     """
-    return _between((1 + math.cos(math.pi * progress.fraction)) / 2, end)
+    z = progress.fraction
+    if k_decay != 1:
+        z = math.pow(z, k_decay)
+    weight = (1 + math.cos(math.pi * z)) / 2
+    return _between(weight if exponent == 1 else math.pow(weight, exponent), end)
 
 
 @schedule

@@ -7,7 +7,16 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from lrtrain.parameters.rules import Duration, Fraction, Length, ListOf, Number, Period, PositiveCount
+from lrtrain.parameters.rules import (
+    Duration,
+    Fraction,
+    Length,
+    ListOf,
+    NonNegative,
+    Number,
+    Period,
+    PositiveCount,
+)
 from lrtrain.parameters.spans import SpanLike
 from lrtrain.schedules.progress import Progress, needs, updates
 from lrtrain.schedules.registry import by_name, schedule
@@ -92,6 +101,19 @@ def floor(progress: Progress, /, inner: Inner, least: Fraction = 0.0) -> float:
         least: share of the base rate.
     """
     return max(inner(progress), least)
+
+
+@schedule
+def ceiling(progress: Progress, /, inner: Inner, most: NonNegative = 1.0) -> float:
+    """Never rise above a share of the base rate: ``min(inner, most)``.
+
+    Source: Shen et al. 2024, "Power Scheduler", arXiv:2408.13359, whose power of time is cut off at a largest rate.
+
+    Args:
+        inner: the schedule.
+        most: share of the base rate.
+    """
+    return min(inner(progress), most)
 
 
 @schedule

@@ -160,6 +160,27 @@ def polynomial_restarts(
 
 
 @schedule
+def polynomial_cycles(
+    progress: Progress, /, period: Cycle = "5ep", power: Positive = 1.0, end: Fraction = 0.0
+) -> float:
+    """A power curve to the end of the period, then one as if it had led to the end of the next, and so on.
+
+    That is ``end + (1 - end) (1 - t / (n period)) ** power``, t the updates done and n the period that t is in, so each
+    restart is lower: for power 1 it reaches 1 / n.
+
+    Source: Keras PolynomialDecay with ``cycle=True``.
+
+    Args:
+        period: length of a cycle.
+        power: above 1 the rate falls early in a cycle, below 1 late.
+        end: value at the end of a cycle, as a share of the base rate.
+    """
+    length, step = updates(period, progress) or 1, progress.step
+    whole = max(math.ceil(step / length), 1) * length
+    return _between(math.pow(1 - step / whole, power), end)
+
+
+@schedule
 def cosine_waves(progress: Progress, /, waves: PositiveCount = 2, end: Fraction = 0.0) -> float:
     """Down and up on a cosine, and down at last: ``(1 + cos((2 waves - 1) pi z)) / 2``, z the fraction done.
 

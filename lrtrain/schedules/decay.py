@@ -60,7 +60,7 @@ def multistep(progress: Progress, /, gamma: Positive = 0.1, milestones: Mileston
 
     Args:
         gamma: factor a milestone.
-        milestones: when; from the milestone on the new rate holds.
+        milestones: when; from the milestone on the new rate holds; one that is given twice counts twice.
     """
     reached = 0
     for milestone in milestones:
@@ -93,17 +93,22 @@ def inverse_time(
 
 
 @schedule
-def inverse_sqrt(progress: Progress, /, timescale: Period = "1ep") -> float:
+def inverse_sqrt(progress: Progress, /, timescale: Period = "1ep", shifted: bool = False) -> float:
     """Hold, then decay with the square root of time: ``sqrt(timescale / max(t, timescale))``, t the updates done.
 
-    After a warm-up of the same length it is the usual rule of sequence models, of which `noam` is another form.
+    After a warm-up of the same length it is the usual rule of sequence models, of which `noam` is another form. Shifted
+    it decays from the end of any warm-up W on: ``sqrt(timescale / (timescale + t - W))``.
 
-    Source: Transformers get_inverse_sqrt_schedule; fairseq inverse_sqrt; Raffel et al. 2020, "T5", arXiv:1910.10683.
+    Source: fairseq inverse_sqrt; Raffel et al. 2020, "T5", arXiv:1910.10683; shifted, Transformers
+    get_inverse_sqrt_schedule and big_vision, with Zhai et al. 2022, arXiv:2106.04560.
 
     Args:
         timescale: the rate is the base rate until then, and half of it at four times that.
+        shifted: the decay begins where the warm-up ends; the rate is half of it after three timescales.
     """
     scale = updates(timescale, progress) or 1
+    if shifted:
+        return math.sqrt(scale / (scale + max(progress.step - progress.start, 0)))
     return math.sqrt(scale / max(progress.step, scale))
 
 

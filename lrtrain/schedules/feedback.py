@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Concatenate, Literal, NamedTuple, ParamSpec, TypeAlias
 
-from lrtrain.parameters.rules import Count, Factor, Fraction, NonNegative, Number
+from lrtrain.parameters.rules import Count, Factor, Fraction, NonNegative, Number, PositiveCount
 from lrtrain.schedules.registry import Registered, registering
 
 P = ParamSpec("P")
@@ -24,6 +24,8 @@ class Observed(NamedTuple):
         cooling: Validations left in which bad ones are not counted.
         average: Moving average of the metric, None before the first.
         good: Improvements in a row since the last change of the scale.
+        total: Sum of the metrics since the last decision, where one takes several.
+        seen: How many they are.
     """
 
     scale: float = 1.0
@@ -32,6 +34,8 @@ class Observed(NamedTuple):
     cooling: int = 0
     average: float | None = None
     good: int = 0
+    total: float = 0.0
+    seen: int = 0
 
 
 class Feedback(Registered):
@@ -73,6 +77,8 @@ def plateau(
     cooldown: Count = 0,
     mode: Mode = "min",
     smooth: Smoothing = 0.0,
+    mean_of: PositiveCount = 1,
+    eps: NonNegative = 0.0,
     min_scale: Fraction = 0.0,
 ) -> Observed:
     """Reduce by a factor when the validation metric has stopped improving.
@@ -80,7 +86,8 @@ def plateau(
     A validation is bad when it does not beat the best by more than the threshold. After more than `patience` bad
     ones in a row the scale is multiplied by `factor`, and the count starts again.
 
-    Source: torch ReduceLROnPlateau; the relative threshold is a share of the best's size, also below zero.
+    Source: torch ReduceLROnPlateau; the relative threshold is a share of the best's size, also below zero. Means as in
+    optax contrib reduce_on_plateau, whose accumulation_size they are.
 
     Args:
         factor: of the reduction.
@@ -90,9 +97,15 @@ def plateau(
         cooldown: validations after a reduction in which bad ones are not counted.
         mode: the metric is better when it is smaller (min) or larger (max).
         smooth: weight of the past in a moving average of the metric; 0 looks at each value alone.
+        mean_of: validations of which the mean is taken as one.
+        eps: a reduction by no more than this share of the base rate is left out.
         min_scale: the scale never falls below.
     """
-    scale, best, bad, cooling, _, _ = state
+    total, seen = state.total + metric, state.seen + 1
+    if seen < mean_of:
+        return state._replace(total=total, seen=seen)
+    metric = total / seen
+    scale, best, bad, cooling, *_ = state
     average = _smoothed(state.average, metric, smooth)
     margin = threshold * abs(best or 0.0) if threshold_mode == "rel" else threshold
     if _improves(average, best, mode, margin):
@@ -102,7 +115,8 @@ def plateau(
     if cooling:
         cooling, bad = cooling - 1, 0
     if bad > patience:
-        scale, bad, cooling = min(scale, max(scale * factor, min_scale)), 0, cooldown
+        reduced = max(scale * factor, min_scale)
+        scale, bad, cooling = reduced if scale - reduced > eps else scale, 0, cooldown
     return Observed(scale, best, bad, cooling, average if math.isfinite(average) else state.average)
 
 
@@ -162,7 +176,7 @@ def greedy(
         min_scale: the scale never falls below.
         max_scale: the scale never rises above.
     """
-    scale, best, bad, cooling, _, good = state
+    scale, best, bad, cooling, _, good, *_ = state
     average = _smoothed(state.average, metric, smooth)
     kept = average if math.isfinite(average) else state.average
     if cooling:

@@ -43,8 +43,9 @@ def test_step() -> None:
 
 
 def test_multistep() -> None:
-    marks = (3, 10, 41)
-    check(lambda o: theirs.MultiStepLR(o, marks, gamma=0.2), ours.multistep(gamma=0.2, milestones=marks), 200, 50)
+    for marks in ((3, 10, 41), (3, 10, 10, 41)):
+        build = functools.partial(theirs.MultiStepLR, milestones=marks, gamma=0.2)
+        check(build, ours.multistep(gamma=0.2, milestones=marks), 200, 50)
 
 
 def test_exponential() -> None:

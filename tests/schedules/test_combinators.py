@@ -57,6 +57,7 @@ TABLE: list[tuple[str, Curve, dict[int, float]]] = [
     ("exponential warm-up", s.warmup(s.constant(), "4st", "exponential", 0.0001), {0: 0.001, 1: 0.01, 2: 0.1, 3: 1}),
     ("warm-up of a warm-up", s.warmup(s.warmup(s.constant(), "2st"), "2st"), {0: 0.25, 1: 0.5, 2: 0.5, 3: 1}),
     ("floor", s.floor(s.linear(), 0.3), {0: 1, 100: 0.5, 140: 0.3, 200: 0.3}),
+    ("ceiling", s.ceiling(s.noam("100st"), 0.3), {0: 0.01, 29: 0.3, 99: 0.3, 100_000: math.sqrt(100 / 100_001)}),
     ("hold an epoch", s.hold(s.linear(), "1ep"), {0: 1, 9: 1, 10: 0.95, 19: 0.95, 200: 0}),
     ("hold updates", s.hold(s.linear(), "50st"), {49: 1, 50: 0.75, 99: 0.75, 100: 0.5}),
     ("cooldown", s.cooldown(s.constant(), "40st"), {0: 1, 160: 1, 170: 0.75, 180: 0.5, 200: 0, 300: 0}),

@@ -89,7 +89,7 @@ def step(run: Run, draw: Draw) -> Case:
 
 
 def multistep(run: Run, draw: Draw) -> Case:
-    gamma, marks = draw.number(0.1, 1), sorted({draw.whole(1, run.total) for _ in range(4)})
+    gamma, marks = draw.number(0.1, 1), sorted([draw.whole(1, run.total) for _ in range(3)] + [draw.whole(1, 3)] * 2)
     reached = np.searchsorted(np.array(marks), run.t, side="right")
     return {"gamma": gamma, "milestones": [f"{mark}st" for mark in marks]}, gamma ** reached.astype(float)
 
@@ -102,8 +102,10 @@ def inverse_time(run: Run, draw: Draw) -> Case:
 
 
 def inverse_sqrt(run: Run, draw: Draw) -> Case:
-    text, scale = draw.length(run)
-    return {"timescale": text}, np.minimum(1, np.sqrt(scale / np.maximum(run.t, 1)))
+    (text, scale), shifted = draw.length(run), draw.one(False, True)
+    since = np.clip(run.t - run.start, 0, None)
+    curve = np.sqrt(scale / (since + scale)) if shifted else np.minimum(1, np.sqrt(scale / np.maximum(run.t, 1)))
+    return {"timescale": text, "shifted": shifted}, curve
 
 
 def noam(run: Run, draw: Draw) -> Case:
@@ -124,8 +126,9 @@ def linear(run: Run, draw: Draw) -> Case:
 
 
 def cosine(run: Run, draw: Draw) -> Case:
-    end = draw.number(0, 1)
-    return {"end": end}, end + (1 - end) / 2 * (1 + np.cos(np.pi * run.z))
+    end, n, k = draw.number(0, 1), draw.one(1.0, draw.number(0.3, 3)), draw.one(1.0, draw.number(0.3, 3))
+    curve = end + (1 - end) * (0.5 + 0.5 * np.cos(np.pi * run.z**k)) ** n
+    return {"end": end, "exponent": n, "k_decay": k}, curve
 
 
 def polynomial(run: Run, draw: Draw) -> Case:
@@ -258,6 +261,13 @@ def polynomial_restarts(run: Run, draw: Draw) -> Case:
     return {**values, "power": n, "gamma": decay, "end": end}, fade(decay**cycle * (1 - u) ** n, end)
 
 
+def polynomial_cycles(run: Run, draw: Draw) -> Case:
+    """Keras: the decay steps are multiplied until they are no fewer than the updates done."""
+    (text, length), n, end = draw.length(run), draw.number(0.3, 3), draw.number(0, 1)
+    steps = np.where(run.t == 0, 1, np.ceil(run.t / length)) * length
+    return {"period": text, "power": n, "end": end}, (1 - end) * (1 - run.t / steps) ** n + end
+
+
 def cosine_waves(run: Run, draw: Draw) -> Case:
     waves, end = draw.whole(1, 9), draw.number(0, 1)
     return {"waves": waves, "end": end}, fade((1 + np.cos(2 * np.pi * (waves - 0.5) * run.z)) / 2, end)
@@ -308,7 +318,8 @@ ORACLES: dict[str, Callable[[Run, Draw], Case]] = {
     for oracle in (
         *(constant, exponential, step, multistep, inverse_time, inverse_sqrt, noam, power),
         *(linear, cosine, polynomial, tanh, rex, sqrt, geometric, wsd, power_cool, knee, trapezoid),
-        *(one_cycle, cyclic, cosine_restarts, polynomial_restarts, cosine_waves, chebyshev, piecewise, noise),
+        *(one_cycle, cyclic, cosine_restarts, polynomial_restarts, polynomial_cycles, cosine_waves),
+        *(chebyshev, piecewise, noise),
     )
 }
 

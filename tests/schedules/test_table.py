@@ -128,6 +128,7 @@ TABLE: list[Row] = [
     # torch 2.13 misses this fifth restart: int(math.log(243, 3)) is 4.
     ("cosine_restarts", {"period": "1st", "growth": 3}, (None, None, 0), {1: 1, 4: 1, 13: 1, 40: 1, 121: 1, 364: 1}),
     ("cosine_restarts", {"period": "2st", "growth": 1.5}, (None, None, 0), {0: 1, 1: 0.5, 2: 1, 5: 1, 10: 1, 16: 1}),
+    ("polynomial_cycles", {"period": 2}, (5, None, 0), {0: 1, 5: 0.5, 10: 0, 15: 0.25, 20: 0, 25: 1 / 6}),
     ("polynomial_restarts", {"period": 2}, (5, None, 0), {0: 1, 5: 0.5, 9: 0.1, 10: 1, 19: 0.1, 20: 1}),
     (
         "polynomial_restarts",
