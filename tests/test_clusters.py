@@ -75,10 +75,11 @@ def test_ray_replaces_a_worker_that_is_killed(tmp_path: Path, monkeypatch: pytes
     """On a cluster that is begun for it; the job goes on from its checkpoint."""
     ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     killed = []
 
     def kill() -> None:
-        wait_for(tmp_path / "sweep" / "0_seed=0" / "checkpoints" / "last.ckpt", 300)
+        wait_for(tmp_path / "sweep" / "0_seed=0" / "checkpoints" / "last.ckpt", 900)
         record = json.loads((tmp_path / "sweep" / "0_seed=0" / ".lock").read_text())
         os.kill(record["pid"], signal.SIGKILL)
         killed.append(record["pid"])
@@ -86,7 +87,7 @@ def test_ray_replaces_a_worker_that_is_killed(tmp_path: Path, monkeypatch: pytes
     thread = threading.Thread(target=kill)
     thread.start()
     try:
-        words = ("seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}", "workers=ray", *TINY, "epochs=200")
+        words = ("seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}", "workers=ray", *TINY, "epochs=60")
         done = sweep(tmp_path, *words)
     finally:
         ray.shutdown()

@@ -432,6 +432,17 @@ def test_killed_sweep_of_several_workers_goes_on(good: Sweep, tmp_path: Path) ->
     assert_same(ended, good, jobs=4)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo is not built for Windows")
+def test_job_of_several_processes(tmp_path: Path) -> None:
+    """It is a process of its own, which starts the other one: one folder, and no second sweep."""
+    words = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.limit_train_batches=4")
+    swept = sweep(tmp_path, "seed=0", "model=linear", "epochs=1", "log_every=1", *words)
+    assert (swept.result.code, swept.states) == (0, ["finished"]), swept.result.err
+    assert [path.name for path in swept.folder.iterdir() if path.is_dir()] == ["0"]
+    assert len(list(tmp_path.glob("outputs/*/*"))) == 1
+    assert json.loads((swept.folder / "0" / "summary.json").read_text())["config"]["trainer"]["devices"] == 2
+
+
 def test_numbers_do_not_depend_on_threads_of_the_machine(good: Sweep) -> None:
     for number in range(4):
         config = json.loads((good.job(number) / "summary.json").read_text())["config"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import re
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,8 @@ ONCE = ("resume", "retry", "join")
 """The words that say what this command does with a sweep, and not what the sweep is."""
 EVERY = 0.1
 """Seconds between two looks of a worker for more jobs of a search."""
+MOST_REFUSALS = 1000
+"""Jobs in a row that are refused, upon which the sweep is."""
 SINGLE = ("seed", "monitor", "monitor_mode", "task")
 """The keys that have one value in a search, which judges by them."""
 
@@ -81,7 +85,8 @@ def sweep(composer: Composer, flags: Namespace, words: Sequence[str], *, dry: bo
     jobs = plan_jobs(asked)
     settings = _check(composer, folder, jobs)
     if dry:
-        print_search(space, how, settings) if space else print_plan(jobs, settings)
+        read = _read_jobs(composer, folder, jobs)
+        print_search(space, how, read) if space else print_plan(jobs, read)
         return GOOD
     plan = SweepPlan([*_flags(flags), *words], () if space else jobs)
     with ClaimedFolder(folder.path) as claimed:
@@ -103,12 +108,17 @@ def expand(composer: Composer, words: Sequence[str]) -> list[list[str]]:
     jobs = [job for grid in grids for job in composer.expand(grid)]
     if not jobs:
         raise RequestError("the sweep is empty: a list of values, or what glob() found, has nothing in it")
-    owned = [composer.owned(job) for job in jobs]
-    known = {word for job in owned for word in job}
-    return [
-        [word for word in job if word in own or word not in known]
-        for job, own in zip(jobs, map(set, owned), strict=True)
-    ]
+    key = functools.cache(key_of)
+    owned: dict[tuple[str, ...], set[str]] = {}
+    for job in jobs:
+        choices = tuple(word for word in job if composer.is_choice(key(word)))
+        owned[choices] = owned.get(choices) or set(map(key, composer.owned(job)))
+    known = set().union(*owned.values())
+    kept = []
+    for job in jobs:
+        own = owned[tuple(word for word in job if composer.is_choice(key(word)))]
+        kept.append([word for word in job if key(word) in own or key(word) not in known])
+    return kept
 
 
 def _settings(words: Sequence[str]) -> list[str]:
@@ -148,12 +158,11 @@ def _space(composer: Composer, words: Sequence[str], how: SweepCommand) -> Space
     return space
 
 
-def _search(how: SweepCommand, space: Space | None, settings: Sequence[Settings | RequestError]) -> Search | None:
+def _search(how: SweepCommand, space: Space | None, settings: Settings | None) -> Search | None:
     """What proposes the jobs; the settings of one of them say by which metric they are judged, and the seed."""
-    if space is None or how.search is None or how.trials is None:
+    if space is None or settings is None or how.search is None or how.trials is None:
         return None
-    known = next(each for each in settings if isinstance(each, Settings))
-    return Search(how.search, how.trials, space, known.metric, known.seed)
+    return Search(how.search, how.trials, space, settings.metric, settings.seed)
 
 
 def _grids(composer: Composer, settings: Sequence[str], name: str | None) -> list[list[str]]:
@@ -199,18 +208,31 @@ def _flags(flags: Namespace) -> list[str]:
     return [f"--config-dir={Path(flags.config_dir).resolve()}"] if flags.config_dir else []
 
 
-def _check(composer: Composer, folder: SweepFolder, jobs: Sequence[PlannedJob]) -> list[Settings | RequestError]:
-    """Read the jobs, so that what is wrong with all of them is said before anything is written."""
-    found: list[Settings | RequestError] = []
+def _check(composer: Composer, folder: SweepFolder, jobs: Sequence[PlannedJob]) -> Settings | None:
+    """The settings of the first job that would be accepted; None where there is no job.
+
+    Raises:
+        RequestError: None of the first ones would be, so that this is said before anything is written.
+    """
+    refusals = []
+    for read in itertools.islice(_read_jobs(composer, folder, jobs), MOST_REFUSALS):
+        if isinstance(read, Settings):
+            return read
+        refusals.append(read)
+    if refusals:
+        raise refusals[0]
+    return None
+
+
+def _read_jobs(
+    composer: Composer, folder: SweepFolder, jobs: Iterable[PlannedJob]
+) -> Iterator[Settings | RequestError]:
+    """The settings of each job, or why it would be refused."""
     for job in jobs:
         try:
-            found.append(read_request(composer, job.words, folder.job(job).path).job.settings)
+            yield read_request(composer, job.words, folder.job(job).path).job.settings
         except RequestError as error:
-            found.append(error)
-    refusals = [each for each in found if isinstance(each, RequestError)]
-    if jobs and len(refusals) == len(jobs):
-        raise refusals[0]
-    return found
+            yield error
 
 
 def _go_on(composer: Composer, folder: SweepFolder, words: Sequence[str], how: SweepCommand) -> int:

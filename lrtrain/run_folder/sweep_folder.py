@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lrtrain.errors import RequestError
 from lrtrain.run_folder.claim import attempts_at, is_live
-from lrtrain.run_folder.files import MOST_ROWS, read_text, write_json
+from lrtrain.run_folder.files import MOST_ROWS, read_text, write_text
 from lrtrain.run_folder.find import look
 from lrtrain.run_folder.folder import OUTPUTS, SWEEP, SWEEP_TABLE, RunFolder
 from lrtrain.run_folder.summary import BAD, GOOD, Summary
@@ -95,6 +95,11 @@ class SweepFolder:
         state, summary = look(folder)
         return Standing(state, attempts_at(folder.path), summary.wall_s if summary else 0.0, summary)
 
+    def look_at_all(self, jobs: Iterable[PlannedJob]) -> list[Standing]:
+        """How jobs stand now."""
+        there = {path.name for path in self.path.iterdir()}
+        return [self.look(job) if job.name in there else Standing() for job in jobs]
+
     def read(self) -> SweepPlan:
         """What the sweep is to do; raises RequestError where that cannot be read."""
         try:
@@ -114,20 +119,22 @@ class SweepFolder:
             raise RequestError(f"{self.view} cannot be read: {error}") from None
 
     def write(self, plan: SweepPlan, standings: Iterable[Standing]) -> None:
-        """Replace what is said of the sweep."""
+        """Replace what is said of the sweep: a line for each job, as there may be 100,000."""
         jobs = [
-            {
-                "number": job.number,
-                "name": job.name,
-                "overrides": list(job.words),
-                "state": standing.state,
-                "attempts": standing.attempts,
-                "seconds": standing.seconds,
-            }
+            json.dumps(
+                {
+                    "number": job.number,
+                    "name": job.name,
+                    "overrides": list(job.words),
+                    "state": standing.state,
+                    "attempts": standing.attempts,
+                    "seconds": standing.seconds,
+                }
+            )
             for job, standing in zip(plan.jobs, standings, strict=True)
         ]
-        said = {"format": FORMAT, "command": list(plan.command), "attempts_before": plan.attempts, "jobs": jobs}
-        write_json(self.view, said)
+        said = {"format": FORMAT, "command": list(plan.command), "attempts_before": dict(plan.attempts)}
+        write_text(self.view, f'{json.dumps(said)[:-1]}, "jobs": [\n' + ",\n".join(jobs) + "\n]}\n")
 
 
 def find_sweep(wanted: str, below: Path = OUTPUTS) -> SweepFolder:

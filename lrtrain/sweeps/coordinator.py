@@ -13,7 +13,7 @@ from pathlib import Path
 from lrtrain.errors import FaultError, InterruptedRunError
 from lrtrain.process import parent, signals
 from lrtrain.run_folder.summary import BAD
-from lrtrain.run_folder.sweep_folder import DONE, Standing, SweepFolder, SweepPlan
+from lrtrain.run_folder.sweep_folder import DONE, PlannedJob, Standing, SweepFolder, SweepPlan
 from lrtrain.sweeps.clusters import Process
 from lrtrain.sweeps.search import Search
 from lrtrain.sweeps.view import View
@@ -50,7 +50,7 @@ class Coordinator:
     ) -> None:
         self.folder, self.plan, self.view = folder, plan, view
         self._count, self._search = count, search
-        self.standings = [folder.look(job) for job in plan.jobs]
+        self.standings = folder.look_at_all(plan.jobs)
         self._open = {job.number: job for job in plan.jobs if self.standings[job.number].state not in DONE}
         self._stops, self._changes = stops, 0
         self._lock = threading.Lock()
@@ -60,23 +60,26 @@ class Coordinator:
         self._write()
         self.view.begin(self.plan, self.standings)
 
-    def look(self) -> None:
-        """See how the jobs stand that are not done; tell of those that have come to an end."""
+    def look(self, job: PlannedJob | None = None) -> None:
+        """See how the jobs stand that are not done, or one of them; tell of those that have come to an end."""
         with self._lock:
-            there = {path.name for path in self.folder.path.iterdir()}
-            for number, job in [item for item in self._open.items() if item[1].name in there]:
-                before, now = self.standings[number], self.folder.look(job)
-                if (now.state, now.attempts) == (before.state, before.attempts):
-                    continue
-                self.standings[number] = now
-                self._changes += 1
-                if now.state in DONE:
-                    del self._open[number]
-                    self.view.tell(job, now)
-                    self.stopped |= self._stops and now.state in BAD
+            there = set() if job else {path.name for path in self.folder.path.iterdir()}
+            for each in [job] if job else [each for each in self._open.values() if each.name in there]:
+                self._look_at(each)
             if self._propose() or time.monotonic() - self._written >= max(EVERY, SHARE * self._took):
                 self._write()
             self.view.refresh(self.plan, self.standings)
+
+    def _look_at(self, job: PlannedJob) -> None:
+        before, now = self.standings[job.number], self.folder.look(job)
+        if job.number not in self._open or (now.state, now.attempts) == (before.state, before.attempts):
+            return
+        self.standings[job.number] = now
+        self._changes += 1
+        if now.state in DONE:
+            del self._open[job.number]
+            self.view.tell(job, now)
+            self.stopped |= self._stops and now.state in BAD
 
     def _propose(self) -> bool:
         """Have the search propose a job for each worker that has none; it is written down before anybody begins it."""
@@ -108,10 +111,10 @@ class Coordinator:
         watching.start()
         try:
             while self._open and not self.stopped:
-                for _, outcome in worker._replace(plan=self.plan).outcomes():
+                for job, outcome in worker._replace(plan=self.plan).outcomes():
                     if outcome.status == "interrupted":
                         return
-                    self.look()
+                    self.look(job)
                     if self.stopped:
                         return
                 if self._open:

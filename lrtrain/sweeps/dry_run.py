@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from lrtrain.errors import RequestError
@@ -19,7 +19,7 @@ ALIKE = ("model", "dataset", "batch_size")
 """The settings that decide the time of an update, as far as this looks."""
 
 
-def print_plan(jobs: Sequence[PlannedJob], read: Sequence[Settings | RequestError]) -> None:
+def print_plan(jobs: Sequence[PlannedJob], read: Iterable[Settings | RequestError]) -> None:
     """Print a line for each job, and how many they are.
 
     Args:
@@ -42,7 +42,7 @@ def print_plan(jobs: Sequence[PlannedJob], read: Sequence[Settings | RequestErro
     print(f"{len(jobs)} jobs, {total:,} updates; {took}")
 
 
-def print_search(space: Space, how: SweepCommand, read: Sequence[Settings | RequestError]) -> None:
+def print_search(space: Space, how: SweepCommand, read: Iterable[Settings | RequestError]) -> None:
     """Print what is searched, and how much that is at most.
 
     Args:

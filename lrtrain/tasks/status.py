@@ -48,7 +48,7 @@ def _newest() -> Path:
 
 def _show_sweep(folder: SweepFolder) -> None:
     plan = folder.read()
-    standings = [folder.look(job) for job in plan.jobs]
+    standings = folder.look_at_all(plan.jobs)
     print(f"{folder.path}: {'running' if is_live(folder.path) else 'nobody runs it'}")
     print(tally(standings))
     pairs = list(zip(plan.jobs, standings, strict=True))
