@@ -679,7 +679,7 @@ def test_finished(train: Train, command_line: CommandLine) -> None:
 def hparams(folder: Path) -> int:
     """How many times TensorBoard is told what the run's configuration was."""
     events = [event for path in folder.glob("events.out.tfevents.*") for event in EventFileLoader(str(path)).Load()]
-    return sum(value.tag == "_hparams_/experiment" for event in events for value in event.summary.value)
+    return sum(value.tag == "_hparams_/session_start_info" for event in events for value in event.summary.value)
 
 
 def test_killed_before_the_summary(train: Train, command_line: CommandLine) -> None:

@@ -139,6 +139,7 @@ def test_search_is_a_sweep(searched: Sweep) -> None:
     assert len(searched.table) == 5
     assert {"scheduler", "lr", "gamma"} <= searched.table[0].keys()
     assert "5 jobs, finished: 5" in searched.result.out
+    assert "its best settings over seeds: python -m lrtrain -m scheduler=" in searched.result.out
 
 
 def test_interrupted_search_goes_on(searched: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,10 +38,11 @@ from lrtrain.sweeps.grid import check_kept, plan_jobs, read_grids
 from lrtrain.sweeps.hparams import write_columns
 from lrtrain.sweeps.pruning import Pruning
 from lrtrain.sweeps.search import Search, Space, load_optuna
-from lrtrain.sweeps.table import print_table, write_table
+from lrtrain.sweeps.table import best_job, print_table, write_table
 from lrtrain.sweeps.view import View
 from lrtrain.sweeps.worker import Worker
 from lrtrain.tasks import Job
+from lrtrain.tasks.compare import as_command
 
 PROGRAM = (sys.executable, "-m", "lrtrain")
 OWN = tuple(defaults(SweepCommand))
@@ -316,6 +317,9 @@ def _show(folder: SweepFolder, over: Coordinator) -> int:
         write_columns(folder, plan, over.standings)
         print_table(folder, plan, over.standings)
         compare_jobs(folder, plan)
+        if value_of("search", plan.command) and (best := best_job(plan, over.standings)):
+            own = [word for word in best.words if key_of(word) not in ("seed", "threads", "hydra.sweep.dir")]
+            print(f"its best settings over seeds: {as_command(['-m', *own, 'seed=0,1,2,3,4,5'])}")
         print(f"{tally(over.standings)}\n{folder.table}\ntensorboard --logdir {folder.path}")
     if signals.received and over.left:
         said = f"interrupted by signal {int(signals.received)}; go on with -m resume={folder.path}"

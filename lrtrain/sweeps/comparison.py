@@ -14,11 +14,12 @@ from lrtrain.tasks.compare import as_command, compare_runs
 
 
 def compare_jobs(folder: SweepFolder, plan: SweepPlan) -> None:
-    """Write and print the comparison of the strategies; where there is one only, of what else is swept."""
+    """Write and print the comparison of the strategies; of a grid with only one, of what else is swept."""
+    is_search = any(word.startswith("search=") for word in plan.command)
     swept = [{"optimizer": "optimizer.name"}.get(key, key) for key in varied([job.words for job in plan.jobs])]
     others = [key for key in swept if key not in ("seed", *(kind.removesuffix(".name") for kind in KINDS))]
     try:
-        by = ["scheduler"] if {*swept} & {*CHOOSES} or not others else others
+        by = ["scheduler"] if {*swept} & {*CHOOSES} or not others or is_search else others
         records, compared = compare_runs([folder.path], Question(by=by))
     except RequestError as error:
         print(f"no comparison: {error}")

@@ -73,6 +73,12 @@ def _rank(pair: tuple[PlannedJob, Standing]) -> tuple[bool, float]:
     return value is None, 0.0 if value is None or not pair[1].summary else sign_of(pair[1].summary) * value
 
 
+def best_job(plan: SweepPlan, standings: Sequence[Standing]) -> PlannedJob | None:
+    """The job with the best value; None where none came to a good end."""
+    job, standing = min(zip(plan.jobs, standings, strict=True), key=_rank)
+    return job if value_of(standing)[1] is not None else None
+
+
 def _row(job: PlannedJob, standing: Standing, keys: Sequence[str], measured: Sequence[str]) -> dict[str, Any]:
     said, summary = by_key(job.words), standing.summary or Summary(status="waiting")
     values: Mapping[str, Any] = {"best": summary.best, "final": summary.final}

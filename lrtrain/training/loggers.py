@@ -87,8 +87,8 @@ class EventFile(TensorBoardLogger):
         """Fill the HParams tab with a finished run's configuration and metrics, and close the file."""
         settings = {key: value for key, value in flat(config, separator="/").items() if value is not None}
         plain = {key: value if isinstance(value, int | float) else str(value) for key, value in settings.items()}
-        parts = hparams(plain, dict(metrics))  # type: ignore[no-untyped-call]
-        self._write(step, _scalars(metrics), *parts)
+        _, *session = hparams(plain, dict(metrics))  # type: ignore[no-untyped-call]
+        self._write(step, _scalars(metrics), *session)  # which columns there are is for a sweep to say, or TensorBoard
         self._close()
 
     def save(self) -> None:
