@@ -198,6 +198,8 @@ def _read_own(composer: Composer, words: Sequence[str]) -> SweepCommand:
         raise RequestError(
             "on_failure=stop needs somebody who watches, and workers=slurm leaves: leave one of them out"
         )
+    if how.search and how.jobs == "population":
+        raise RequestError("jobs=population trains the jobs of a grid together: leave out it or search=")
     if how.slurm and how.workers != "slurm":
         raise RequestError("slurm= is of workers=slurm: add that")
     check_workers(how.workers, how.slurm or {})

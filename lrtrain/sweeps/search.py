@@ -143,7 +143,7 @@ class Space(NamedTuple):
             owned: Those of a job's words whose keys its choices own.
         """
         choices = {key: axis for key, axis in axes.items() if chooses(key)}
-        fixed = {key: word for word, key in zip(words, by_key(words), strict=True) if key not in axes}
+        fixed = {key: word for word in words if (key := word.partition("=")[0]) not in axes}
         first = {key: f"{key}={axis.first}" for key, axis in axes.items()}
         found = {}
         for values in itertools.product(*(axis.values for axis in choices.values())):
@@ -202,9 +202,8 @@ class Search(NamedTuple):
         words, width = self._next(jobs, standings), len(str(self.trials - 1))
         if jobs:
             width = len(jobs[0].name.partition("_")[0])
-        keys = dict.fromkeys(
-            [*self.space.choices, *(key for branch in self.space.branches.values() for key in branch.axes)]
-        )
+        axes = [self.space.choices, *(branch.axes for branch in self.space.branches.values())]
+        keys = dict.fromkeys(key.lstrip("+") for each in axes for key in each)
         return PlannedJob(len(jobs), name_job(len(jobs), width, words, list(keys)), words)
 
     def _next(self, jobs: Sequence[PlannedJob], standings: Sequence[Standing]) -> list[str]:
@@ -236,7 +235,7 @@ class Search(NamedTuple):
         return trial.create_trial(
             state=trial.TrialState[state],
             value=value,
-            params={key: axis.drawn(said[key]) for key, axis in axes.items()},
+            params={key: axis.drawn(said[key.lstrip("+")]) for key, axis in axes.items()},
             distributions={key: axis.distribution() for key, axis in axes.items()},
             intermediate_values={steps: value} if state == "PRUNED" and value is not None else {},
         )
