@@ -46,7 +46,8 @@ def _print_tables(found: Comparison) -> None:
     print_rows([*columns[:2], *columns[3:]], [[*row[:2], *row[3:]] for row in rows])
     if tells_cost(found):
         print(_filled(cost_caption(found)))
-        print_rows(*cost_table(found))
+        columns, rows = cost_table(found)
+        print_rows([*columns[:-2], columns[-1]], [[*row[:-2], row[-1]] for row in rows])  # the words tell what failed
     if varies_rate(found):
         print(_filled(rate_caption(found)))
         print_rows(*rate_table(found))
@@ -102,7 +103,7 @@ def cost_table(found: Comparison) -> tuple[list[str], list[list[str]]]:
     columns = [*found.strategies[0].during, f"to {found.target:.3g}", "updates", "seconds", "failed"]
     rows = [
         [
-            *(_number(value) for value in each.during.values()),
+            *(_number(value, 3) for value in each.during.values()),
             _number(each.epochs_to_target, 3) + (f" ({each.reached}/{each.n})" if 0 < each.reached < each.n else ""),
             f"{each.updates:,}" if each.updates else "",
             f"{each.seconds:.0f}" if each.seconds else "",
@@ -119,26 +120,34 @@ def cost_caption(found: Comparison) -> str:
     shares, chooser = ", ".join(found.strategies[0].during), found.chooser
     return (
         f"{chooser} after {shares} of the epochs, and the epochs to {chooser} {found.target:.3g}, at the best setting; "
-        "what all runs took, and how many failed:"
+        "and what all runs took:"
     )
 
 
 def varies_rate(found: Comparison) -> bool:
     """Whether some strategy was tried at several rates."""
-    return len(found.same_rate) > 1 or any(each.good_rates for each in found.strategies)
+    return len(found.same_rate) > 1 or _tells_good_rates(found)
 
 
 def rate_table(found: Comparison) -> tuple[list[str], list[list[str]]]:
     """Columns and rows: the mean of each strategy at the rates that several share, and which rates are good for it."""
-    rates = found.same_rate.values()
-    rows = [[*(_number(row.get(each.name)) for row in rates), _rates(each), each.name] for each in found.strategies]
-    return [*(f"lr={rate}" for rate in found.same_rate), "good", "strategy"], rows
+    rates, told = found.same_rate.values(), _tells_good_rates(found)
+    rows = [
+        [*(_number(row.get(each.name)) for row in rates), *([_rates(each)] if told else []), each.name]
+        for each in found.strategies
+    ]
+    return [*(f"lr={rate}" for rate in found.same_rate), *(["good"] if told else []), "strategy"], rows
 
 
 def rate_caption(found: Comparison) -> str:
     """What the columns of `rate_table` are."""
     margin = amount(found, found.margin)
-    return f"mean {found.metric} at the same rate, and the rates within {margin} of a strategy's best:"
+    good = f", and the rates within {margin} of a strategy's best" if _tells_good_rates(found) else ""
+    return f"mean {found.metric} at the same rate{good}:"
+
+
+def _tells_good_rates(found: Comparison) -> bool:
+    return any(each.good_rates for each in found.strategies)
 
 
 def scale(found: Comparison) -> str:
