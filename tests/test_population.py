@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import signal
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,8 @@ from lrtrain.run_folder.summary import Summary, read_summary
 from lrtrain.training.checkpoints import LastAndBest
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.loader import Loader
-from lrtrain.training.population.fit import Ordered, Population, why_alone
+from lrtrain.training.population.fit import Ordered, Population
+from lrtrain.training.population.kinds import why_alone
 from lrtrain.training.population.stack import Member, Program, Stack
 from lrtrain.training.run import run_in
 
@@ -300,3 +302,18 @@ def test_a_sweep_of_a_population(command_line: CommandLine, tmp_path: Path) -> N
     command_line("-m", f"resume={tmp_path}/sweep", "seed=0,1")
     rows = read_csv(tmp_path / "sweep" / "summary.csv")
     assert sorted(row["status"] for row in rows) == ["diverged"] * 8 + ["finished"] * 8
+
+
+def test_compile_takes_the_whole_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One graph for all rates, and what the run leaves is what it leaves as it is."""
+    from torch._dynamo.utils import counters
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    torch._dynamo.reset()
+    counters.clear()
+    words = (*EXACT, "epochs=3", "scheduler=cosine")
+    run_in(settings_of(*words, "compile=true"), tmp_path / "compiled")
+    assert counters["stats"]["unique_graphs"] == 1
+    run_in(settings_of(*words), tmp_path / "plain")
+    assert_close(checkpoint(tmp_path / "compiled"), checkpoint(tmp_path / "plain"), "last")
+    assert_close(table(tmp_path / "compiled"), table(tmp_path / "plain"), "metrics")

@@ -42,6 +42,7 @@ class Blocks:
         self._worker = worker
         self._workers = count_workers(worker.how.jobs, len(worker.plan.jobs))
         self._fit = import_large("lrtrain.training.population.fit")
+        self._kinds_of = import_large("lrtrain.training.population.kinds")
         self._population = self._fit.Population(_say)
         self._kinds: dict[int, tuple[str, Job]] = {}
         self._said: set[str] = set()
@@ -99,7 +100,7 @@ class Blocks:
             task, wanted = self._worker.read_job(job, self._worker.folder.job(job).path)
         except (RequestError, FaultError):
             return None, None  # which is found once more, and written down
-        why = "its rate is looked for first" if wanted.finds_rate else self._fit.why_alone(wanted.settings)
+        why = "its rate is looked for first" if wanted.finds_rate else self._kinds_of.why_alone(wanted.settings)
         if self._worker.pruning:
             why = "prune= looks at each job by itself"
         if task.name != "train":
@@ -109,7 +110,7 @@ class Blocks:
                 _say(f"trained one by one: {why}")
                 self._said.add(why)
             return None, None
-        self._kinds[job.number] = self._fit.kind_of(wanted.settings), wanted
+        self._kinds[job.number] = self._kinds_of.kind_of(wanted.settings), wanted
         return self._kinds[job.number]
 
     def _train(self, block: list[_Taken], later: int) -> Iterator[tuple[PlannedJob, Summary]]:

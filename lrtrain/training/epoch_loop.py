@@ -83,6 +83,9 @@ class EpochLoop(TrainingLoop):
         super().on_run_start(data_fetcher)
         plain = _is_plain(self.trainer, data_fetcher, double=self._stepper is not None)
         self._hooks = _overridden(self.trainer) if plain else None
+        if self._stepper and self._hooks is None and self._observers is None:
+            self._observers = []
+            self._stepper.begin(self.trainer, False)
         self.val_loop.hooks = self._hooks
 
     def advance(self, data_fetcher: Fetcher) -> None:
@@ -94,7 +97,7 @@ class EpochLoop(TrainingLoop):
         last, validated = trainer.num_training_batches, trainer.val_check_batch or math.inf
         if self._stepper and self._observers is None:
             observers = _stretched(trainer)
-            self._observers = observers if observers and self._stepper.begin(trainer) else []
+            self._observers = observers if self._stepper.begin(trainer, bool(observers)) else []
             self.val_loop.stepper = self._stepper if self._observers else None
         while True:
             if self._stepper and self._observers:

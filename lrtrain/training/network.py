@@ -22,6 +22,7 @@ from lrtrain.training.configure_optimizers import Scheduled
 from lrtrain.training.custom import lightning_module
 from lrtrain.training.groups import find_frozen, parameter_groups
 from lrtrain.training.module import Supervised
+from lrtrain.training.population.kinds import why_alone
 from lrtrain.training.threads import use_threads
 
 TRUE_TYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
@@ -120,6 +121,7 @@ def build_network(settings: Settings, inputs: Inputs | None, outputs: int | None
         made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.compile:
         _check_compiler()
+    if settings.compile and why_alone(settings):
         # So the names in a checkpoint stay as they are; made.compile() does nothing for an nn.Sequential.
         made.forward = torch.compile(made.forward)
     return made

@@ -55,6 +55,8 @@ from lrtrain.training.interruption import Interruption
 from lrtrain.training.loggers import build_loggers
 from lrtrain.training.module import Supervised
 from lrtrain.training.network import build_module
+from lrtrain.training.population.kinds import why_alone
+from lrtrain.training.population.one import Whole
 from lrtrain.training.private import children_observed
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.ranks import RandomNumbers, SharedFolder
@@ -121,7 +123,8 @@ class Session:
         read: Callable[[Bound, Asked], Splits],
     ) -> None:
         self.settings, self.folder, self.say = settings, folder, say
-        self._stepper, self._read = stepper, read
+        whole = settings.compile and why_alone(settings) is None
+        self._stepper, self._read = stepper or (Whole() if whole else None), read
         self._asked = asked
         self._began, self._started = time.perf_counter(), datetime.now(UTC)
         self._paused = False

@@ -58,8 +58,13 @@ class Taken(NamedTuple):
 class Stepper(Protocol):
     """Takes the updates of a run."""
 
-    def begin(self, trainer: pl.Trainer) -> bool:
-        """Take over the weights of the trainer's run; False leaves them to the trainer."""
+    def begin(self, trainer: pl.Trainer, stretches: bool) -> bool:
+        """Take over the weights of the trainer's run; False leaves them to the trainer.
+
+        Args:
+            trainer: Of the run.
+            stretches: Several updates may be taken at once; if not, it is not asked for any.
+        """
 
     def read(self, ahead: int) -> list[tuple[float, ...]]:
         """What an update has to know of the groups of the optimizer as they are now; `ahead` are before it."""

@@ -93,19 +93,17 @@ class Seat(Generic[Result]):
         self._back.wait()
         self._back.clear()
 
-    def begin(self, trainer: pl.Trainer) -> bool:
+    def begin(self, trainer: pl.Trainer, stretches: bool) -> bool:
         """Have the run stacked; it keeps its random numbers for itself from now on."""
-        module = trainer.lightning_module
-        assert isinstance(module, Supervised), "only these take plain steps"
-        [numbers] = [each for each in trainer.callbacks if isinstance(each, RandomNumbers)]  # type: ignore[attr-defined]
-        clips, optimizer = trainer.gradient_clip_val, trainer.optimizers[0]
-        member = Member(module.model, optimizer, math.inf if clips is None else float(clips), numbers.set_aside())
-        self._done = _updates_of(optimizer)
+        if not stretches:
+            return False
+        member, numbers = member_of(trainer)
+        self._done = updates_of(member.optimizer)
         if not self._ask(Begin(trainer, member, scheduler_of(trainer).last_epoch)):
             numbers.take_back()
             return False
         self.trainer = trainer
-        self._optimizer, self._rule = optimizer, rule_of(optimizer)
+        self._optimizer, self._rule = member.optimizer, rule_of(member.optimizer)
         return True
 
     def read(self, ahead: int) -> list[tuple[float, ...]]:
@@ -197,7 +195,7 @@ class Crew(Generic[Result]):
         try:
             if self._kind not in self._programs:
                 assert isinstance(asked[0], Begin), "it waits to begin"
-                self._programs[self._kind] = _program(asked[0])
+                self._programs[self._kind] = program_of(asked[0].trainer, asked[0].member)
             stack = Stack(self._programs[self._kind], members)
         except Exception as error:  # of many kinds, as whatever torch.func does not support raises them
             self._say(f"trained one by one, as these runs cannot be stacked: {first_line(error)}")
@@ -287,15 +285,27 @@ def _position(seat: Seat[Any]) -> int:
     return seat.asked.step
 
 
-def _updates_of(optimizer: torch.optim.Optimizer) -> int:
+def member_of(trainer: pl.Trainer) -> tuple[Member, RandomNumbers]:
+    """What of a run is stacked, and its random numbers, which the run keeps for itself from now on."""
+    module = trainer.lightning_module
+    assert isinstance(module, Supervised), "only these take plain steps"
+    [numbers] = [each for each in trainer.callbacks if isinstance(each, RandomNumbers)]  # type: ignore[attr-defined]
+    clips = math.inf if trainer.gradient_clip_val is None else float(trainer.gradient_clip_val)
+    return Member(module.model, trainer.optimizers[0], clips, numbers.set_aside()), numbers
+
+
+def updates_of(optimizer: torch.optim.Optimizer) -> int:
     """The updates that an optimizer has done, as far as its rule has to know."""
     state: dict[str, Any] = next(iter(optimizer.state.values()), {})
     return int(state["step"]) if "step" in state else int(state.get("momentum_buffer") is not None)
 
 
-def _program(begin: Begin) -> Program:
-    """What the runs of a kind do, as one of them says."""
-    trainer, member = begin.trainer, begin.member
+def program_of(trainer: pl.Trainer, member: Member) -> Program:
+    """What the runs of a kind do, as one of them says.
+
+    Raises:
+        Exception: They cannot be stacked.
+    """
     module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(module, Supervised), "only these take plain steps"
     assert isinstance(data, Data), "the settings were looked at"

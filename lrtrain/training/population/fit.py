@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from typing import NamedTuple
 
 from lrtrain.datasets import Asked, Splits, read
-from lrtrain.parameters.bound import Bound, plain
+from lrtrain.parameters.bound import Bound
 from lrtrain.plan.start import Start
 from lrtrain.process import signals
 from lrtrain.process.state import kept_as_it_is
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.log import logging_to
 from lrtrain.run_folder.summary import Summary
-from lrtrain.settings import AugmentSettings, Settings
+from lrtrain.settings import Settings
 from lrtrain.training.population.crew import Crew, Say, Seat
+from lrtrain.training.population.kinds import kind_of
 from lrtrain.training.population.stack import Program
 from lrtrain.training.private import no_callbacks_of_packages
 from lrtrain.training.session import Session
 
 log = logging.getLogger("lrtrain")
 
-OPTIMIZERS = {"sgd": ("nesterov",), "adam": ("amsgrad", "decoupled_weight_decay"), "adamw": ("amsgrad",)}
-"""What is stacked, with the settings that have to agree."""
-
 SIZE = 48
 """Runs of a block: more of them gain little, as what all of them work on no longer fits the cache."""
-
-VARY = (
-    *("lr", "seed", "schedule", "feedback", "curve", "monitor", "monitor_mode", "early_stop", "log_every"),
-    *("checkpoint_every", "hyperparameters", "scheduler", "logger", "guard", "threads", "workers", "shuffle"),
-)
-"""What may differ from run to run."""
 
 
 class Ordered(NamedTuple):
@@ -51,46 +41,6 @@ class Ordered(NamedTuple):
     folder: RunFolder
     start: Start
     asked: Mapping[str, str]
-
-
-def why_alone(settings: Settings) -> str | None:
-    """Why a run cannot be trained with others; None where it can, as far as its settings tell."""
-    trainer, optimizer = settings.trainer, settings.optimizer
-    reasons = {
-        f"model={settings.model.name} trains itself": not settings.is_built_in,
-        "dataset=custom gives its batches itself": settings.dataset.name == "custom",
-        "augment changes each batch": settings.augment != AugmentSettings(),
-        f"optimizer={optimizer.name} is not one of {', '.join(OPTIMIZERS)}": optimizer.name not in OPTIMIZERS,
-        "ema keeps an average of the weights": settings.ema > 0,
-        "channels_last changes the layout of the weights": settings.channels_last,
-        "on_nonfinite=rollback may go back": settings.guard.on_nonfinite == "rollback",
-        "a group is frozen at first": any("frozen" in str(spec) for spec in (settings.groups or {}).values()),
-        "momentum is on a schedule": "momentum" in (settings.hyperparameters or {}),
-        f"trainer.precision={trainer.precision}": trainer.precision not in ("32-true", "64-true"),
-        "trainer.devices is more than one": not trainer.is_alone or trainer.strategy != "auto",
-        "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches > 1,
-        "trainer.overfit_batches": bool(trainer.overfit_batches),
-        "trainer.profiler": trainer.profiler is not None,
-        "further arguments of the Trainer": bool(trainer.others),
-    }
-    return next((reason for reason, holds in reasons.items() if holds), None)
-
-
-def kind_of(settings: Settings) -> str:
-    """What runs have to agree in to be trained together, as a text."""
-    optimizer, trainer = settings.optimizer, settings.trainer
-    own = optimizer.parameters
-    agreed = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name not in VARY}
-    agreed["optimizer"] = {
-        "name": optimizer.name,
-        **{name: own[name] for name in OPTIMIZERS.get(optimizer.name, ())},
-        "moves": bool(own.get("momentum")),
-    }
-    clips = trainer.gradient_clip_val is not None
-    agreed["trainer"] = {**plain(trainer), "gradient_clip_val": clips, "enable_progress_bar": False}
-    for name in ("model", "dataset", "objective"):
-        agreed[name] = [agreed[name].name, plain(agreed[name].parameters)]
-    return json.dumps(agreed, sort_keys=True, default=str)
 
 
 class Population:

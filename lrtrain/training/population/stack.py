@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +74,8 @@ class Program:
         device = next(self.net.parameters()).device
         inputs, targets = gather(torch.arange(2, device=device))
         self.masks: list[Mask] = mask_dropout(self.net, inputs)
+        if self.masks and device.type != "cpu":
+            raise ValueError("each run's own dropout is drawn on a CPU")
         self.rule: Rule = rule_of(member.optimizer)
         self.loss, self.gather, self.by_value = loss, gather, by_value
         groups = enumerate(member.optimizer.param_groups)
@@ -81,7 +83,8 @@ class Program:
         own = dict(member.net.named_parameters())
         self.group_of = {name: of_group[weight] for name, weight in own.items() if weight.requires_grad}
         self.still = {name: of_group.get(weight, 0) for name, weight in own.items() if name not in self.group_of}
-        self._gradients = vmap(grad_and_value(self._loss, has_aux=True), in_dims=(0, 0, 0, 0, 0))
+        self._gradient = grad_and_value(self._loss, has_aux=True)
+        self._gradients = vmap(self._gradient, in_dims=(0, 0, 0, 0, 0))
         self._outputs = vmap(self._forward, in_dims=(0, 0, None))
         self._compiled: Callable[..., tuple[Tensor, Tensor, Tensor]] | None = None
         self.fault: str | None = None
@@ -115,7 +118,7 @@ class Program:
         """
         runs, size = places.shape
         inputs, targets = (part.view(runs, size, *part.shape[1:]) for part in self.gather(places.flatten()))
-        found, (losses, fixed) = self._gradients(arrays.weights, arrays.fixed, arrays.masks, inputs, targets)
+        found, (losses, fixed) = self._of_runs(runs)(arrays.weights, arrays.fixed, arrays.masks, inputs, targets)
         gradients = list(found.values())
         lengths = norms(gradients)
         sums = norms(gradients, 1) if measures else lengths
@@ -128,6 +131,21 @@ class Program:
             known: Values = {key: along(own[place], weight) for place, key in enumerate(self.rule.names)}
             self.rule.update(weight, gradient, state, known)
         return losses, lengths, sums
+
+    def _of_runs(self, runs: int) -> Callable[..., Any]:
+        """Gradients, losses and changed buffers of so many runs; a single one is spared what batching it costs."""
+        if runs > 1:
+            return self._gradients
+
+        def alone(*given: dict[str, Tensor] | Tensor) -> Any:
+            first: list[Any] = [
+                part[0] if isinstance(part, Tensor) else {name: own[0] for name, own in part.items()} for part in given
+            ]
+            gradients, (loss, fixed) = self._gradient(*first)
+            gradients, fixed = ({name: own[None] for name, own in part.items()} for part in (gradients, fixed))
+            return gradients, (loss[None], fixed)
+
+        return alone
 
     def compiled(
         self, arrays: Arrays, places: Tensor, values: Tensor, clips: Tensor | None
@@ -240,7 +258,7 @@ class Stack:
             measures: The sizes of the last update.
         """
         found, before = [], []
-        batches = [batch.to(self.device).contiguous() for batch in places]
+        batches = [batch.to(self.device).reshape(-1).view(batch.shape) for batch in places]  # strides as compiled for
         for number, (batch, own) in enumerate(zip(batches, values.to(self.device, self.dtype), strict=True)):
             last = measures and number == len(places) - 1
             if last:
