@@ -12,6 +12,7 @@ from lrtrain.configs import choices
 from lrtrain.errors import RequestError
 from lrtrain.objectives.metrics import direction
 from lrtrain.parameters.bound import Bound, Checked, plain
+from lrtrain.parameters.nearest import nearest
 from lrtrain.parameters.rules import (
     Batches,
     Choice,
@@ -372,6 +373,11 @@ def _own(kind: type) -> list[str]:
     return [item.name for item in fields(kind) if item.name in effects(kind)]
 
 
+def _monitored(objective: Bound) -> list[str]:
+    """What may be monitored under an objective, as far as is known before the data is read."""
+    return [f"val_{name}" for name in ("loss", *objectives.measured(objective.name), *objective.parameters["metrics"])]
+
+
 def _refusals(settings: Settings) -> Iterator[str]:
     """What several settings together do not fulfil, one line each."""
     trainer, curve, optimizer, own = settings.trainer, settings.curve, settings.optimizer, settings.schedule.parameters
@@ -391,8 +397,8 @@ def _refusals(settings: Settings) -> Iterator[str]:
         yield "trainer=fsdp shards the weights, and ema needs them whole: leave one out"
     if fsdp and (optimizer.name == "muon" or optimizer.name.startswith("schedulefree")):
         yield f"trainer=fsdp shards the weights, and optimizer={optimizer.name} needs them whole"
-    if settings.is_built_in and not settings.monitor.startswith("val_"):
-        yield f"monitor must be val_loss, val_acc or another val_METRIC, got {settings.monitor!r}"
+    if settings.is_built_in and settings.monitor not in (known := _monitored(settings.objective)):
+        yield f"monitor={settings.monitor}: {nearest(settings.monitor, known)}; objective.metrics=[NAME] adds others"
     if not settings.metric.mode:
         yield f"monitor={settings.monitor}: set monitor_mode=min or max: is less or more of it better?"
     if settings.least_share > 1:

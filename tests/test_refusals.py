@@ -47,7 +47,7 @@ WRONG = {
     "lr infinite": ("lr=inf", "lr must be a number > 0, got inf"),
     "lr empty": ("lr=", "lr must be a number > 0"),
     "seed below 0": ("seed=-1", "seed must be a whole number"),
-    "monitor": ("monitor=val_los", "monitor must be val_loss or val_acc, got 'val_los'"),
+    "monitor": ("monitor=val_los", "monitor=val_los: did you mean val_loss?; objective.metrics=[NAME] adds others"),
     "unit": ("warmup=5parsec", "5ep, 300st or 10%"),
     "warm-up longer than the run": ("warmup=30ep epochs=20", "warmup=30ep"),
     "min_lr above lr": ("min_lr=1", "min_lr=1 is above lr=0.1"),

@@ -1,8 +1,9 @@
 """What a model is trained to tell: one file an objective, named as in the configuration, with a function of that name.
 
 The function is given the `Targets`; its keywords are the objective's settings. It returns an `Objective`, and imports
-torch only then. Its module also has what is known of targets without torch: `claims` says why targets as a file holds
-them are of this objective, `read` makes an array and `Targets` of them, and `fit` what a model is trained on.
+torch only then. Its module also has what is known without torch: `MEASURED` names its metrics, `claims` says why targets
+as a file holds them are of this objective, `read` makes an array and `Targets` of them, and `fit` what a model is
+trained on.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["AUTO", "Objective", "Raw", "Targets", "choose", "fit", "function", "objective", "read"]
+__all__ = ["AUTO", "Objective", "Raw", "Targets", "choose", "fit", "function", "measured", "objective", "read"]
 
 AUTO = "auto"
 """The choice that leaves it to the targets."""
@@ -48,6 +49,12 @@ def objective(name: str, **settings: Any) -> Bound:
         SettingError: There is no such objective, or it does not admit a setting.
     """
     return Bound(name, function(name), bind(function(name), (), settings, "objective."))
+
+
+def measured(name: str) -> list[str]:
+    """The metrics that an objective measures by itself, beside the loss; of auto, those of all."""
+    names = [other for other in choices("objective") if other != AUTO] if name == AUTO else [name]
+    return [metric for each in names for metric in _module(each).MEASURED]
 
 
 def choose(raw: Raw, asked: str | None = None) -> tuple[str, str]:

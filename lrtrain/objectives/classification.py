@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+MEASURED = ("acc", "perplexity")
+"""The second of tokens only."""
 FEW = 20
 """Different whole numbers in a column of a table that are taken for classes, where each is there twice on average."""
 MOST = 0.5

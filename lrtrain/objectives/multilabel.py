@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+MEASURED = ("map", "f1")
 MOST_ROWS = 30
 """Of the table that is printed."""
 BY_LABEL = ("ap", "precision", "recall", "f1")
@@ -87,7 +88,7 @@ def multilabel(
         own = {name: weighted(function, values) for name, function in own.items()}
     losses, mean = loss_of(loss, own, {"gamma": gamma} if loss == "focal" else {}, rows)
     said = [f"gamma {gamma:g}"] * (loss == "focal") + ["weighted labels"] * (class_weights is not None)
-    measured = make_metrics(dict.fromkeys(("map", "f1", *metrics)), "multilabel", targets.outputs, threshold)
+    measured = make_metrics(dict.fromkeys((*MEASURED, *metrics)), "multilabel", targets.outputs, threshold)
     return Objective(
         targets=targets,
         unit="labels",
@@ -143,7 +144,7 @@ def _report(targets: Targets, measured: Mapping[str, NDArray[np.float64]]) -> Re
     import numpy as np
 
     true, labels = measured["pairs"][1], targets.labels
-    by_label = {name: measured[f"{name}_by_label"] for name in BY_LABEL}
+    by_label = {name: abs(measured[f"{name}_by_label"]) for name in BY_LABEL}  # torchmetrics has a -0
     own = ("pairs", *(f"{name}_by_label" for name in BY_LABEL))
     metrics = {name: float(value.mean()) for name, value in measured.items() if name not in own}
     support, chance = true.sum(axis=0).astype(int), true.mean(axis=0)
@@ -153,6 +154,9 @@ def _report(targets: Targets, measured: Mapping[str, NDArray[np.float64]]) -> Re
         f"loss {metrics['loss']:.4f}, mAP {metrics['map']:.4f}, F1 {metrics['f1']:.4f} of {len(true):,} samples",
         f"by chance: mAP {chance.mean():.4f}; always saying every label: F1 {_f1_of_all(chance):.4f}",
     ]
+    if absent := [labels[k] for k in range(len(labels)) if not support[k]]:
+        shown = ", ".join(absent[:MOST_NAMES]) + ", ..." * (len(absent) > MOST_NAMES)
+        after.append(f"no sample has {shown}: with nothing to find, their measures count as 0 in the means")
     rows = [[labels[k], f"{support[k]:,}", *(f"{values[k]:.4f}" for values in by_label.values())] for k in order]
     numbers = zip(labels, support.tolist(), *(values.tolist() for values in by_label.values()), strict=True)
     return Report(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+MEASURED = ("r2", "mae", "rmse")
 LEAST = 2
 """Samples without which no R2 is to be had."""
 
@@ -100,7 +101,7 @@ def regression(
     options = {"huber": {"delta": delta}, "quantile": {"level": level}}.get(loss, {})
     own = {name: getattr(functional, name) for name in ("mse", "mae", "huber", "quantile")}
     losses, mean = loss_of(loss, own, options, rows)
-    named = dict.fromkeys(("r2", "mae", "rmse", *metrics))
+    named = dict.fromkeys((*MEASURED, *metrics))
     restored = partial(_restored, targets)
     said = f"{loss} ({', '.join(f'{key} {value:g}' for key, value in options.items())})" if options else loss
     return Objective(

@@ -52,4 +52,4 @@ def _quiet() -> None:
     """Keep Lightning's advice on other settings out of the user's sight; what concerns the run, we say ourselves."""
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", module=r"(lightning|torchmetrics)\..*")
