@@ -150,7 +150,6 @@ def test_parquet_of_arrays(hub: Any, tmp_path: Path) -> None:
         ({}, "give dataset.image=COLUMN; there are numbers, label, price, hidden"),
         ({"image": "nothing"}, "there is no such column"),
         ({"image": "numbers", "label": "nothing"}, "there is no such column"),
-        ({"image": "numbers", "label": "price"}, "whole number"),
         ({"image": "numbers", "label": "hidden"}, "labels from 0"),
         ({"image": "ragged"}, "shapes"),
     ],
@@ -202,3 +201,37 @@ def test_training(tmp_path: Path, train: Train) -> None:
     runs = [train(*SMALL, *keys, *more) for more in ((), ("dataset.in_memory=false", "workers=1"))]
     assert runs[0].rows == runs[1].rows
     assert runs[0].summary["steps"] == 8
+
+
+def test_targets_of_every_kind(hub: Any, tmp_path: Path) -> None:
+    """Numbers, columns of zeros and ones, and lists of classes."""
+    topics = [[k for k in range(3) if row >> k & 1] for row in range(20)]
+    table = {
+        "numbers": [[1.0 * row, 2.0] for row in range(20)],
+        "price": [row / 7 for row in range(20)],
+        "hot": [row % 2 for row in range(20)],
+        "wet": [row // 2 % 2 for row in range(20)],
+        "topics": topics,
+    }
+    topic = hub.ClassLabel(names=["art", "law", "war"])
+    kinds = {"numbers": hub.Value("float32"), "topics": topic}
+    features = {
+        **{name: hub.Sequence(kind) for name, kind in kinds.items()},
+        **{name: hub.Value(kind) for name, kind in (("price", "float64"), ("hot", "int64"), ("wet", "int64"))},
+    }
+    hub.Dataset.from_dict(table, features=hub.Features(features)).to_parquet(str(tmp_path / "table.parquet"))
+
+    def told(label: Any) -> tuple[Any, Any, Any]:
+        splits = load(tmp_path / "table.parquet", image="numbers", label=label)
+        rows, labels = (np.concatenate(pieces) for pieces in zip(*parts(splits), strict=True))
+        return splits.targets, rows[:, 0].astype(int), labels
+
+    targets, rows, labels = told("price")
+    mean, deviation = targets.standards["price"]
+    assert labels[:, 0] * deviation + mean == pytest.approx(rows / 7, abs=1e-5)
+    targets, rows, labels = told(["hot", "wet"])
+    assert (targets.objective, targets.names) == ("multilabel", ("hot", "wet"))
+    assert labels.tolist() == [[row % 2, row // 2 % 2] for row in rows]
+    targets, rows, labels = told("topics")
+    assert (targets.objective, targets.names) == ("multilabel", ("art", "law", "war"))
+    assert labels.tolist() == [[float(k in topics[row]) for k in range(3)] for row in rows]

@@ -1,9 +1,9 @@
 """What a model is trained to tell: one file an objective, named as in the configuration, with a function of that name.
 
 The function is given the `Targets`; its keywords are the objective's settings. It returns an `Objective`, and imports
-torch only then. Its module also has what is known without torch: `MEASURED` names its metrics, `claims` says why targets
-as a file holds them are of this objective, `read` makes an array and `Targets` of them, and `fit` what a model is
-trained on.
+torch only then. Its module also has what is known without torch: `MEASURED` names its metrics, `claims` says why
+targets as a file holds them are of this objective, `read` makes an array and `Targets` of them, and `fit` what a model
+is trained on.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Objective:
         rows: Outputs and targets with a row for each target.
         predictions: What outputs mean: probabilities, or values in the data's own unit.
         truths: What targets are, likewise.
-        scores: What metrics are given of outputs; probabilities or values.
+        scores: What metrics are given of outputs, where that is something else than the predictions.
         metrics: What is measured of each validation and test, beside the loss.
         details: What else an evaluation measures.
         report: What an evaluation has found, given its measures by name.

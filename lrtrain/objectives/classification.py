@@ -58,18 +58,34 @@ def read(raw: Raw, known: Targets | None) -> Encoded:
     """
     if raw.columns != 1:
         raise RequestError(f"objective=classification tells one class of each sample, and {raw.what} has {raw.columns}")
-    if raw.texts is None:
+    if raw.texts is None and not raw.classes:
         assert raw.numbers is not None, "what has no texts is numbers"
         labels, classes = labels_and_classes(raw.numbers[:, 0], raw.what, known.outputs if known else None)
-        return labels, Targets("classification", classes, raw.classes).remembering(known)
-    values = raw.texts[0]
+        return labels, Targets("classification", classes).remembering(known)
+    labels, found = _named(raw)
+    names = known.names if known and known.names else found
+    return class_order(found, names, raw.what)[labels], Targets("classification", len(names), names).remembering(known)
+
+
+def _named(raw: Raw) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels of classes that have names, and these: in their order in the file, that of numbers, or of the alphabet."""
+    import numpy as np
+
+    if raw.classes:
+        assert raw.numbers is not None, "they number the names"
+        labels = raw.numbers[:, 0].astype(np.int64)
+        if not 0 <= labels.min() <= labels.max() < len(raw.classes):
+            raise RequestError(
+                f"{raw.what} must have a class from 0 to {len(raw.classes) - 1} in every row of every split"
+            )
+        return labels, raw.classes
+    assert raw.texts is not None, "it has texts or classes"
+    [values] = raw.texts
     found = sorted(set(values))
     if all(map(_NUMBER.fullmatch, found)):
         found.sort(key=float)
-    names = known.names if known and known.names else tuple(found)
-    order, places = class_order(found, names, raw.what), {name: label for label, name in enumerate(found)}
-    targets = Targets("classification", len(names), names).remembering(known)
-    return order[[places[value] for value in values]], targets
+    places = {name: label for label, name in enumerate(found)}
+    return np.array([places[value] for value in values], np.int64), tuple(found)
 
 
 def fit(labels: NDArray[Any], train: NDArray[np.int64], targets: Targets) -> Encoded:
@@ -150,6 +166,8 @@ def classification(
     Raises:
         ValueError: A key is of another loss, or there is no such metric.
     """
+    from torch.nn.functional import cross_entropy
+
     from lrtrain.objectives import functional
     from lrtrain.objectives.metrics import make_metrics
 
@@ -167,9 +185,10 @@ def classification(
         options["label_smoothing"] = label_smoothing
     if loss == "focal":
         options["gamma"] = gamma
-    own: dict[str, Any] = {"cross_entropy": functional.cross_entropy, "focal": functional.focal}
+    own: dict[str, Any] = {"cross_entropy": cross_entropy, "focal": functional.focal}
     if class_weights is not None:
         values = weights_of(class_weights, targets)
+        own["cross_entropy"] = functional.cross_entropy
         own = {name: weighted(function, values) for name, function in own.items()}
     losses, mean = loss_of(loss, own, options, rows)
     extra = [name for name in dict.fromkeys(metrics) if name != "perplexity" or not targets.each_token]
@@ -185,7 +204,7 @@ def classification(
         rows=rows,
         predictions=lambda outputs: outputs.float().softmax(-1),
         # Torchmetrics takes numbers that are all in [0, 1] for probabilities, and others for logits: these always are.
-        scores=(lambda outputs: outputs.float().log_softmax(-1)) if extra else None,
+        scores=(lambda outputs: outputs.float().log_softmax(-1)) if extra else (lambda outputs: outputs),
         metrics=measured,
         details=_details(targets.outputs),
         report=partial(_report, targets),

@@ -16,11 +16,11 @@ def cross_entropy(
     outputs: Tensor,
     targets: Tensor,
     *,
-    weights: Tensor | None = None,
+    weights: Tensor,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> Tensor:
-    """Softmax cross-entropy of logits (n, classes) and labels (n,); label smoothing is that of Szegedy et al. 2016.
+    """Torch's softmax cross-entropy of logits (n, classes) and labels (n,), but for what a mean of weighted rows is.
 
     Args:
         outputs: Logits.
@@ -29,8 +29,6 @@ def cross_entropy(
         label_smoothing: Share of the target that is spread over all classes.
         reduction: none or mean.
     """
-    if weights is None:
-        return functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing, reduction=reduction)
     each = functional.cross_entropy(outputs, targets, weights, label_smoothing=label_smoothing, reduction="none")
     return _reduced(each, reduction)
 
