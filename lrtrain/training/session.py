@@ -246,16 +246,13 @@ class Session:
         return data, identity, said
 
     def announce(self) -> list[str]:
-        """What is said at the start: from where, what the rate will do, and what is odd about it."""
+        """What is said at the start: from where, what the rate will do, what is told, and what is odd about it."""
         settings, lines = self.settings, []
         if self._checkpoint:
             verb = "going on" if self._start.resumes else "beginning"
             lines.append(f"{verb} from {self._checkpoint.path}, update {self._checkpoint.step:,}")
         if isinstance(self.data, Data):
             lines += [f"{settings.dataset.name}: {self.data.splits.sentence()}", *self.data.splits.remarks]
-        if isinstance(self.module, Supervised):
-            why = self.data.splits.why if isinstance(self.data, Data) else ""
-            lines += [self.module.objective.sentence(why), *self.module.objective.remarks]
         lines += self._of_data
         if not settings.is_built_in:
             ours = f"optimizer={settings.optimizer.name} and scheduler={settings.scheduler}"
@@ -264,7 +261,11 @@ class Session:
             still = [name.removeprefix("model.") if settings.is_built_in else name for name in still]
             shown = ", ".join([*still[:SHOWN], *([f"... ({len(still)} in all)"] if len(still) > SHOWN else [])])
             lines.append(f"not updated, as they do not require gradients: {shown}")
-        return [*lines, self.plan.sentence(), *(f"warning: {line}" for line in warn_of(settings, self.plan))]
+        lines.append(self.plan.sentence())
+        if isinstance(self.module, Supervised):
+            why = self.data.splits.why if isinstance(self.data, Data) else ""
+            lines += [self.module.objective.sentence(why), *self.module.objective.remarks]
+        return [*lines, *(f"warning: {line}" for line in warn_of(settings, self.plan))]
 
     def fit(self, until: SpanLike | Judge | None = None) -> Ended:
         """Train to the end, or until a position in the run: then at the first update that it can go on from exactly.
