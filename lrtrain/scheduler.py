@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from numbers import Integral
 from typing import Any, TypeAlias
 
@@ -180,18 +181,18 @@ class Scheduler(LRScheduler):
         self._check()
         before = self.state.scale
         self.state = self.feedback(self.state, float(metric))
-        self._write()
+        self._rewrite()
         return self.state.scale / before if before else 1.0
 
     def rescale(self, scale: float) -> None:
         """Set what all rates are multiplied by besides the schedule; the feedback goes on from there."""
         self.state = self.state._replace(scale=scale)
-        self._write()
+        self._rewrite()
 
     def forget(self) -> None:
         """Let the feedback begin anew, as where another metric is given to it from here on."""
         self.state = Observed()
-        self._write()
+        self._rewrite()
 
     def detach(self) -> None:
         """Leave the optimizer to others, with its rates and settings as they are: the base rates of what follows."""
@@ -217,12 +218,12 @@ class Scheduler(LRScheduler):
     def go_back(self, step: int, used: Sequence[float]) -> None:
         """Be again where the update `step` was to come; the one before it had the rates `used`."""
         self._position, self.used_lrs = step, list(used)
-        self._write()
+        self._rewrite()
         self._last_lr = self._rates
 
     def get_lr(self) -> list[Any]:
         """The rate of each group for the next update."""
-        progress = Progress(self._position, self.steps_per_epoch, self._total_steps)
+        progress = _progress((self._position, self.steps_per_epoch, self._total_steps, 0))
         base_lrs = self.base_lrs
         if self._common is None:
             curves = zip(base_lrs, self._curves, self._least, strict=True)
@@ -256,7 +257,7 @@ class Scheduler(LRScheduler):
             self._position, self.state = state_dict["step"], Observed(**saved) if same else Observed()
         else:
             self._position, self.state = self._position_in(state_dict), Observed()
-        self._write()
+        self._rewrite()
         self._last_lr = self._rates
 
     def _position_in(self, theirs: Mapping[str, Any]) -> int:
@@ -318,7 +319,7 @@ class Scheduler(LRScheduler):
             self._open_steps = _count_open_steps(optimizer)
         else:
             self._open_steps = 1
-        groups = self._inner.param_groups
+        groups = optimizer.param_groups
         # This is all that most updates need; `_check` looks closer.
         if len(groups) != 1 or groups[0]["lr"] is not self._written[0] or self._settings:
             self._check()
@@ -358,9 +359,12 @@ class Scheduler(LRScheduler):
             "call detach() of the scheduler before another one, or you, take over; or leave it to the scheduler alone"
         )
 
+    def _rewrite(self) -> None:
+        """Write the rates, unless that is left to others."""
+        if self._handles:
+            self._write()
+
     def _write(self) -> None:
-        if not self._handles:
-            return
         groups = self._inner.param_groups
         if len(groups) != len(self.base_lrs):
             self._adopt(groups)
@@ -443,6 +447,8 @@ class _Observing(Scheduler, ReduceLROnPlateau):  # type: ignore[misc]
 
 _SCHEDULERS: weakref.WeakKeyDictionary[Optimizer, weakref.ref[Scheduler]] = weakref.WeakKeyDictionary()
 _INFINITY = float("inf")
+_progress: Callable[[tuple[int, int | None, int | None, int]], Progress] = partial(tuple.__new__, Progress)
+"""A `Progress` of its fields, in less time than its constructor takes: this is done at every update."""
 
 
 def setting(group: Mapping[str, Any], name: str) -> float:

@@ -430,8 +430,8 @@ def test_settings_have_curves_by_group_and_the_others_keep_theirs() -> None:
     scheduled(optimizer, hyperparameters=curves)
     for _ in range(6):
         optimizer.step()
-    found = [(group["momentum"], group["weight_decay"]) for group in optimizer.param_groups]
-    assert found == pytest.approx([(0.9, 0.5), (0.5, 0.5)])
+    found = [group[name] for group in optimizer.param_groups for name in ("momentum", "weight_decay")]
+    assert found == pytest.approx([0.9, 0.5, 0.5, 0.5])
 
 
 def test_plateau_has_the_floors_of_torch_by_group() -> None:
