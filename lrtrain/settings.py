@@ -235,6 +235,7 @@ class Settings(Checked):
         monitor: what feedback and "best" look at: val_loss, val_acc, or another metric of the objective or the module
         monitor_mode: whether less (min) or more (max) of it is better; auto knows losses, errors and torchmetrics' own
         log_every: updates between log points
+        diagnosis: say at the end what the curves tell of the rate, and what to try
         ema: judge the run by a moving average of its weights that keeps this share at each update: 0.999
         compile: compile the model by torch.compile
         channels_last: keep pictures and convolutions with the channels last in memory
@@ -271,6 +272,7 @@ class Settings(Checked):
     monitor: Annotated[str, Text("the name of a metric"), Affects.CURVE] = "val_loss"
     monitor_mode: Annotated[Literal["auto", "min", "max"], Affects.CURVE] = "auto"
     log_every: Annotated[PositiveCount, Affects.NOTHING] = 10
+    diagnosis: Annotated[bool, Affects.NOTHING] = True
     ema: Annotated[Probability, Affects.RUN] = 0.0
     compile: Annotated[bool, Affects.RUN] = False
     channels_last: Annotated[bool, Affects.RUN] = False

@@ -243,6 +243,17 @@ def test_scalars(finished: Run) -> None:
         assert scalars[name] == [(step, float(np.float32(value))) for step, value in logged.items()], name
 
 
+def test_the_first_page_shows_the_rate_and_the_losses(finished: Run) -> None:
+    """The viewer sorts groups by name, capitals first; a group of one card each would fill a page."""
+    found = events(finished.folder).scalars
+    groups = sorted({name.partition("/")[0] for name in found})
+    assert groups[0] == "Overview"
+    assert {name for name in found if name.startswith("Overview/")} == {
+        f"Overview/{name}" for name in ("lr", "train_loss", "val_loss")
+    }
+    assert all(found[name] == found[name.removeprefix("Overview/")] for name in found if name.startswith("Overview/"))
+
+
 def test_hyperparameters_have_the_measured_result(finished: Run) -> None:
     scalars, hparams = events(finished.folder)
     assert hparams["scheduler"] == "inverse_time"

@@ -58,7 +58,7 @@ def test_time_limit_stops_a_run_that_can_go_on(train: Train, command_line: Comma
     run = train(*SMALL, "epochs=100000", "log_every=1000", "+trainer.max_time=00:00:00:01")
     first = run.summary
     assert (first["status"], first["ended_by"]) == ("stopped", "max_time")
-    assert f"at update {first['steps']:,} of 400,000" in first["findings"][-1]
+    assert f"at update {first['steps']:,} of 400,000" in first["findings"][0]["evidence"]
     assert first["final"]["val_loss"] == float(read_csv(run.folder / "metrics.csv")[-1]["val_loss"])
     assert command_line(f"resume={run.folder}").code == 0
     assert run.summary["steps"] > first["steps"], "each command has the time that it asks for"
@@ -70,7 +70,7 @@ def test_a_decay_that_is_over_is_warned_of(policy: str, said: bool, train: Train
     result = command_line(f"resume={run.folder}", "epochs=3", f"resume_plan={policy}")
     warning = "over at update 4: the 8 updates from there on have a rate of 0, where it was up to 0.1"
     assert (warning in result.out) == said
-    assert any(warning in line for line in run.summary["findings"]) == said
+    assert any(warning in each["evidence"] for each in run.summary["findings"]) == said
 
 
 def test_no_decay_is_over_where_the_rate_goes_on(train: Train) -> None:

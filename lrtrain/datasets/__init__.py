@@ -142,6 +142,14 @@ class Splits(NamedTuple):
         samples = {name: len(part) for name, part in parts.items()}
         return replace(self.means(), samples=samples, **fingerprint(list(parts.values())))
 
+    def chance(self) -> float | None:
+        """The validation's cross-entropy of what only knows how often each class is right; None without classes."""
+        if self.targets.objective != "classification":
+            return None
+        counts = self.validation.labels.flatten().long().bincount().double()
+        shares = counts[counts > 0] / counts.sum()
+        return -float((shares * shares.log()).sum())
+
     def sentence(self) -> str:
         """How many samples there are, of which shape, and whether they are in memory."""
         shape = " x ".join(map(str, self.train.shape))

@@ -40,11 +40,11 @@ def _record(folder: RunFolder, summary: Summary, below: Path) -> Record:
         epochs=summary.epochs,
         ended=str(summary.ended),
         versions=summary.versions,
-        series=_series(folder),
+        series=read_series(folder),
     )
 
 
-def _series(folder: RunFolder) -> Mapping[str, Series]:
+def read_series(folder: RunFolder) -> Mapping[str, Series]:
     """The log points of a run, by column; the rate of the first of several groups is the rate."""
     try:
         text = read_text(folder.metrics, MOST_ROWS)

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from lrtrain.evidence.diagnosis import Finding
 from lrtrain.run_folder.summary import Summary
 
 WIDTH = 80
@@ -27,9 +28,16 @@ def print_result(summary: Summary, folder: Path) -> None:
     console.print(table)
     rates = f"learning rate {summary.lr['first']:.4g} -> {summary.lr['last']:.4g}"
     line = f"{summary.strategy}: {rates}, {summary.steps:,} updates in {summary.wall_s:.1f} s"
-    for text in (line, *(f"note: {finding}" for finding in summary.findings if "unfinished" in finding)):
-        console.print(text, soft_wrap=True)
+    console.print(line, soft_wrap=True)
+    print_findings(summary)
     console.print(f"{folder}\ntensorboard --logdir {folder}", soft_wrap=True)
+
+
+def print_findings(summary: Summary) -> None:
+    """Print what the curves of a run tell, and what to try; what was odd about its plan was said when it began."""
+    for each in summary.findings:
+        if each["name"] != "warning":
+            _console().print(Finding(**each).sentence(), soft_wrap=True)
 
 
 def measured(summaries: Iterable[Summary]) -> list[str]:

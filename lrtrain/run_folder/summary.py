@@ -14,7 +14,7 @@ from lrtrain.parameters.rules import Count, ListOf, Number, OrNull, Table, Text
 from lrtrain.parameters.signatures import defaults
 from lrtrain.run_folder.files import read_text, write_json
 
-FORMAT = 2
+FORMAT = 3
 GOOD = ("finished", "stopped")
 """The statuses of a run that came to an end that is one."""
 BAD = ("failed", "diverged")
@@ -51,7 +51,7 @@ class Summary(Checked):
         checkpoints: the files by name, relative to the folder
         versions: of the packages
         data: what the data was
-        findings: what is odd about the run, one line each
+        findings: what is odd about the run, the most urgent first, each with its name, evidence and command
         config: the settings, as plain values
         extra: what tasks other than train add, and keys that this version does not know
         folder: where it is
@@ -81,7 +81,7 @@ class Summary(Checked):
     checkpoints: Values = field(default_factory=dict)
     versions: Values = field(default_factory=dict)
     data: Values = field(default_factory=dict)
-    findings: Annotated[tuple[str, ...], ListOf(Text())] = ()
+    findings: Annotated[tuple[Mapping[str, str], ...], ListOf(Table())] = ()
     config: Values = field(default_factory=dict)
     extra: Values = field(default_factory=dict)
     folder: Path | None = field(default=None, compare=False)
@@ -139,5 +139,11 @@ def _from_1(values: dict[str, Any]) -> dict[str, Any]:
     return {"ended_by": "end" if values.get("status") == "finished" else None, **values}
 
 
-UPGRADES: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+def _from_2(values: dict[str, Any]) -> dict[str, Any]:
+    """When a finding was a line."""
+    lines = values.get("findings", ())
+    return {**values, "findings": [{"name": "note", "evidence": line, "command": ""} for line in lines]}
+
+
+UPGRADES: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}
 """What makes a summary of each format one of the next."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lrtrain.process import ranks
 from lrtrain.process.imports import import_large
-from lrtrain.report.table import print_result
+from lrtrain.report.table import print_findings, print_result
 from lrtrain.run_folder.summary import Summary
 from lrtrain.tasks import Job
 
@@ -21,4 +21,6 @@ def run(job: Job, /) -> Summary:
     )
     if summary.is_good and ranks.is_first(job.settings.trainer.is_alone):
         print_result(summary, job.folder)
+    elif summary.status == "diverged" and ranks.is_first(job.settings.trainer.is_alone):
+        print_findings(summary)
     return summary

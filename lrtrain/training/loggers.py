@@ -20,22 +20,32 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.tensorflow_stub.errors import DataLossError
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
 from lrtrain.parameters.bound import flat
 from lrtrain.run_folder.files import write_bytes
 from lrtrain.run_folder.folder import RunFolder
+
+FIRST = "Overview"
+"""The group of what the first page shows: capitals are sorted before what else is logged."""
+SHOWN = ("lr", "train_loss", "val_loss")
 
 
 class EventFile(TensorBoardLogger):
     """One event file in the run's own folder, for training and testing alike.
 
     It is opened at the first value. Each log point is in the file when `log_metrics` returns; a full disk raises
-    OSError.
+    OSError. The rate and the losses stand a second time under `FIRST`, which the viewer sorts before all others, and
+    on a page of their own under "Custom Scalars".
 
     Args:
         folder: Of the run.
+
+    Attributes:
+        description: Of the run, in Markdown; written when the file is opened.
     """
+
+    description = ""
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__(folder.path, name="", version="", default_hp_metric=False)
@@ -80,7 +90,13 @@ class EventFile(TensorBoardLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write the values of one log point, in one event."""
-        self._write(step, _scalars(metrics))
+        first = {name.partition("/")[0]: value for name, value in reversed([*metrics.items()]) if _is_first(name)}
+        self._write(step, _scalars({**metrics, **{f"{FIRST}/{name}": value for name, value in first.items()}}))
+
+    @rank_zero_only
+    def log_line(self, tag: str, words: str, step: int) -> None:
+        """Write a line on what happened at a step."""
+        self._write(step, text(tag, words))  # type: ignore[no-untyped-call]
 
     @rank_zero_only
     def log_result(self, config: Mapping[str, Any], metrics: Mapping[str, float], step: int) -> None:
@@ -104,6 +120,8 @@ class EventFile(TensorBoardLogger):
     def _write(self, step: int | None, *summaries: Summary) -> None:
         if self._events is None:
             self._events = _open(self._folder)
+            if self.description:
+                self._write(0, text("schedule", self.description), _layout())  # type: ignore[no-untyped-call]
         for summary in summaries:
             event = Event(wall_time=time.time(), step=int(step or 0), summary=summary)
             self._events.write(event.SerializeToString())
@@ -147,6 +165,17 @@ def _open(folder: RunFolder) -> RecordWriter:
     events = RecordWriter((folder.path / name).open("ab"))
     events.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
     return events
+
+
+def _is_first(name: str) -> bool:
+    return name in SHOWN or name.startswith("lr/")
+
+
+def _layout() -> Summary:
+    """The page on which the rate and the losses are beside each other, and in one chart."""
+    charts = {"rate": ("lr.*",), "loss": SHOWN[1:], "rate and loss": SHOWN}
+    page = {title: ["Multiline", [f"^{tag}$" for tag in tags]] for title, tags in charts.items()}
+    return cast(Summary, custom_scalars({"learning rate and loss": page}))  # type: ignore[no-untyped-call]
 
 
 def _is_result(tag: str) -> bool:

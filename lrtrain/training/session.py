@@ -15,6 +15,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -22,6 +23,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lrtrain import __version__
 from lrtrain.datasets import Asked, Identity, Splits, read
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line, of_values
+from lrtrain.evidence.diagnosis import Finding, Run, diagnose, told
 from lrtrain.parameters.bound import Bound, plain
 from lrtrain.parameters.spans import Span, SpanLike
 from lrtrain.plan.changes import WEIGHTS_ONLY, check_devices, go_on
@@ -30,6 +32,8 @@ from lrtrain.plan.history import Segment, as_of, read_data, read_history, write_
 from lrtrain.plan.length import steps_per_epoch
 from lrtrain.plan.start import FRESH, Start
 from lrtrain.process import ranks, signals
+from lrtrain.records.folders import read_series
+from lrtrain.report.text_plot import text_plot, wants_log
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import Summary
 from lrtrain.schedules import updates
@@ -319,9 +323,18 @@ class Session:
                     logger.drop_from(self._checkpoint.step, self.record.is_new)
             else:
                 self.folder.clear()
+            for logger in self._loggers:
+                logger.description = self._describe()
         except OSError as error:
             self.folder.withdraw()
             raise RequestError(f"cannot write to {self.folder.path} ({error.strerror}); nothing was begun") from error
+
+    def _describe(self) -> str:
+        """The plan in a sentence, and its curve made of characters."""
+        total = self.plan.horizon.total_steps
+        rates = [self.plan.rate(step) for step in range(0, total, max(1, total // 1000))]
+        drawn = text_plot({"lr": rates}, self.plan.horizon.epochs, 80, log=wants_log([rates]), unicode=True)
+        return "\n".join([f"{self.plan.sentence()}\n", *(f"    {line}" for line in drawn)])
 
     def _done(self) -> Ended:
         """Refuse to call a run finished that has not measured anything; say what ended it.
@@ -431,11 +444,6 @@ class Session:
         used = list(rates_of(scheduler).values()) if scheduler and scheduler.used_lrs else [self.record.last_rate]
         horizon, now, files = self.plan.horizon, datetime.now(UTC), self.folder
         kept = (files.last_checkpoint, files.best_checkpoint)
-        findings = warn_of(self.settings, self.plan)
-        if ended.status in ("stopped", "pruned"):
-            findings.append(
-                f"the schedule is unfinished: {ended.by} ended the run at update {steps:,} of {horizon.total_steps:,}"
-            )
         return Summary(
             status=ended.status,
             ended_by=ended.by,
@@ -457,10 +465,34 @@ class Session:
             checkpoints={file.stem: str(file.relative_to(files.path)) for file in kept if file.exists()},
             versions=VERSIONS,
             data=plain(self.identity) if self.identity else {},
-            findings=tuple(findings),
+            findings=tuple(finding._asdict() for finding in self._findings(ended.status, steps)),
             config=self.settings.plain(),
             folder=files.path,
             exception=ended.error,
+        )
+
+    def _findings(self, status: str, steps: int) -> list[Finding]:
+        """What the curves of the run tell, and what was odd about its plan."""
+        words = yaml.safe_load(self._asked.get("overrides.yaml", "[]"))
+        found = told(diagnose(self._judged(status, steps)), words, self.folder.path)
+        if not self.settings.diagnosis:
+            found = [finding for finding in found if finding.name == "schedule_unfinished"]
+        return [*found, *(Finding("warning", line) for line in warn_of(self.settings, self.plan))]
+
+    def _judged(self, status: str, steps: int) -> Run:
+        """What the diagnosis sees of the run."""
+        settings = self.settings
+        trainer, feedback = settings.trainer, self.plan.feedback
+        return Run(
+            curves=read_series(self.folder) if settings.diagnosis and self.trainer.is_global_zero else {},
+            status=status,
+            steps=steps,
+            planned=self.plan.horizon.total_steps,
+            lr=settings.lr,
+            chance=self.data.splits.chance() if isinstance(self.data, Data) else None,
+            clip=trainer.gradient_clip_val if trainer.gradient_clip_algorithm == "norm" else None,
+            feedback=feedback.name if feedback else None,
+            patience=feedback.parameters.get("patience") if feedback else None,
         )
 
     def _write(self, summary: Summary) -> Summary:

@@ -19,6 +19,7 @@ from torch import nn
 from lrtrain.datasets import Identity
 from lrtrain.datasets import unlabelled as read_unlabelled
 from lrtrain.errors import RequestError, first_line, of_values
+from lrtrain.evidence.diagnosis import Finding
 from lrtrain.objectives import Objective
 from lrtrain.parameters.bound import plain
 from lrtrain.plan.history import read_data
@@ -87,7 +88,7 @@ class Trained(NamedTuple):
             final=final,
             versions=VERSIONS,
             data=plain(self.identity),
-            findings=self.said,
+            findings=tuple(Finding("note", line)._asdict() for line in self.said),
             config=self.settings.plain(),
             extra={
                 "checkpoint": str(self.checkpoint),

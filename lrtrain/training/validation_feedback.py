@@ -58,11 +58,14 @@ class ValidationFeedback(ValidationObserver):
         metric = metrics[self.monitor]
         before = scheduler.get_lr()[0]
         if scheduler.observe(metric) != 1 and scheduler.last_epoch != scheduler.total_steps:
-            tell(
-                trainer,
+            line = (
                 f"epoch {trainer.current_epoch + 1}, update {scheduler.last_epoch}: learning rate {before:.4g} -> "
-                f"{scheduler.get_lr()[0]:.4g} ({scheduler.feedback.name}, {self.monitor} {metric:.4g})",
+                f"{scheduler.get_lr()[0]:.4g} ({scheduler.feedback.name}, {self.monitor} {metric:.4g})"
             )
+            tell(trainer, line)
+            for logger in trainer.loggers:
+                if write := getattr(logger, "log_line", None):  # ours
+                    write("reductions", line, scheduler.last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """The observed metric, and all that are logged."""

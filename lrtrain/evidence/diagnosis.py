@@ -1,0 +1,393 @@
+"""What the curves of one run say of its learning rate: numbers in, findings out.
+
+Each rule looks at one symptom and stays silent where the numbers that it needs are not there. `scripts/diagnosis.py`
+trains runs that are wrong on purpose, and good ones, and counts how often each is named rightly.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[Any]
+Points = tuple[Floats, Floats]
+"""Updates done, growing, and the values then."""
+
+MOST = 3
+"""Findings that are told, the most urgent first."""
+LARGE_UPDATE = 0.03
+"""Of the weights, by one update: more is too much for longer than a warm-up; around 1e-3 is usual."""
+SMALL_UPDATE = 1e-3
+DEAD = 1e-6
+"""Of the first gradient: a smaller one is none."""
+FEWEST = 4
+"""Measurements of which something is said."""
+
+
+class Finding(NamedTuple):
+    """Something odd about a run.
+
+    Attributes:
+        name: What it is, such as ``rate_too_high``.
+        evidence: The numbers that say so, in a sentence.
+        command: What to try; as `diagnose` returns it, the settings to change.
+    """
+
+    name: str
+    evidence: str
+    command: str = ""
+
+    def sentence(self) -> str:
+        """In a line or two."""
+        return f"{self.name.replace('_', ' ')}: {self.evidence}" + (f"\n  try: {self.command}" if self.command else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What is known of a run.
+
+    Attributes:
+        curves: What it recorded, by name: lr, train_loss, val_loss, grad_norm, update_ratio.
+        status: As it ended.
+        steps: Updates that it did.
+        planned: Updates that it was to do; None where that is not known.
+        lr: Its base rate; likewise.
+        chance: The validation loss of what only knows how often each answer is right; likewise.
+        clip: The gradient's norm that it was clipped at; likewise.
+        feedback: The rule that looks at the validation, if there is one.
+        patience: Of that rule.
+    """
+
+    curves: Mapping[str, Points] = field(default_factory=dict)
+    status: str = "finished"
+    steps: int = 0
+    planned: int | None = None
+    lr: float | None = None
+    chance: float | None = None
+    clip: float | None = None
+    feedback: str | None = None
+    patience: int | None = None
+
+    def curve(self, name: str) -> Points:
+        """A curve where it is a number; empty where there is none."""
+        steps, values = self.curves.get(name, (np.array([]), np.array([])))
+        steps, values = np.asarray(steps, np.float64), np.asarray(values, np.float64)
+        known = np.isfinite(values)
+        return steps[known], values[known]
+
+    def has(self, *names: str) -> bool:
+        """Whether there is enough of each of some curves."""
+        return all(len(self.curve(name)[0]) >= FEWEST for name in names)
+
+    @property
+    def start(self) -> float:
+        """The loss before the first update, or what is nearest to it."""
+        for name in ("train_loss", "val_loss"):
+            if len(values := self.curve(name)[1]):
+                return float(values[0])
+        return math.nan
+
+    @property
+    def loss(self) -> Points:
+        """The validation loss, or of a run without one the training loss."""
+        return self.curve("val_loss" if self.has("val_loss") else "train_loss")
+
+    def within(self, name: str, begin: float, end: float = 1.0) -> Floats:
+        """The values of a curve between two shares of the run."""
+        steps, values = self.curve(name)
+        return values[(steps >= begin * self.steps) & (steps <= end * self.steps)]
+
+
+def diagnose(run: Run) -> list[Finding]:
+    """The findings of a run, the most urgent first; of several that have one cause only the first."""
+    found: dict[str, Finding] = {}
+    for rule in RULES:
+        for name, evidence, changes in rule(run):
+            if not HIDDEN_BY.get(name, set()) & found.keys():
+                found.setdefault(name, Finding(name, evidence, changes))
+    return list(found.values())[:MOST]
+
+
+def told(findings: Sequence[Finding], words: Sequence[str], folder: object) -> list[Finding]:
+    """Findings with whole commands.
+
+    Args:
+        findings: As `diagnose` returns them.
+        words: That the run was asked for by.
+        folder: Of the run.
+    """
+    return [
+        finding._replace(command=as_command(words, finding.command.replace("FOLDER", str(folder))))
+        for finding in findings
+    ]
+
+
+def as_command(words: Sequence[str], changes: str) -> str:
+    """The command of a run with other settings, or that goes on with it.
+
+    Args:
+        words: That it was asked for by.
+        changes: What `diagnose` says to change.
+    """
+    changed = [word.partition("=")[0] for word in changes.split()]
+    if "resume" in changed:
+        return f"python -m lrtrain {changes}"
+    own = [*changed, "task", "resume", "resume_plan", "hydra.run.dir", *(["lr"] if "task" in changed else [])]
+    kept = [word for word in words if word.partition("=")[0].lstrip("+~") not in own]
+    return shlex.join(["python", "-m", "lrtrain", *kept, *changes.split()])
+
+
+Found = Iterator[tuple[str, str, str]]
+
+
+def _dead(run: Run) -> Found:
+    """No gradient reaches the weights."""
+    if not run.has("grad_norm"):
+        return
+    late, first = run.within("grad_norm", 0.5), float(run.curve("grad_norm")[1][0])
+    small = max(DEAD * first, 1e-12)
+    if len(late) and np.median(late) <= small and _median(run.within("train_loss", 0.5)) > 0.5 * run.start:
+        steps, norms = run.curve("grad_norm")
+        since = int(steps[np.flatnonzero(norms <= small)[0]])
+        yield (
+            "dead_network",
+            f"the gradient is {np.median(late):.2g} from update {since:,} on",
+            _lower(run, "warmup=5%"),
+        )
+
+
+def _too_high(run: Run) -> Found:
+    """The loss rises, or does not fall while the weights shoot about."""
+    if run.status == "diverged":
+        if run.steps:
+            yield "rate_too_high", f"the loss diverged at update {run.steps:,}", _lower(run)
+        return
+    if not run.has("train_loss"):
+        return
+    start, late = run.start, _median(run.within("train_loss", 0.3))
+    ratio = _median(run.within("update_ratio", 0.1))
+    least = float(np.min(run.curve("train_loss")[1]))
+    moves = f"one update changes the weights by {ratio:.1%}" if ratio == ratio else "the loss shoots about"
+    if late > 1.05 * start or (late > 0.9 * start and ratio > LARGE_UPDATE):
+        yield "rate_too_high", f"the training loss went from {start:.4g} to {late:.4g}; {moves}", _lower(run)
+        return
+    peak = float(np.max(_smooth(run.curve("train_loss")[1])))
+    if peak > 2 * start and _worse_than(run, least):
+        yield "rate_too_high", f"the training loss rose from {start:.4g} to {peak:.4g}; {moves}", _lower(run)
+        return
+    losses, rates = run.loss[1], run.within("lr", 0.0)
+    flat = len(rates) and rates[-1] > 0.3 * np.max(rates)
+    if (
+        flat
+        and ratio > LARGE_UPDATE
+        and len(losses) >= FEWEST
+        and _jumps(losses) > 0.15
+        and _median(losses[1:]) > 0.15 * start
+    ):
+        yield "rate_too_high", f"the loss jumps by {_jumps(losses):.0%} between validations; {moves}", _lower(run)
+
+
+def _too_low(run: Run) -> Found:
+    """The loss crawls: it still falls at the end as it did in the middle, by small updates at a rate that holds."""
+    if not run.has("train_loss", "lr"):
+        return
+    steps, losses = run.loss
+    rates = run.curve("lr")[1]
+    if len(losses) < FEWEST or (rates[-1] < 0.1 * np.max(rates) and np.median(rates) < 0.3 * np.max(rates)):
+        return
+    start, end = run.start, float(losses[-1])
+    ratio = _median(run.within("update_ratio", 0.1))
+    half = float(np.interp(0.5 * steps[-1], steps, losses))
+    falls, all_of_it = half - end, start - end
+    if ratio > SMALL_UPDATE or end > start:
+        return
+    slow = all_of_it < 0.05 * start or (falls > 0.2 * all_of_it and end > 0.35 * start)
+    if slow:
+        size = f"; one update changes the weights by {ratio:.2g} of their size" if ratio == ratio else ""
+        said = f"the loss went from {start:.4g} to {end:.4g} and still falls{size}"
+        yield "rate_too_low", said, f"lr={_digits(10 * run.lr)}" if run.lr else "task=find_lr"
+
+
+def _too_early(run: Run) -> Found:
+    """The rate was gone while the loss still fell."""
+    if not run.has("lr") or run.feedback:
+        return
+    (steps, rates), (at, losses) = run.curve("lr"), run.loss
+    gone = np.flatnonzero(rates > 0.05 * np.max(rates))
+    if len(losses) < FEWEST or not len(gone) or gone[-1] + 1 >= len(steps):
+        return
+    since = steps[gone[-1]]
+    if since > 0.5 * run.steps:
+        return
+    before, end = float(np.interp(since, at, losses)), float(losses[-1])
+    earlier = float(np.interp(0.5 * since, [0.0, *at], [run.start, *losses]))
+    if earlier - before > 0.1 * before and before - end < 0.3 * (earlier - before):
+        said = f"the rate is below a twentieth of its peak from update {since:,.0f} of {run.steps:,} on, when the loss "
+        yield (
+            "decayed_too_early",
+            f"{said}still fell ({earlier:.4g} to {before:.4g}; then to {end:.4g})",
+            "scheduler=cosine",
+        )
+
+
+def _too_late(run: Run) -> Found:
+    """The loss stood still at a high rate, or fell only when the rate did, right at the end."""
+    if not run.has("lr", "val_loss") or run.feedback:
+        return
+    (steps, rates), (at, losses) = run.curve("lr"), run.curve("val_loss")
+    if len(losses) < 6:
+        return
+    high = steps[np.flatnonzero(rates > 0.5 * np.max(rates))[-1]]
+    ratio = _median(run.within("update_ratio", 0.3))
+    if high < 0.85 * run.steps or not ratio > SMALL_UPDATE:
+        return
+    held = losses[at <= high]
+    third = len(held) // 3
+    if third < 2:
+        return
+    early, late = float(np.min(held[third : 2 * third])), float(np.median(held[-third:]))
+    fell = late - float(losses[-1])
+    if high < 0.97 * run.steps and fell > 0.2 * late:
+        said = f"the loss was {late:.4g}, and fell to {losses[-1]:.4g} only as the rate did, from update {high:,.0f}"
+        yield "decayed_too_late", said, "scheduler=cosine"
+    elif high >= 0.97 * run.steps and late >= early and _jumps(held[third:]) > 0.05 and not _memorises(run):
+        said = f"the loss has not fallen below {early:.4g} since the middle of the run, while the rate stayed high"
+        yield "decayed_too_late", said, "scheduler=cosine"
+
+
+def _plateau(run: Run) -> Found:
+    """A feedback rule that did not act where it should have, or acted where the loss was falling."""
+    if not run.feedback or not run.has("lr", "val_loss"):
+        return
+    (steps, rates), (at, losses) = run.curve("lr"), run.curve("val_loss")
+    drops = np.flatnonzero(np.diff(rates) < -1e-3 * np.max(rates)) + 1
+    best = int(np.argmin(losses))
+    if not len(drops) and run.patience is not None and best < 0.6 * len(losses):
+        waited = len(losses) - 1 - best
+        said = f"no reduction, though val_loss has not improved for {waited} validations (patience {run.patience})"
+        yield "plateau_never_fired", said, f"patience={max(1, waited // 4)}"
+    early = [steps[drop] for drop in drops if steps[drop] < 0.4 * run.steps]
+    if len(early) >= 2 and np.max(rates) > 30 * rates[-1]:
+        mid, end = float(np.interp(early[-1], at, losses)), float(losses[-1])
+        fell = run.start - float(np.interp(early[0], at, losses))
+        if fell < 0.9 * run.start and _falls(run, early[0]):
+            said = (
+                f"{len(early)} reductions by update {early[-1]:,.0f} of {run.steps:,}, while the training loss fell "
+                f"(val_loss {mid:.4g} then, {end:.4g} at the end)"
+            )
+            longer = 2 * run.patience + 2 if run.patience is not None else 5
+            yield "plateau_fired_on_noise", said, f"patience={longer} smooth=ema:0.9"
+
+
+def _unfinished(run: Run) -> Found:
+    """The run ended before its plan."""
+    if run.status in ("stopped", "pruned", "interrupted") and run.planned and run.steps < run.planned:
+        yield "schedule_unfinished", f"it ended at update {run.steps:,} of {run.planned:,}", "resume=FOLDER"
+
+
+def _over_fitting(run: Run) -> Found:
+    """The validation loss rises while that of the training goes on falling."""
+    if not run.has("train_loss", "val_loss"):
+        return
+    at, losses = run.curve("val_loss")
+    smooth = _smooth(losses, 3)
+    best, end = int(np.argmin(smooth)), float(smooth[-1])
+    if at[best] < 0.7 * run.steps and end > 1.15 * smooth[best] and _memorises(run):
+        said = f"val_loss was {losses[best]:.4g} at update {at[best]:,.0f} and is {losses[-1]:.4g}; train_loss fell on"
+        yield "over_fitting", said, "early_stop=5"
+
+
+def _clipping(run: Run) -> Found:
+    """Most gradients are cut off, so that the clip decides the size of updates."""
+    if run.clip is None or not run.has("grad_norm"):
+        return
+    norms = run.curve("grad_norm")[1]
+    share = float(np.mean(norms > run.clip))
+    if share > 0.5:
+        said = f"{share:.0%} of the gradients are above {run.clip:g}; their median is {np.median(norms):.3g}"
+        yield "clipping", said, f"trainer.gradient_clip_val={_digits(float(np.quantile(norms, 0.9)))}"
+
+
+def _chance(run: Run) -> Found:
+    """Nothing was learnt that holds on other data."""
+    losses = run.loss[1]
+    if len(losses) < FEWEST or run.status == "diverged":
+        return
+    known = run.chance if run.chance is not None and run.has("val_loss") else run.start
+    best = float(np.min(losses))
+    if best > 0.98 * known:
+        what = "of knowing only how often each answer is right" if run.chance is not None else "before the training"
+        yield "no_better_than_chance", f"the best loss is {best:.4g}, that {what} {known:.4g}", "task=find_lr"
+
+
+RULES: Sequence[Callable[[Run], Found]] = (
+    *(_dead, _too_high, _unfinished, _plateau, _too_early, _too_low),
+    *(_clipping, _over_fitting, _too_late, _chance),
+)
+"""The most urgent first."""
+
+HIDDEN_BY: Mapping[str, set[str]] = {
+    "rate_too_high": {"dead_network"},
+    "rate_too_low": {"dead_network", "rate_too_high", "decayed_too_early", "plateau_fired_on_noise"},
+    "decayed_too_late": {"rate_too_high", "over_fitting", "rate_too_low"},
+    "over_fitting": {"rate_too_high"},
+    "no_better_than_chance": {"dead_network", "rate_too_high", "rate_too_low", "decayed_too_early"},
+}
+"""The findings that are the cause of another."""
+
+
+def _median(values: Floats) -> float:
+    return float(np.median(values)) if len(values) else math.nan
+
+
+def _smooth(values: Floats, width: int = 5) -> Floats:
+    """Means of neighbours."""
+    width = min(width, len(values))
+    padded = np.pad(values, (width // 2, width - 1 - width // 2), mode="edge")
+    return np.convolve(padded, np.full(width, 1 / width), mode="valid")
+
+
+def _jumps(losses: Floats) -> float:
+    """By how much the loss of one validation is usually above or below that of its neighbours, as a share."""
+    if len(losses) < 3:
+        return 0.0
+    apart = losses[1:-1] - (losses[2:] + losses[:-2]) / 2
+    return float(np.median(np.abs(apart)) / (np.median(np.abs(losses)) or 1.0))
+
+
+def _worse_than(run: Run, least: float) -> bool:
+    """Whether the training ended clearly above its least loss."""
+    return (
+        _median(run.within("train_loss", 0.8)) > 1.5 * least
+        and _median(run.within("train_loss", 0.8)) > 0.3 * run.start
+    )
+
+
+def _memorises(run: Run) -> bool:
+    """Whether the training loss fell on in the second half."""
+    first, second = run.within("train_loss", 0.3, 0.6), run.within("train_loss", 0.7)
+    return bool(len(first) and len(second) and np.mean(second) < 0.9 * np.mean(first))
+
+
+def _falls(run: Run, until: float) -> bool:
+    """Whether the training loss was falling around an update."""
+    steps, losses = run.curve("train_loss")
+    before = losses[(steps >= 0.3 * until) & (steps <= until)]
+    if len(before) < 4:
+        return True
+    half = len(before) // 2
+    return bool(np.mean(before[half:]) < 0.97 * np.mean(before[:half]))
+
+
+def _lower(run: Run, *more: str) -> str:
+    return " ".join([f"lr={_digits(run.lr / 10)}" if run.lr else "task=find_lr", *more])
+
+
+def _digits(value: float) -> str:
+    return f"{value:.2g}"
