@@ -42,6 +42,11 @@ def noisy(level: float, jumps: float = 0.2) -> Any:
     return lambda z: level * (1 + jumps * math.sin(12345.678 * z * z + 1)) + 2 * math.exp(-60 * z)
 
 
+def cut_short(z: float) -> float:
+    """A loss that stops to fall at 7 % of the run."""
+    return 1.2 + 1.1 * math.exp(-30 * min(z, 0.07))
+
+
 CASES = {
     "rate_too_high": [
         run_of(status="diverged", steps=7),
@@ -49,11 +54,7 @@ CASES = {
         run_of(loss=noisy(1.2, 0.4), ratio=0.1),
     ],
     "rate_too_low": [run_of(loss=lambda z: 2.3 - 0.3 * z, ratio=1e-5)],
-    "decayed_too_early": [
-        run_of(
-            rate=lambda z: 0.1 * 0.1 ** (20 * z), loss=lambda z: 1.2 + 1.1 * math.exp(-25 * min(z, 0.07)), ratio=1e-5
-        )
-    ],
+    "decayed_too_early": [run_of(rate=lambda z: 0.1 * 0.1 ** (5 * z), loss=cut_short)],
     "decayed_too_late": [
         run_of(loss=noisy(0.5), ratio=0.01),
         run_of(
@@ -64,7 +65,7 @@ CASES = {
     ],
     "plateau_never_fired": [run_of(loss=noisy(0.5), ratio=0.01, feedback="plateau", patience=50)],
     "plateau_fired_on_noise": [
-        run_of(rate=lambda z: 0.1 * 0.1 ** min(int(20 * z), 6), feedback="plateau", patience=0, ratio=1e-4)
+        run_of(rate=lambda z: 0.1 * 0.1 ** int(15 * z), loss=cut_short, feedback="plateau", patience=0)
     ],
     "schedule_unfinished": [run_of(rate=cosine, status="stopped", planned=4000)],
     "over_fitting": [

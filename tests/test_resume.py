@@ -52,7 +52,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     for path in sorted(folder.glob("events.out.tfevents.*"), key=begun_at):
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
-                if not value.tag.startswith("_hparams_"):
+                if value.metadata.plugin_data.plugin_name == "scalars":
                     found.setdefault(value.tag, []).append((event.step, float(tensor_util.make_ndarray(value.tensor))))
     return found
 

@@ -24,6 +24,9 @@ MOST = 3
 LARGE_UPDATE = 0.03
 """Of the weights, by one update: more is too much for longer than a warm-up; around 1e-3 is usual."""
 SMALL_UPDATE = 1e-3
+TINY_UPDATE = 5e-5
+GROWTH = 8.0
+"""Of the norm of the weights over a run."""
 DEAD = 1e-6
 """Of the first gradient: a smaller one is none."""
 FEWEST = 4
@@ -92,6 +95,22 @@ class Run:
             if len(values := self.curve(name)[1]):
                 return float(values[0])
         return math.nan
+
+    @property
+    def growth(self) -> float:
+        """The norm of the weights at the end over that at the beginning; NaN where it is not known."""
+        changes, ratios = self.curve("update_norm")[1], self.curve("update_ratio")[1]
+        if len(changes) != len(ratios) or len(ratios) < FEWEST or not (ratios > 0).all():
+            return math.nan
+        return float(changes[-1] / ratios[-1] / (changes[0] / ratios[0]))
+
+    @property
+    def update_at_peak(self) -> float:
+        """The usual ratio of update and weights while the rate is high; NaN where it is not known."""
+        (steps, rates), (at, ratios) = self.curve("lr"), self.curve("update_ratio")
+        if not len(rates) or not len(ratios):
+            return math.nan
+        return _median(ratios[np.interp(at, steps, rates) > 0.5 * np.max(rates)])
 
     @property
     def loss(self) -> Points:
@@ -181,6 +200,10 @@ def _too_high(run: Run) -> Found:
     if peak > 2 * start and _worse_than(run, least):
         yield "rate_too_high", f"the training loss rose from {start:.4g} to {peak:.4g}; {moves}", _lower(run)
         return
+    if run.growth > GROWTH and late > 0.3 * start:
+        said = f"the weights grew to {run.growth:.2g} times their norm, and the training loss is still {late:.4g}"
+        yield "rate_too_high", said, _lower(run)
+        return
     losses, rates = run.loss[1], run.within("lr", 0.0)
     flat = len(rates) and rates[-1] > 0.3 * np.max(rates)
     if (
@@ -194,95 +217,65 @@ def _too_high(run: Run) -> Found:
 
 
 def _too_low(run: Run) -> Found:
-    """The loss crawls: it still falls at the end as it did in the middle, by small updates at a rate that holds."""
-    if not run.has("train_loss", "lr"):
-        return
+    """The loss crawls: it still falls at the end as it did in the middle, or is still high, by small updates."""
     steps, losses = run.loss
-    rates = run.curve("lr")[1]
-    if len(losses) < FEWEST or (rates[-1] < 0.1 * np.max(rates) and np.median(rates) < 0.3 * np.max(rates)):
+    if not run.has("train_loss", "lr") or len(losses) < FEWEST:
         return
-    start, end = run.start, float(losses[-1])
-    ratio = _median(run.within("update_ratio", 0.1))
-    half = float(np.interp(0.5 * steps[-1], steps, losses))
-    falls, all_of_it = half - end, start - end
+    start, end, ratio = run.start, float(losses[-1]), run.update_at_peak
+    middle, late = (float(np.interp(share * steps[-1], steps, losses)) for share in (0.5, 0.75))
     if ratio > SMALL_UPDATE or end > start:
         return
-    slow = all_of_it < 0.05 * start or (falls > 0.2 * all_of_it and end > 0.35 * start)
-    if slow:
-        size = f"; one update changes the weights by {ratio:.2g} of their size" if ratio == ratio else ""
-        said = f"the loss went from {start:.4g} to {end:.4g} and still falls{size}"
+    crawls = end > 0.95 * start or (middle - end > 0.2 * (start - end) and end > 0.35 * start)
+    tiny = ratio < TINY_UPDATE and end > 0.35 * start
+    falls = ratio < 4 * TINY_UPDATE and end < 0.97 * late
+    if (crawls and not _is_gone(run, 0.5)) or tiny or falls:
+        size = f"; one update changes the weights by {ratio:.2g} of their norm" if ratio == ratio else ""
+        said = f"the loss went from {start:.4g} to {end:.4g} in {run.steps:,} updates{size}"
         yield "rate_too_low", said, f"lr={_digits(10 * run.lr)}" if run.lr else "task=find_lr"
 
 
 def _too_early(run: Run) -> Found:
     """The rate was gone while the loss still fell."""
-    if not run.has("lr") or run.feedback:
+    if run.feedback or not run.has("lr", "train_loss") or not _is_gone(run, 0.5):
         return
-    (steps, rates), (at, losses) = run.curve("lr"), run.loss
-    gone = np.flatnonzero(rates > 0.05 * np.max(rates))
-    if len(losses) < FEWEST or not len(gone) or gone[-1] + 1 >= len(steps):
-        return
-    since = steps[gone[-1]]
-    if since > 0.5 * run.steps:
-        return
-    before, end = float(np.interp(since, at, losses)), float(losses[-1])
-    earlier = float(np.interp(0.5 * since, [0.0, *at], [run.start, *losses]))
-    if earlier - before > 0.1 * before and before - end < 0.3 * (earlier - before):
-        said = f"the rate is below a twentieth of its peak from update {since:,.0f} of {run.steps:,} on, when the loss "
-        yield (
-            "decayed_too_early",
-            f"{said}still fell ({earlier:.4g} to {before:.4g}; then to {end:.4g})",
-            "scheduler=cosine",
-        )
+    if told := _stopped_falling(run):
+        yield "decayed_too_early", told, "scheduler=cosine"
 
 
 def _too_late(run: Run) -> Found:
     """The loss stood still at a high rate, or fell only when the rate did, right at the end."""
-    if not run.has("lr", "val_loss") or run.feedback:
+    if run.feedback or not run.has("lr", "val_loss"):
         return
     (steps, rates), (at, losses) = run.curve("lr"), run.curve("val_loss")
-    if len(losses) < 6:
-        return
     high = steps[np.flatnonzero(rates > 0.5 * np.max(rates))[-1]]
-    ratio = _median(run.within("update_ratio", 0.3))
-    if high < 0.85 * run.steps or not ratio > SMALL_UPDATE:
-        return
     held = losses[at <= high]
     third = len(held) // 3
-    if third < 2:
+    if third < 2 or high < 0.85 * run.steps or not run.update_at_peak > SMALL_UPDATE:
         return
-    early, late = float(np.min(held[third : 2 * third])), float(np.median(held[-third:]))
-    fell = late - float(losses[-1])
-    if high < 0.97 * run.steps and fell > 0.2 * late:
+    early, late, jumps = float(np.min(held[third : 2 * third])), _median(held[-third:]), _jumps(held[third:])
+    if late - losses[-1] > 0.2 * late and high < 0.97 * run.steps:
         said = f"the loss was {late:.4g}, and fell to {losses[-1]:.4g} only as the rate did, from update {high:,.0f}"
         yield "decayed_too_late", said, "scheduler=cosine"
-    elif high >= 0.97 * run.steps and late >= early and _jumps(held[third:]) > 0.05 and not _memorises(run):
-        said = f"the loss has not fallen below {early:.4g} since the middle of the run, while the rate stayed high"
+    elif late >= early and (jumps > 0.1 or (jumps > 0.05 and not _memorises(run))):
+        said = f"the loss is no lower than {early:.4g} since the middle of the run, and jumps by {jumps:.0%}"
         yield "decayed_too_late", said, "scheduler=cosine"
 
 
 def _plateau(run: Run) -> Found:
     """A feedback rule that did not act where it should have, or acted where the loss was falling."""
-    if not run.feedback or not run.has("lr", "val_loss"):
+    if not run.feedback or not run.has("lr", "val_loss", "train_loss"):
         return
-    (steps, rates), (at, losses) = run.curve("lr"), run.curve("val_loss")
-    drops = np.flatnonzero(np.diff(rates) < -1e-3 * np.max(rates)) + 1
-    best = int(np.argmin(losses))
-    if not len(drops) and run.patience is not None and best < 0.6 * len(losses):
-        waited = len(losses) - 1 - best
-        said = f"no reduction, though val_loss has not improved for {waited} validations (patience {run.patience})"
-        yield "plateau_never_fired", said, f"patience={max(1, waited // 4)}"
-    early = [steps[drop] for drop in drops if steps[drop] < 0.4 * run.steps]
-    if len(early) >= 2 and np.max(rates) > 30 * rates[-1]:
-        mid, end = float(np.interp(early[-1], at, losses)), float(losses[-1])
-        fell = run.start - float(np.interp(early[0], at, losses))
-        if fell < 0.9 * run.start and _falls(run, early[0]):
-            said = (
-                f"{len(early)} reductions by update {early[-1]:,.0f} of {run.steps:,}, while the training loss fell "
-                f"(val_loss {mid:.4g} then, {end:.4g} at the end)"
-            )
-            longer = 2 * run.patience + 2 if run.patience is not None else 5
-            yield "plateau_fired_on_noise", said, f"patience={longer} smooth=ema:0.9"
+    rates, losses = run.curve("lr")[1], run.curve("val_loss")[1]
+    drops = int(np.sum(np.diff(rates) < -1e-3 * np.max(rates)))
+    count, best = len(losses), int(np.argmin(losses))
+    before, late = losses[count // 4 : count // 2], losses[count // 2 :]
+    still = count >= 8 and _median(late) > 0.9 * _median(before) and _jumps(late) > 0.1
+    if not drops and run.patience is not None and (still or count - best > max(5, count // 2)):
+        said = f"no reduction by {count} validations (patience {run.patience}), though val_loss stands still"
+        yield "plateau_never_fired", said, f"patience={max(1, count // 10)}"
+    if drops > 1 and _is_gone(run, 0.5) and (told := _stopped_falling(run)):
+        longer = 2 * run.patience + 2 if run.patience is not None else 5
+        yield "plateau_fired_on_noise", f"{drops} reductions: {told}", f"patience={longer} smooth=ema:0.9"
 
 
 def _unfinished(run: Run) -> Found:
@@ -328,14 +321,14 @@ def _chance(run: Run) -> Found:
 
 RULES: Sequence[Callable[[Run], Found]] = (
     *(_dead, _too_high, _unfinished, _plateau, _too_early, _too_low),
-    *(_clipping, _over_fitting, _too_late, _chance),
+    *(_clipping, _too_late, _over_fitting, _chance),
 )
 """The most urgent first."""
 
 HIDDEN_BY: Mapping[str, set[str]] = {
     "rate_too_high": {"dead_network"},
     "rate_too_low": {"dead_network", "rate_too_high", "decayed_too_early", "plateau_fired_on_noise"},
-    "decayed_too_late": {"rate_too_high", "over_fitting", "rate_too_low"},
+    "decayed_too_late": {"rate_too_high", "rate_too_low"},
     "over_fitting": {"rate_too_high"},
     "no_better_than_chance": {"dead_network", "rate_too_high", "rate_too_low", "decayed_too_early"},
 }
@@ -375,14 +368,29 @@ def _memorises(run: Run) -> bool:
     return bool(len(first) and len(second) and np.mean(second) < 0.9 * np.mean(first))
 
 
-def _falls(run: Run, until: float) -> bool:
-    """Whether the training loss was falling around an update."""
-    steps, losses = run.curve("train_loss")
-    before = losses[(steps >= 0.3 * until) & (steps <= until)]
-    if len(before) < 4:
-        return True
-    half = len(before) // 2
-    return bool(np.mean(before[half:]) < 0.97 * np.mean(before[:half]))
+def _is_gone(run: Run, by: float) -> bool:
+    """Whether the rate stays below a twentieth of its peak from a share of the run on."""
+    steps, rates = run.curve("lr")
+    return bool(np.max(rates[steps >= by * run.steps], initial=0.0) < 0.05 * np.max(rates))
+
+
+def _stopped_falling(run: Run) -> str | None:
+    """What says that the loss was falling while the rate was high, and no longer when that was gone."""
+    (steps, rates), (seen, training), (at, losses) = run.curve("lr"), run.curve("train_loss"), run.loss
+    high = steps[np.flatnonzero(rates > 0.5 * np.max(rates))[-1]]
+    gone = steps[np.flatnonzero(rates > 0.05 * np.max(rates))[-1]]
+    held = training[seen <= high]
+    third = len(held) // 3
+    if not third or not len(losses):
+        return None
+    now, end = float(np.interp(gone, at, losses)), float(losses[-1])
+    fell = np.mean(held[-third:]) < 0.9 * np.mean(held[-2 * third : -third])
+    if not fell or now - end > 0.3 * (run.start - now):
+        return None
+    return (
+        f"the training loss fell while the rate was high, until update {high:,.0f}; it is below a twentieth of that "
+        f"from update {gone:,.0f} of {run.steps:,} on, and the loss went from {now:.4g} to {end:.4g} since"
+    )
 
 
 def _lower(run: Run, *more: str) -> str:

@@ -65,7 +65,7 @@ class ValidationFeedback(ValidationObserver):
             tell(trainer, line)
             for logger in trainer.loggers:
                 if write := getattr(logger, "log_line", None):  # ours
-                    write("reductions", line, scheduler.last_epoch)
+                    write("reductions", line, scheduler.last_epoch - 1)
 
     def state_dict(self) -> dict[str, Any]:
         """The observed metric, and all that are logged."""
