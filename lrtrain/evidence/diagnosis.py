@@ -223,7 +223,7 @@ def _too_low(run: Run) -> Found:
         return
     start, end, ratio = run.start, float(losses[-1]), run.update_at_peak
     middle, late = (float(np.interp(share * steps[-1], steps, losses)) for share in (0.5, 0.75))
-    if ratio > SMALL_UPDATE or end > start:
+    if ratio > SMALL_UPDATE or end > 1.1 * start:
         return
     crawls = end > 0.95 * start or (middle - end > 0.2 * (start - end) and end > 0.35 * start)
     tiny = ratio < TINY_UPDATE and end > 0.35 * start

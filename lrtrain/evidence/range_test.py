@@ -26,7 +26,7 @@ SCOUT = 0.2
 LOWEST, HIGHEST = 1e-6, 10.0
 """The rates of the first ramp."""
 BELOW, ABOVE = 1e-3, 4.0
-"""Those of the others, as factors of the rate at which the first diverged."""
+"""Those of the others, as factors of the highest at which the first had not diverged."""
 LEAST_FALL = 0.03
 """Of the loss, as a share of what it begins with: a smaller one is taken for noise."""
 EDGE_SHARE = 0.15
@@ -134,7 +134,7 @@ def find_rate(take: Take, updates: int) -> RateFound:
         updates: That all of them together may cost.
     """
     first = take(LOWEST, HIGHEST, round(SCOUT * updates), 0)
-    edge, length = fit([first]).edge, (updates - round(SCOUT * updates)) // RAMPS
+    edge, length = _last_not_above_start(first), (updates - round(SCOUT * updates)) // RAMPS
     ramps = [take(BELOW * edge, ABOVE * edge, length, number) for number in range(1, RAMPS + 1)]
     return judge(ramps, len(first.losses) + sum(len(ramp.losses) for ramp in ramps))
 
@@ -171,7 +171,7 @@ def round_rate(rate: float) -> float:
 def fit(ramps: Sequence[Ramp]) -> Shape:
     """The shape of the median of some ramps over the same rates: isotonic down to its least value, and up again."""
     rates = np.array(ramps[0].rates)
-    start = float(np.median([loss for ramp in ramps for loss in ramp.losses[: max(3, len(rates) // 8)]] or [math.nan]))
+    start = _start(ramps)
     median = np.median([_smoothed(ramp, start + 2 * abs(start)) for ramp in ramps], axis=0)
     turn = int(median.argmin())
     falling = isotonic_regression(median[: turn + 1], increasing=False).x
@@ -179,7 +179,24 @@ def fit(ramps: Sequence[Ramp]) -> Shape:
     losses = np.concatenate([falling, rising[1:]])
     lost = np.flatnonzero(losses[turn:] > (start + losses.min()) / 2)
     edge = rates[turn + lost[0]] if lost.size and turn else rates[-1]
-    return Shape(rates, losses, start, _steepest(rates[: turn + 1], falling), float(rates[turn]), float(edge))
+    return Shape(
+        rates, losses, start, _steepest(rates[: turn + 1], np.minimum(falling, start)), float(rates[turn]), float(edge)
+    )
+
+
+def _last_not_above_start(ramp: Ramp) -> float:
+    """The highest rate at which the loss of a ramp is not above its start: beyond it, it diverges."""
+    if len(ramp.losses) < 3:
+        return ramp.rates[-1]
+    middle = np.median(np.lib.stride_tricks.sliding_window_view(ramp.losses, 3), axis=1)  # a single spike is noise
+    below = np.flatnonzero(middle <= _start([ramp]))
+    return ramp.rates[int(below[-1]) + 1 if below.size else 0]
+
+
+def _start(ramps: Sequence[Ramp]) -> float:
+    """The median loss while no rate has an effect."""
+    first = [loss for ramp in ramps for loss in ramp.losses[: max(3, len(ramp.rates) // 8)]]
+    return float(np.median(first)) if first else math.nan
 
 
 def _smoothed(ramp: Ramp, most: float) -> Floats:

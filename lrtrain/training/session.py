@@ -24,6 +24,7 @@ from lrtrain import __version__
 from lrtrain.datasets import Asked, Identity, Splits, read
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line, of_values
 from lrtrain.evidence.diagnosis import Finding, Run, diagnose, told
+from lrtrain.objectives import objective
 from lrtrain.parameters.bound import Bound, plain
 from lrtrain.parameters.spans import Span, SpanLike
 from lrtrain.plan.changes import WEIGHTS_ONLY, check_devices, go_on
@@ -481,6 +482,7 @@ class Session:
 
     def _judged(self, status: str, steps: int) -> Run:
         """What the diagnosis sees of the run."""
+        usual = self.settings.objective == objective(self.settings.objective.name)  # its loss is the entropy
         settings = self.settings
         trainer, feedback = settings.trainer, self.plan.feedback
         return Run(
@@ -489,7 +491,7 @@ class Session:
             steps=steps,
             planned=self.plan.horizon.total_steps,
             lr=settings.lr,
-            chance=self.data.splits.chance() if isinstance(self.data, Data) else None,
+            chance=self.data.splits.chance() if isinstance(self.data, Data) and usual else None,
             clip=trainer.gradient_clip_val if trainer.gradient_clip_algorithm == "norm" else None,
             feedback=feedback.name if feedback else None,
             patience=feedback.parameters.get("patience") if feedback else None,
