@@ -312,9 +312,10 @@ def _tensors(net: nn.Module) -> dict[str, Tensor]:
 
 def _complete_state(optimizer: Optimizer, rule: Rule) -> None:
     """Begin with zeros what an optimizer would begin to keep at its first update, in the same order."""
-    for weight in (weight for group in optimizer.param_groups for weight in group["params"] if weight.requires_grad):
+    owned = ((group, weight) for group in optimizer.param_groups for weight in group["params"])
+    for group, weight in ((group, weight) for group, weight in owned if weight.requires_grad):
         if rule.counts and "step" not in optimizer.state[weight]:
-            optimizer.state[weight]["step"] = torch.zeros(())
+            optimizer.state[weight]["step"] = torch.zeros((), device=weight.device if group.get("fused") else "cpu")
         for key in rule.state:
             if optimizer.state[weight].get(key) is None:
                 optimizer.state[weight][key] = torch.zeros_like(weight, requires_grad=False)
