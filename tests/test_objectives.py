@@ -369,6 +369,14 @@ REFUSED: dict[str, tuple[str, str]] = {
         "2 weights, and there are 10 classes",
     ),
     "classes are no numbers": ("objective=regression", "dataset=digits is for objective=classification"),
+    "one target for all tokens": (
+        "model=gru dataset=custom dataset.function=user_code:WholeNumbers dataset.classes=3 dataset.tokens=7",
+        "model=gru tells something of each token, and there is one target for all",
+    ),
+    "no zeros and ones": (
+        "objective=multilabel dataset=custom dataset.function=user_code:Fractions",
+        "objective=multilabel takes labels (n, columns) of zeros and ones",
+    ),
     "no such loss": ("objective.loss=nowhere:loss", "there is no module nowhere"),
 }
 

@@ -141,6 +141,8 @@ def _targets_of(labels: Tensor, objective: str, classes: int | None) -> Targets:
     if objective != "classification":
         if labels.dim() > 2:
             raise ValueError(f"dataset.function: objective={objective} takes labels (n,) or (n, columns)")
+        if objective == "multilabel" and not (labels.dim() == 2 and bool(((labels == 0) | (labels == 1)).all())):
+            raise ValueError("dataset.function: objective=multilabel takes labels (n, columns) of zeros and ones")
         columns = 1 if labels.dim() == 1 else labels.shape[1]
         names = ("target",) if columns == 1 else tuple(map(str, range(columns)))
         return Targets(objective, columns, names)

@@ -62,6 +62,11 @@ def build_module(settings: Settings, plan: Plan, inputs: Inputs | None, targets:
     kind: Callable[..., Scheduled] = lightning_module
     if settings.is_built_in:
         assert targets is not None, "a built-in model has to know"
+        if inputs and inputs.tokens and not targets.each_token and settings.model.name != "custom":
+            raise ValueError(
+                f"model={settings.model.name} tells something of each token, and there is one target for all: give a "
+                "target for each, or use model=custom"
+            )
         kind = partial(Supervised, objective=build_objective(settings, targets))
 
     def make_optimizer() -> Optimizer:
