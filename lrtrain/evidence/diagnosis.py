@@ -384,7 +384,7 @@ def _stopped_falling(run: Run) -> str | None:
     if not third or not len(losses):
         return None
     now, end = float(np.interp(gone, at, losses)), float(losses[-1])
-    fell = np.mean(held[-third:]) < 0.9 * np.mean(held[-2 * third : -third])
+    fell = np.mean(held[-third:]) < 0.95 * np.mean(held[-2 * third : -third])
     if not fell or now - end > 0.3 * (run.start - now):
         return None
     return (
