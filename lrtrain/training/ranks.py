@@ -42,6 +42,9 @@ class RandomNumbers(Stretched, pl.Callback):
 
     def set_aside(self) -> torch.Generator:
         """Keep the present random numbers, whoever draws from now on; torch's go on in the generator."""
+        if self._saved is not None:  # a resumed run has not drawn from them yet
+            _restore(self._saved)
+            self._saved = None
         self._own = _state()
         return self._generator.set_state(self._own["torch"])
 
