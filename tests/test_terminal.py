@@ -86,9 +86,10 @@ def test_the_console_script_finds_modules_of_the_working_folder(
     assert main() is True
 
 
-def test_commands_of_the_readme_are_safe_from_globs() -> None:
+def test_commands_of_the_pages_are_safe_from_globs() -> None:
     """What a shell such as zsh would take for a pattern of file names stands in quotes."""
-    text = (Path(__file__).parents[1] / "README.md").read_text()
+    root = Path(__file__).parents[1]
+    text = "".join(page.read_text() for page in [root / "README.md", *root.glob("conf/**/*.md")])
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert len(blocks) > 5
     for line in "".join(blocks).splitlines():
