@@ -33,6 +33,15 @@ def read_text(path: Path, most: int = MOST_JSON) -> str:
         return file.read().decode(errors="replace")
 
 
+def read_words(path: Path) -> list[str]:
+    """The words in a YAML file; none where it is not a list of texts, or not there."""
+    try:
+        found = yaml.safe_load(read_text(path))
+    except (OSError, yaml.YAMLError, RecursionError):
+        return []
+    return found if isinstance(found, list) and all(isinstance(word, str) for word in found) else []
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a file's text in one step."""
     write_bytes(path, text.encode())

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lrtrain.errors import RequestError
-from lrtrain.run_folder.files import write_bytes, write_text
+from lrtrain.run_folder.files import read_words, write_bytes, write_text
 
 OUTPUTS = Path("outputs")
 """Where runs go."""
@@ -83,6 +83,14 @@ class RunFolder:
     def has_checkpoint(self) -> bool:
         """Whether there is a run to go on with."""
         return self.last_checkpoint.is_file() or self.previous_checkpoint.is_file()
+
+    @property
+    def words(self) -> list[str]:
+        """The words that the run was asked for by, and then those by which it was gone on with; of a key, the last."""
+        place = self.path / ".hydra"
+        resumed = sorted(place.glob("resumed_*"), key=lambda path: (len(path.name), path.name))
+        asked = [word for folder in (place, *resumed) for word in read_words(folder / "overrides.yaml")]
+        return list({word.partition("=")[0]: word for word in asked}.values())
 
     @property
     def what_then(self) -> str:

@@ -39,7 +39,7 @@ class Summary(Checked):
         seed: of the weights and the data order
         steps: optimizer updates done
         epochs: completed
-        wall_s: seconds that the last part took, from start to end
+        wall_s: seconds that the last part took, from start to end; of runs that trained as one, each its share
         started: when that was, UTC
         ended: likewise
         host: the machine's name

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
-
-import yaml
 
 from lrtrain.errors import RequestError
 from lrtrain.evidence.diagnosis import Run, diagnose, told
@@ -16,7 +14,6 @@ from lrtrain.plan.history import read_history
 from lrtrain.records.elsewhere import Conventions
 from lrtrain.records.find import find_records
 from lrtrain.records.record import Record
-from lrtrain.run_folder.files import read_text
 from lrtrain.run_folder.find import find_run
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import Summary
@@ -44,7 +41,7 @@ def run(
     if not records:
         raise RequestError(f"run={run}: there is no run that has ended, nor a log")
     for record in records:
-        found = told(diagnose(_read(record)), _words(record.place), record.place)
+        found = told(diagnose(_read(record)), RunFolder(record.place).words if record.place else [], record.place)
         print(f"{record.place or record.name}:" + ("" if found else " nothing is odd about its curves"))
         for finding in found:
             print(finding.sentence())
@@ -69,12 +66,3 @@ def _read(record: Record) -> Run:
         feedback=config.get("feedback"),
         patience=config.get("patience"),
     )
-
-
-def _words(place: Path | None) -> Sequence[str]:
-    """The words that a run was asked for by; none where they are not kept."""
-    if place:
-        with suppress(OSError, yaml.YAMLError):
-            found = yaml.safe_load(read_text(place / ".hydra" / "overrides.yaml"))
-            return [str(word) for word in found] if isinstance(found, list) else []
-    return []

@@ -15,7 +15,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -454,7 +453,7 @@ class Session:
             seed=self.settings.seed,
             steps=steps,
             epochs=horizon.epochs if steps == horizon.total_steps else math.floor(steps / horizon.steps_per_epoch),
-            wall_s=round(time.perf_counter() - self._began, 3),
+            wall_s=round((time.perf_counter() - self._began) / self.checkpoints.sharers, 3),
             started=self._started.isoformat(timespec="seconds"),
             ended=now.isoformat(timespec="seconds"),
             host=socket.gethostname(),
@@ -474,8 +473,7 @@ class Session:
 
     def _findings(self, status: str, steps: int) -> list[Finding]:
         """What the curves of the run tell, and what was odd about its plan."""
-        words = yaml.safe_load(self._asked.get("overrides.yaml", "[]"))
-        found = told(diagnose(self._judged(status, steps)), words, self.folder.path)
+        found = told(diagnose(self._judged(status, steps)), self.folder.words, self.folder.path)
         if not self.settings.diagnosis:
             found = [finding for finding in found if finding.name == "schedule_unfinished"]
         return [*found, *(Finding("warning", line) for line in warn_of(self.settings, self.plan))]
