@@ -117,7 +117,7 @@ def leaves(folder: RunFolder) -> Leaves:
     for path in folder.events:
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
-                if not value.tag.startswith("_hparams_"):
+                if value.metadata.plugin_data.plugin_name == "scalars":
                     number = float(tensor_util.make_ndarray(value.tensor).item())
                     scalars.setdefault(value.tag, []).append((event.step, number))
     checkpoint = load(folder.last_checkpoint)

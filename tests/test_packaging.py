@@ -47,10 +47,10 @@ def names(folder: Path, pattern: str) -> set[str]:
 
 def test_wheel_has_the_code_and_the_configurations(wheel: Path) -> None:
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    code = {f"lrtrain/{name}" for name in names(ROOT / "lrtrain", "*.py")}
+    code = {f"lrtrain/{name}" for name in names(ROOT / "lrtrain", "*.*") if not name.endswith(".pyc")}
     kinds = ("*.yaml", "*.md", "*.png")
     configurations = {f"lrtrain/conf/{name}" for kind in kinds for name in names(ROOT / "conf", kind)}
-    assert packed == code | configurations | {"lrtrain/py.typed"}
+    assert packed == code | configurations
 
 
 def test_wheel_prints_its_configuration(interpreter: str, tmp_path: Path) -> None:

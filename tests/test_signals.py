@@ -323,7 +323,7 @@ def test_signal_while_a_job_is_written_down(
         os.kill(os.getpid(), signal.SIGTERM)
         return outcome
 
-    monkeypatch.setattr("lrtrain.sweeps.worker._prune", signalled)
+    monkeypatch.setattr("lrtrain.sweeps.worker.keep", signalled)
     result = command_line("-m", "seed=0,1", *ASKED, "hydra.sweep.dir=sweep")
     assert result.code == 143
     assert len(result.err.splitlines()) == 1, result.err
