@@ -129,7 +129,12 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ("dataset", "csv", {"drop": "size"}, "dataset.drop must be a list, each a name or a path, got 'size'"),
     ("dataset", "mnist", {"data_dir": None}, "dataset.data_dir must be a name or a path, got None"),
     ("dataset", "text", {"stride": 0}, "dataset.stride must be a whole number >= 1, got 0"),
-    ("objective", "regression", {"loss": "focal"}, "objective.loss must be mse or mae or huber or quantile, or a place"),
+    (
+        "objective",
+        "regression",
+        {"loss": "focal"},
+        "objective.loss must be mse or mae or huber or quantile, or a place",
+    ),
     ("objective", "classification", {"class_weights": [1, 0]}, "objective.class_weights must be balanced or a list"),
     ("objective", "auto", {"gamma": 2}, "objective.gamma is not a setting; there are loss, metrics"),
     ("optimizer", "sgd", {"momentum": 1}, "optimizer.momentum must be a number in [0, 1), got 1"),

@@ -157,14 +157,14 @@ def test_one_that_diverges_ends_alone(tmp_path: Path) -> None:
     assert_close(summary(tmp_path / "with" / "1"), summary(tmp_path / "alone"), "summary")
 
 
-@pytest.mark.parametrize("again", ["together", "alone"])
+@pytest.mark.parametrize(("again", "at"), [("together", 22), ("alone", 24)], ids=["in mid-epoch", "at its end"])
 def test_what_a_signal_ends_goes_on_as_if_it_had_not(
-    together: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str
+    together: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str, at: int
 ) -> None:
     words = [(*EXACT, *own) for own in RUNS[:2]]
     with monkeypatch.context() as patched:
         patched.setattr(
-            LastAndBest, "_asked", lambda _, trainer: (False, signal.SIGTERM * (scheduler_of(trainer).last_epoch >= 22))
+            LastAndBest, "_asked", lambda _, trainer: (False, signal.SIGTERM * (scheduler_of(trainer).last_epoch >= at))
         )
         assert [each.status for each in train(words, tmp_path)] == ["interrupted"] * 2
     starts = [Start.resume(RunFolder(tmp_path / str(number))) for number in range(2)]
