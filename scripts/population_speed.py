@@ -44,7 +44,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     began = time.perf_counter()
     work()
     if device.type == "cuda":
-        torch.cuda.synchronize()  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
     return time.perf_counter() - began
 
 
@@ -58,7 +58,10 @@ def compare_updates(net: str, options: dict[str, object], members: int, updates:
         Member(own, optimizer, float("inf"), torch.Generator(device))
         for own, optimizer in zip(nets[1:], optimizers[1:], strict=True)
     ]
-    gather = lambda places: (inputs.index_select(0, places), labels.index_select(0, places))  # noqa: E731
+
+    def gather(places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return inputs.index_select(0, places), labels.index_select(0, places)
+
     program = Program(runs[0], cross_entropy, gather, by_value=False)
     stack = Stack(program, runs)
     values = torch.tensor([[program.rule.read(group, 1) for group in each.param_groups] for each in optimizers[1:]])
@@ -69,7 +72,7 @@ def compare_updates(net: str, options: dict[str, object], members: int, updates:
         for batch in places:
             own, targets = gather(batch[0])
             optimizers[0].zero_grad()
-            cross_entropy(nets[0](own), targets).backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(cross_entropy(nets[0](own), targets))
             optimizers[0].step()
 
     def together(compiled: int) -> None:

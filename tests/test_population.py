@@ -6,7 +6,7 @@ import copy
 import functools
 import math
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,7 @@ def test_weights_and_batches_begin_as_alone_to_the_bit(tmp_path: Path) -> None:
         wanted = [labels.tolist() for _, labels in gathered]
         first, rest = taken.take(2, begins=True), taken.take(3, begins=False)
         places = torch.cat([first[0], rest[0]])
-        assert [part.tolist() for part in places.split(first[1] + rest[1])] == wanted
+        assert [part.tolist() for part in torch.split(places, first[1] + rest[1])] == wanted
     assert taken.state_dict() == gathered.state_dict()
 
 
@@ -185,9 +185,13 @@ SGD_OPTIONS = (
     {"momentum": 0.9, "weight_decay": 0.1, "nesterov": True},
     {"momentum": 0.8, "dampening": 0.5},
 )
-ADAM_OPTIONS = ({}, {"weight_decay": 0.1}, {"amsgrad": True, "betas": (0.8, 0.95), "eps": 1e-3})
+ADAM_OPTIONS: Sequence[dict[str, Any]] = (
+    {},
+    {"weight_decay": 0.1},
+    {"amsgrad": True, "betas": (0.8, 0.95), "eps": 1e-3},
+)
 OPTIMIZERS = [(SGD, own) for own in SGD_OPTIONS] + [(kind, own) for kind in (Adam, AdamW) for own in ADAM_OPTIONS]
-NETS = {
+NETS: Mapping[str, tuple[dict[str, Any], Inputs]] = {
     "linear": ({}, Inputs((1, 8, 8), None)),
     "mlp": ({"hidden": (8, 8), "dropout": 0.0, "batch_norm": True, "residual": True}, Inputs((1, 8, 8), None)),
     "cnn": ({"channels": (4, 8), "dropout": 0.0}, Inputs((1, 8, 8), None)),
@@ -228,7 +232,7 @@ class Pair:
             self.stack.take([places], values[None], measures=False)
             for net, own, most, batch in zip(self.copies, self.others, self.clips, places, strict=True):
                 own.zero_grad()
-                loss(net(self.inputs[batch]), self.targets[batch]).backward()
+                torch.autograd.backward(loss(net(self.inputs[batch]), self.targets[batch]))
                 if self.by_value:
                     nn.utils.clip_grad_value_(net.parameters(), most)
                 elif math.isfinite(most):
@@ -243,7 +247,7 @@ class Pair:
 
 
 @pytest.mark.parametrize(("kind", "options"), OPTIMIZERS)
-def test_optimizers_are_torchs(kind: type[Optimizer], options: dict[str, Any]) -> None:
+def test_optimizers_are_torchs(kind: Callable[..., Optimizer], options: dict[str, Any]) -> None:
     pair = Pair(
         lambda: models.model("linear").make(NETS["linear"][1], 10),
         NETS["linear"][1],
