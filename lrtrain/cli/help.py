@@ -26,6 +26,8 @@ lrtrain trains a neural network under a learning-rate decay strategy.
   python -m lrtrain -m scheduler=step,cosine seed=0,1,2     a sweep: one run for each combination
   python -m lrtrain -m resume=last jobs=2                   go on with a sweep, two jobs at a time
   python -m lrtrain task=preview scheduler=cosine           see the rates before a second of training is paid
+  python -m lrtrain task=find_lr                            a base rate to begin with, and how well it is known
+  python -m lrtrain task=compare runs=FOLDER                which strategy is best, and how sure that is
   python -m lrtrain task=evaluate                           measure the best weights of the newest run
   python -m lrtrain --cfg job scheduler=cosine              print the configuration, run nothing
   python -m lrtrain --help model=cnn                        the keys of a choice, of dataset=, ..., trainer
