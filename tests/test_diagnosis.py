@@ -108,6 +108,7 @@ def test_a_command_is_that_of_the_run_with_the_change() -> None:
     expected = ["python", "-m", "lrtrain", "scheduler=step", "model.hidden=[8, 8]", "lr=0.3", "warmup=5%"]
     assert shlex.split(changed) == expected
     assert "lr=3" not in as_command(words, "task=find_lr")
+    assert as_command(["dataset.file='data/new.csv'"], "lr=1") == "python -m lrtrain dataset.file=data/new.csv lr=1"
     assert as_command(words, "resume=outputs/run") == "python -m lrtrain resume=outputs/run"
 
 

@@ -7,6 +7,7 @@ trains runs that are wrong on purpose, and good ones, and counts how often each 
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -158,8 +159,13 @@ def as_command(words: Sequence[str], changes: str) -> str:
     if "resume" in changed:
         return f"python -m lrtrain {changes}"
     own = [*changed, "task", "resume", "resume_plan", "hydra.run.dir", *(["lr"] if "task" in changed else [])]
-    kept = [word for word in words if word.partition("=")[0].lstrip("+~") not in own]
+    kept = [_bare(word) for word in words if word.partition("=")[0].lstrip("+~") not in own]
     return shlex.join(["python", "-m", "lrtrain", *kept, *changes.split()])
+
+
+def _bare(word: str) -> str:
+    """A word without the quotes around a path that needs none."""
+    return re.sub(r"='([\w.-]*/[\w./-]*)'$", r"=\1", word)
 
 
 Found = Iterator[tuple[str, str, str]]
