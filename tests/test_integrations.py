@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from test_loops import BASE, COSINE, TOTAL, _quiet
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -19,16 +20,7 @@ from lrtrain import Scheduler, schedules
 from lrtrain.configs import config_dir
 from lrtrain.schedules import constant, cosine, inverse_time, plateau
 
-BASE, TOTAL = 0.1, 12
-COSINE = [BASE * (1 + math.cos(math.pi * t / TOTAL)) / 2 for t in range(TOTAL + 1)]
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """What the packages say of their own calls is not looked at here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+__all__ = ["_quiet"]
 
 
 def rate(optimizer: Optimizer) -> float:

@@ -34,7 +34,7 @@ COSINE = [BASE * (1 + math.cos(math.pi * t / TOTAL)) / 2 for t in range(TOTAL + 
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """What torch and Lightning say of other people's calls is not looked at here."""
+    """What torch, Lightning and other packages say of other people's calls is not looked at."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -22,7 +22,7 @@ from lrtrain.datasets.identity import Identity
 from lrtrain.errors import RequestError
 from lrtrain.objectives import AUTO, Targets
 from lrtrain.parameters.bound import Bound
-from lrtrain.parameters.signatures import SettingError, bind
+from lrtrain.parameters.signatures import bind, check_choice
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -166,8 +166,7 @@ def function(name: str) -> Callable[..., Any]:
     Raises:
         SettingError: There is no such dataset.
     """
-    if name not in choices("dataset"):
-        raise SettingError("dataset.name", f"must be the name of a dataset, got {name!r}", choices("dataset"), name)
+    check_choice("dataset", name, choices("dataset"))
     return importlib.import_module(f"lrtrain.datasets.{name}").load  # type: ignore[no-any-return]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrtrain.configs import choices
 from lrtrain.parameters.bound import Bound
-from lrtrain.parameters.signatures import SettingError, bind
+from lrtrain.parameters.signatures import bind, check_choice
 
 if TYPE_CHECKING:
     from lrtrain.datasets import Inputs
@@ -28,8 +28,7 @@ def function(name: str) -> Callable[..., Any]:
     Raises:
         SettingError: There is no such model.
     """
-    if name not in choices("model"):
-        raise SettingError("model.name", f"must be the name of a model, got {name!r}", choices("model"), name)
+    check_choice("model", name, choices("model"))
     return getattr(importlib.import_module(f"lrtrain.models.{name}"), name)  # type: ignore[no-any-return]
 
 

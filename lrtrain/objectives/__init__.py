@@ -17,7 +17,7 @@ from lrtrain.errors import RequestError
 from lrtrain.objectives.building import Objective
 from lrtrain.objectives.targets import Encoded, Raw, Targets
 from lrtrain.parameters.bound import Bound
-from lrtrain.parameters.signatures import SettingError, bind
+from lrtrain.parameters.signatures import bind, check_choice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,10 +35,7 @@ def function(name: str) -> Callable[..., Any]:
     Raises:
         SettingError: There is no such objective.
     """
-    if name not in choices("objective"):
-        raise SettingError(
-            "objective.name", f"must be the name of an objective, got {name!r}", choices("objective"), name
-        )
+    check_choice("objective", name, choices("objective"))
     return getattr(_module(name), name)  # type: ignore[no-any-return]
 
 

@@ -37,8 +37,7 @@ def focal(
     outputs: Tensor, targets: Tensor, *, gamma: float = 2.0, weights: Tensor | None = None, reduction: str = "mean"
 ) -> Tensor:
     """Cross-entropy times ``(1 - p) ** gamma``, p being the probability of the true class (arXiv:1708.02002, eq. 4)."""
-    each = functional.cross_entropy(outputs, targets, reduction="none")
-    each = (1 - torch.exp(-each)).clamp(min=0) ** gamma * each
+    each = _focused(functional.cross_entropy(outputs, targets, reduction="none"), gamma)
     return _reduced(each if weights is None else each * weights[targets], reduction)
 
 
@@ -80,11 +79,15 @@ def binary_focal(
     outputs: Tensor, targets: Tensor, *, gamma: float = 2.0, weights: Tensor | None = None, reduction: str = "mean"
 ) -> Tensor:
     """Sigmoid cross-entropy times ``(1 - p) ** gamma``, the mean over the labels (arXiv:1708.02002, eq. 4)."""
-    each = functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
-    each = (1 - torch.exp(-each)).clamp(min=0) ** gamma * each
+    each = _focused(functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none"), gamma)
     if weights is not None:
         each = each * torch.where(targets > 0, weights, torch.ones_like(weights))
     return _of_columns(each, reduction)
+
+
+def _focused(each: Tensor, gamma: float) -> Tensor:
+    """Cross-entropies times ``(1 - p) ** gamma``, p being the probability of what is true."""
+    return (1 - torch.exp(-each)).clamp(min=0) ** gamma * each
 
 
 def _of_columns(each: Tensor, reduction: str) -> Tensor:

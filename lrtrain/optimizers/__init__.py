@@ -16,7 +16,7 @@ from lrtrain.optimizers.muon import *
 from lrtrain.optimizers.of_packages import *
 from lrtrain.optimizers.of_torch import *
 from lrtrain.parameters.bound import Bound
-from lrtrain.parameters.signatures import SettingError, bind
+from lrtrain.parameters.signatures import bind, check_choice
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,10 +30,7 @@ def function(name: str) -> Callable[..., Any]:
     Raises:
         SettingError: There is no such optimizer.
     """
-    if name not in choices("optimizer"):
-        raise SettingError(
-            "optimizer.name", f"must be the name of an optimizer, got {name!r}", choices("optimizer"), name
-        )
+    check_choice("optimizer", name, choices("optimizer"))
     return globals()[name]  # type: ignore[no-any-return]
 
 

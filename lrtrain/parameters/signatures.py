@@ -42,6 +42,17 @@ class SettingError(RequestError):
         self.path, self.said, self.known, self.value = path, said, known, value
 
 
+def check_choice(kind: str, name: str, known: tuple[str, ...]) -> None:
+    """Refuse a name that no model, dataset and so on has.
+
+    Raises:
+        SettingError: It is not among those that are known.
+    """
+    if name not in known:
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise SettingError(f"{kind}.name", f"must be the name of {article} {kind}, got {name!r}", known, name)
+
+
 @cache
 def signature(function: Callable[..., Any]) -> inspect.Signature:
     """The function's signature without its positional-only part; a class is taken as its constructor."""

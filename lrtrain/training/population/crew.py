@@ -215,7 +215,7 @@ class Crew(Generic[Result]):
                 answers = [outputs[seat.place[1]] for seat in waiting if seat.place]
             else:
                 answers, waiting = list(self._take(stack, seats)), list(seats)
-        except Exception as error:  # such as for want of memory: each run explains its own end by it
+        except Exception as error:  # such as too little memory: each run explains its own end by it
             answers, waiting = [error] * len(seats), list(seats)
         for seat, answer in zip(waiting, answers, strict=True):
             if answer is not None:
