@@ -24,7 +24,7 @@ from lrtrain.errors import FaultError, InterruptedRunError
 from lrtrain.process import signals
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.log import RunLog
-from lrtrain.training.checkpoints import FileInPlace
+from lrtrain.training.checkpoints import FileInPlace, sound_checkpoint
 from lrtrain.training.faults import explained
 from lrtrain.training.module import Supervised
 
@@ -199,7 +199,8 @@ def test_worker_or_memory_lost(
     one_line(run.result, f"resume={run.folder}", *parts)
     assert run.summary["status"] == "failed"
     # What the other worker had ready may still be trained on.
-    assert checkpoint(run.folder)["lr_schedulers"][0]["step"] in ((9, 12, 15) if act is lose_a_worker else (9,))
+    kept = sound_checkpoint(RunFolder(run.folder)).step
+    assert kept in ((9, 12, 15) if act is lose_a_worker else (9,))
     resumed = command_line(f"resume={run.folder}", "workers=0")
     assert resumed.code == 0, resumed.err
     assert_equal(run.folder, train(*asked, "workers=0").folder)
@@ -233,6 +234,15 @@ def test_worker_lost_to_the_signal_that_ends_the_run(tmp_path: Path, monkeypatch
     interruption = explained(lost, RunFolder(tmp_path))
     assert isinstance(interruption, InterruptedRunError)
     assert interruption.signum == signal.SIGTERM
+
+
+def test_fault_between_the_names_of_two_checkpoints(train: Train) -> None:
+    """The last one had become the one before, and the new one was not there yet."""
+    folder = RunFolder(train(*ASKED).folder)
+    folder.last_checkpoint.replace(folder.previous_checkpoint)
+    lost = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    for error in (lost, MemoryError(), OSError(28, "No space left on device")):
+        assert f"continue with resume={folder.path}" in str(explained(error, folder))
 
 
 def test_log_of_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def leave_to_first(error: BaseException) -> int:
 def answer(number: int) -> NoReturn:
     """End this process on a signal while the others of its run are waited for."""
     folder = held[-1] if held else None
-    resumable = folder and folder.last_checkpoint.exists()
+    resumable = folder and folder.has_checkpoint
     _end(InterruptedRunError(number, str(folder.path) if folder and resumable else None))
 
 

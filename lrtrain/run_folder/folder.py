@@ -95,7 +95,7 @@ class RunFolder:
     @property
     def what_then(self) -> str:
         """What to do about the run once that is mended which has ended it."""
-        if self.last_checkpoint.exists():
+        if self.has_checkpoint:
             return f"then continue with resume={self.path}"
         return "then start over, as there is no checkpoint yet"
 

@@ -26,7 +26,7 @@ def explained(error: BaseException, folder: RunFolder, ranks: int = 1) -> BaseEx
         folder: Of the run.
         ranks: Number of processes that train together.
     """
-    resume = f"resume={folder.path}" if folder.last_checkpoint.exists() else None
+    resume = f"resume={folder.path}" if folder.has_checkpoint else None
     then = folder.what_then
     said = str(error)
     lost = _lost_worker(error)

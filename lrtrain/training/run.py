@@ -122,7 +122,7 @@ def _train(
         for line in session.announce():
             tell(line)
         ended = session.fit(until=judge)
-        if ended.status != "diverged" or attempt == tries or not folder.last_checkpoint.exists():
+        if ended.status != "diverged" or attempt == tries or not folder.has_checkpoint:
             break
         if attempt and not session.checkpoints.has_saved:
             tell(f"{folder.last_checkpoint} is of no use at a lower rate either: going further back")

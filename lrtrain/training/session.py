@@ -498,7 +498,7 @@ class Session:
     def _write(self, summary: Summary) -> Summary:
         """Write it, where anything of the run is there."""
         files = self.folder
-        begun = files.last_checkpoint.exists() or files.metrics.exists() or summary.status != "interrupted"
+        begun = files.has_checkpoint or files.metrics.exists() or summary.status != "interrupted"
         if self.trainer.is_global_zero and begun:
             summary.write(files.summary)
             files.begun = True
