@@ -119,7 +119,8 @@ def load(run: str | Path, weights: str = "best", *, model: nn.Module | None = No
     """The model of a run with its weights, in eval mode, with what it is given and what it tells.
 
     Args:
-        run: Its folder, a .ckpt file in one, or ``best`` or ``last`` of the newest run.
+        run: Its folder, wherever that is now; that of a sweep, whose best job it is; a .ckpt file in a run's folder; or
+            ``best`` or ``last`` of the newest run.
         weights: best or last, of a folder.
         model: Of your own code, to be given the weights; None builds the run's own, if it is a built-in one.
 
@@ -131,8 +132,8 @@ def load(run: str | Path, weights: str = "best", *, model: nn.Module | None = No
     if weights not in ("best", "last"):
         raise RequestError(f"weights must be best or last, got {weights!r}")
     folder = RunFolder(run)
-    named = folder.last_checkpoint if weights == "last" else folder.best_checkpoint
-    return load_run(find_checkpoint(str(named if folder.path.is_dir() else run)), model)
+    wanted = folder.last_checkpoint if weights == "last" and folder.path.is_dir() else run
+    return load_run(find_checkpoint(str(wanted)), model)
 
 
 def runs(below: str | Path = OUTPUTS) -> list[dict[str, Any]]:

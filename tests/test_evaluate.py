@@ -399,7 +399,17 @@ def test_wrong_values(argument: str, part: str, trained: Train, command_line: Co
 def test_help_has_every_key_of_every_task(command_line: CommandLine) -> None:
     out = command_line("--help").out
     tasks = {name: list(defaults(function(name))) for name in choices("task")}
-    assert set(tasks) == {"train", "preview", "evaluate", "predict", "compare", "status", "find_lr", "diagnose"}
+    assert set(tasks) == {
+        "train",
+        "preview",
+        "evaluate",
+        "predict",
+        "compare",
+        "status",
+        "find_lr",
+        "diagnose",
+        "export",
+    }
     assert set(tasks["evaluate"]) == {"checkpoint", "split"}
     for name, keys in tasks.items():
         section = out.partition(f"\n  task={name} ")[2].partition("\n  task=")[0]

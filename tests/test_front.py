@@ -92,6 +92,10 @@ def test_model_is_loaded() -> None:
     assert (probabilities.argmax(axis=1) == labels.numpy()).mean() == pytest.approx(summary.best["test_acc"])
     assert loaded.predict(inputs[0]).tolist() == pytest.approx(probabilities[0].tolist(), abs=1e-6)
     assert lrtrain.load("run", "last").step == 8
+    assert lrtrain.load("run/checkpoints/last.ckpt").step == 8
+    Path("elsewhere").mkdir()
+    moved = Path("run").rename("elsewhere/of another name")
+    assert lrtrain.load(moved).predict(inputs.numpy()).tolist() == probabilities.tolist()
     with pytest.raises(ValueError, match=r"must have shape \(n, 1, 8, 8\)"):
         loaded.predict(np.zeros((3, 64)))
 
@@ -159,4 +163,6 @@ def test_signatures_say_what_is_taken(name: str) -> None:
 def test_rows_of_a_sweep(command_line: CommandLine) -> None:
     assert command_line("-m", *WORDS, "seed=0,1").code == 0
     [sweep] = Path("outputs").glob("*/*_sweep")
-    assert len(lrtrain.runs(sweep)) == len(read_csv(sweep / "summary.csv")) == 2
+    rows = read_csv(sweep / "summary.csv")
+    assert len(lrtrain.runs(sweep)) == len(rows) == 2
+    assert lrtrain.load(sweep).checkpoint.parent.parent.name == rows[0]["name"], "the best of its jobs"

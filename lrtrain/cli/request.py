@@ -27,7 +27,7 @@ from lrtrain.run_folder.summary import read_summary
 from lrtrain.settings import Settings, read_settings
 from lrtrain.tasks import Job, function, task
 
-MEASURING = ("evaluate", "predict")
+MEASURING = ("evaluate", "predict", "export")
 """The tasks that load a checkpoint."""
 
 

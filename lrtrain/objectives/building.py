@@ -39,6 +39,7 @@ class Objective:
         loss: Their mean, which is minimised.
         rows: Outputs and targets with a row for each target.
         predictions: What outputs mean: probabilities, or values in the data's own unit.
+        means: The same in words.
         truths: What targets are, likewise.
         scores: What metrics are given of outputs, where that is something else than the predictions.
         metrics: What is measured of each validation and test, beside the loss.
@@ -54,6 +55,7 @@ class Objective:
     losses: Function
     loss: Function
     predictions: Callable[[Tensor], Tensor]
+    means: str
     report: Callable[[Mapping[str, NDArray[np.float64]]], Report]
     layout: Callable[[bool, int | None], Layout]
     metrics: Makers

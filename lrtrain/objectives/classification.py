@@ -203,6 +203,7 @@ def classification(
         loss=mean,
         rows=rows,
         predictions=lambda outputs: outputs.float().softmax(-1),
+        means="logits: softmax over the last axis gives the probability of each class",
         # Torchmetrics takes numbers that are all in [0, 1] for probabilities, and others for logits: these always are.
         scores=(lambda outputs: outputs.float().log_softmax(-1)) if extra else (lambda outputs: outputs),
         metrics=measured,

@@ -97,6 +97,7 @@ def multilabel(
         loss=mean,
         rows=rows,
         predictions=lambda outputs: outputs.float().sigmoid(),
+        means="logits: sigmoid gives the probability of each label",
         truths=lambda truths: truths.long(),
         metrics=measured,
         details=_details(targets.outputs, threshold),

@@ -112,6 +112,11 @@ def regression(
         loss=mean,
         rows=rows,
         predictions=restored,
+        means=(
+            "standardised values: output * deviation + mean, as in standards, is in the data's own unit"
+            if targets.standards
+            else "values in the data's own unit"
+        ),
         truths=restored,
         metrics=make_metrics(named, "regression", targets.outputs),
         details=_details(),

@@ -79,6 +79,10 @@ class RunFolder:
         """A picture of an evaluation, such as ``confusion``."""
         return self.path / f"{name}.png"
 
+    def exported(self, ending: str) -> Path:
+        """A file of an export, by the ending of its name."""
+        return self.path / f"model.{ending}"
+
     @property
     def has_checkpoint(self) -> bool:
         """Whether there is a run to go on with."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,15 +126,31 @@ def load_run(path: Path, model: nn.Module | None = None) -> Loaded:
         raise RequestError(
             f"the run used {', '.join(sorted(code))}, code to run: give its model by load(run, model=...)"
         )
-    # What is not needed here is not read, as it may name code.
-    others = {"optimizer": {"name": "sgd"}, "scheduler": "constant", "feedback": None, "groups": None}
+    # What is not needed here is not read, as it may name code; nor is a compiler needed.
+    others: dict[str, Any] = {"optimizer": {"name": "sgd"}, "scheduler": "constant", "feedback": None, "groups": None}
     data = read_data(folder)
     asked = {"name": data.targets.objective} if data and data.targets else {"name": AUTO}
-    others |= {"hyperparameters": None, "monitor": "val_loss", "objective": asked} | (
+    others |= {"hyperparameters": None, "monitor": "val_loss", "objective": asked, "compile": False} | (
         {"model": {"name": "linear"}} if model is not None else {}
     )
-    settings = read_settings({**stored, **others}, stored=True)
-    data = _data_of(folder, settings)
+    return _load(read_settings({**stored, **others}, stored=True), path, model, stored)
+
+
+def load_as(settings: Settings, path: Path) -> Loaded:
+    """Load a checkpoint of a run's folder, whose settings were read with leave to run the code that they name.
+
+    Args:
+        settings: Of the run.
+        path: Its file.
+
+    Raises:
+        RequestError: It is damaged, or its model cannot be built.
+    """
+    return _load(replace(settings, compile=False), path, None, settings.plain())
+
+
+def _load(settings: Settings, path: Path, model: nn.Module | None, config: dict[str, Any]) -> Loaded:
+    data = _data_of(RunFolder(path.parent.parent), settings)
     assert data.shape is not None, "it is recorded with the targets"
     assert data.targets is not None, "_data_of sees to that"
     inputs = Inputs(data.shape, data.tokens)
@@ -147,7 +163,7 @@ def load_run(path: Path, model: nn.Module | None = None) -> Loaded:
     except ValueError as error:
         raise RequestError(first_line(error)) from error
     scale = Scale(data.scale["mean"], data.scale["std"]) if data.scale else None
-    return Loaded(network.eval(), objective, inputs, scale, data, stored, path, step)
+    return Loaded(network.eval(), objective, inputs, scale, data, config, path, step)
 
 
 def _data_of(folder: RunFolder, settings: Settings) -> Identity:
