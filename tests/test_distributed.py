@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-from conftest import CommandLine, Train, read_csv
+from conftest import CommandLine, Train, fork, read_csv
 from test_resume import assert_equal, checkpoint
 
 from lrtrain.training.loader import Batch
@@ -110,6 +112,8 @@ def start(
     ours = ("HYDRA_FULL_ERROR", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     environment |= {"WANTED": json.dumps(wanted), **(more or {})}
+    if command[0] == "member.py":
+        return fork(partial(runpy.run_path, "member.py", run_name="__main__"), place, *command, environment=environment)
     return subprocess.Popen(
         [sys.executable, *command],
         cwd=place,
