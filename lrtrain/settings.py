@@ -20,6 +20,7 @@ from lrtrain.parameters.rules import (
     Either,
     Every,
     Factor,
+    FileName,
     Length,
     ListOf,
     Number,
@@ -220,6 +221,8 @@ class Settings(Checked):
     """Everything that decides a run.
 
     Args:
+        name: of the run, or the sweep, where it is kept and logged; null: the strategy's
+        tags: words to find the run by, where it is logged: [baseline,paper]
         lr: base learning rate, which the schedule multiplies; auto finds it; an optimizer may bring its own default
         lr_scale: lr is for a batch of lr_for_batch: scale it to this run's by their ratio (linear), or its root (sqrt)
         lr_for_batch: samples per update that lr is for; this run's are batch_size, devices and accumulation multiplied
@@ -257,6 +260,8 @@ class Settings(Checked):
         optimizer: by what
     """
 
+    name: Annotated[str | None, OrNull(FileName()), Affects.NOTHING] = None
+    tags: Annotated[Sequence[str], ListOf(Text("a word")), Affects.NOTHING] = ()
     lr: Annotated[Positive, Affects.CURVE] = 0.1
     lr_scale: Annotated[str | None, OrNull(Choice(("linear", "sqrt"))), Affects.CURVE] = None
     lr_for_batch: Annotated[PositiveCount, Affects.CURVE] = 256

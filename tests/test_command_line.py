@@ -209,6 +209,10 @@ def test_metrics(finished: Run) -> None:
 def test_summary(finished: Run) -> None:
     summary = finished.summary
     assert summary["status"] == "finished"
+    assert (
+        summary["command"] == f"python -m lrtrain scheduler=inverse_time decay=0.01 epochs=2 seed=3 {' '.join(SMALL)}"
+    )
+    assert summary["commit"] is None, "its folder is in no repository"
     assert summary["seed"] == 3
     assert summary["steps"] == 8
     assert summary["epochs"] == 2

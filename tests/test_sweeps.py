@@ -250,6 +250,7 @@ def test_composing_once_is_composing_each(tmp_path: Path) -> None:
         ["groups={a:0.1}", "batch_size=8"], ["lr=1", "lr=2", "seed=1"], ["augment={crop:4}", "augment.flip=true"],
         ["augment.crop=4"], ["++lr=0.7"], ["lr=nan"], ["lr=${batch_size}", "batch_size=7"], ["monitor=\"it's\""],
         ["trainer.limit_train_batches=1.0"], ["trainer.limit_train_batches=1"], ["resume=null", "logger.name=none"],
+        ["name=mine", "lr=0.3"],
     ]  # fmt: skip
     refused = 0
     with Composer() as composer:

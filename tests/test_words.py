@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,7 @@ def test_a_run_of_own_choices_goes_on_and_is_measured(own: Path, train: Train, c
     chosen = (f"--config-dir={own}", "model=mine", "optimizer=mine", "scheduler=mine", "trainer=mine", "logger=mine")
     run = train(*chosen, "epochs=1", "log_every=1", "trainer.limit_train_batches=4")
     assert command_line(f"resume={run.folder}", "epochs=2", "resume_plan=keep").code == 0
+    assert f"hydra.searchpath=['file://{own}']" in shlex.split(run.summary["command"])
     config = run.summary["config"]
     assert (config["model"]["hidden"], config["optimizer"]["weight_decay"], config["end"]) == ([7], 0.3, 0.3)
     measured = command_line(f"--config-dir={own}", "task=mine", f"checkpoint={run.folder}", "hydra.run.dir=measured")
@@ -216,6 +218,29 @@ def test_a_run_of_own_choices_goes_on_and_is_measured(own: Path, train: Train, c
     assert command_line(*again, "end=0.5").code == 0
     assert command_line(f"--config-dir={own}", f"resume={run.folder}", "epochs=4", *again[3:]).code == 0
     assert run.summary["config"]["end"] == 0.3, "what an own choice says counts, though the strategy is the same"
+
+
+def test_a_name_is_that_of_the_folder() -> None:
+    with Composer() as composer:
+        for words, run, sweep in (
+            (["scheduler=cosine"], "cosine", "sweep"),
+            (["scheduler=cosine", "name=mine"], "mine", "mine"),
+            (["task=find_lr"], "find_lr", "sweep"),
+            (["task=find_lr", "name=7"], "7", "7"),
+            (["scheduler=cosine", "lr=0.2"], "cosine", "sweep"),
+        ):
+            found = composer.compose(words)
+            names = found.run_dir.name.partition("_")[2], found.sweep_dir.name.partition("_")[2]
+            assert names == (run, sweep), words
+        for word in ("name=a/b", "name=..\\x", "name=true", "name=''", f"name={'x' * 101}", "tags=mine", "tags=[[a]]"):
+            with pytest.raises(RequestError, match=f"{word.partition('=')[0]} must be a "):
+                read_request(composer, [word])
+
+
+def test_tags_of_a_run_and_of_a_comparison_are_two_things() -> None:
+    assert requested("name=mine", "tags=[a,1]").job.settings.tags == ("a", "1")
+    other = requested("task=diagnose", "tags={lr:lr-SGD}")
+    assert (other.job.settings.tags, other.task.parameters["tags"]) == ((), {"lr": "lr-SGD"})
 
 
 def test_a_name_that_is_too_long(command_line: CommandLine, tmp_path: Path) -> None:

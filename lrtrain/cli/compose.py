@@ -44,8 +44,12 @@ INSTEAD = {
 
 _SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
 
-_DEPENDENT = re.compile(r"\$\{(?!now:|scheduler\})")
-"""An interpolation whose value may depend on a plain setting; what a time or a choice decides does not."""
+_DEPENDENT = re.compile(r"\$\{(?!now:|scheduler\}|name\}|lrtrain\.first:)")
+"""An interpolation whose value may depend on a plain setting; what a time, a choice or the name decides does not."""
+
+OmegaConf.register_new_resolver(
+    "lrtrain.first", lambda *values: next(value for value in values if value is not None), replace=True
+)
 
 FLAGS = ("--help", "--version", "--multirun", "--cfg", "--resolve", "--package", "--info", "--config-dir")
 _LOCK = threading.RLock()
@@ -177,7 +181,7 @@ class Composer:
 
     def _composed(self, words: Sequence[str]) -> tuple[Composed, bool]:
         """What Hydra composes, and whether an interpolation in it may depend on a plain setting."""
-        found = compose("config", self._with_search(words), return_hydra_config=True)
+        found = compose("config", self.with_search(words), return_hydra_config=True)
         own = OmegaConf.masked_copy(found, [str(key) for key in found if key != "hydra"])
         raw = [OmegaConf.to_container(part, resolve=False) for part in (own, found.hydra.run, found.hydra.sweep)]
         written = raw[0], raw[1]["dir"], raw[2]["dir"]  # type: ignore[index, call-overload]
@@ -197,7 +201,7 @@ class Composer:
             for word, override in parsed.items()
             if override.type is OverrideType.CHANGE
             and override.package is None
-            and override.key_or_group not in self._groups
+            and override.key_or_group not in (*self._groups, "name")  # which folders are called by
             and not re.match("hydra[./]", override.key_or_group)
             and sum(_overlap(override.key_or_group, key) for key in keys) == 1  # by itself
             and _is_plain(override.value())
@@ -211,7 +215,7 @@ class Composer:
         asked = [override.value() for override in self._parse(_searches(words))]
         return [*self._folder, *(str(place) for place in (asked[-1] if asked and isinstance(asked[-1], list) else []))]
 
-    def _with_search(self, words: Sequence[str]) -> list[str]:
+    def with_search(self, words: Sequence[str]) -> list[str]:
         """The words with one search path for all folders."""
         places = self._search(words)
         if not self._folder:
@@ -270,7 +274,7 @@ class Composer:
     def _known(self, chosen: Sequence[str]) -> dict[str, Any]:
         """The configuration of the same choices with nothing else said, to tell what keys there are."""
         try:
-            found = compose("config", self._with_search(chosen))
+            found = compose("config", self.with_search(chosen))
             plain = OmegaConf.to_container(found, resolve=False)
         except Exception as error:  # as above
             raise RequestError(first_line(error)) from error

@@ -83,7 +83,7 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     elif start.folder and not start.resumes and folder.resolve() == start.folder.path:
         raise RequestError("resume_plan=weights_only begins a new run: give it another hydra.run.dir")
     names_data = any(key_of(word).partition(".")[0] == "dataset" for word in words)
-    job = Job(settings, folder, start, _asked(words, settings), locks, names_data, finds_rate)
+    job = Job(settings, folder, start, _asked(composer.with_search(words), settings), locks, names_data, finds_rate)
     if start.folder and start.resumes:
         return Request(bound, job, _check_going_on(start.folder, settings, start.policy, bound.name))
     if bound.name in ("train", "preview"):
@@ -170,6 +170,7 @@ def _read_task(values: dict[str, Any], start: Start) -> Bound:
     if policy and not start.folder:
         raise RequestError(f"resume_plan={policy} says how to go on with a run: give resume= too")
     keys = {key: values.pop(key) for key in defaults(function(name)) if key in values}
+    values |= {key: default for key, default in defaults(Settings).items() if key in keys}  # such as tags of compare
     return task(name, **keys)
 
 

@@ -146,6 +146,21 @@ class Text:
 
 
 @dataclass(frozen=True)
+class FileName:
+    """A name that any system lets a file have."""
+
+    def parse(self, value: object) -> str:
+        """Return the name as text if the rule admits it, else raise ValueError."""
+        text = Text(str(self)).parse(value)
+        if not re.fullmatch(r"[\w.,=+%-]{1,100}", text):
+            raise ValueError(f"must be {self}, got {value!r}")
+        return text
+
+    def __str__(self) -> str:
+        return "a name of letters, digits and _ . , = + % -, 100 at most"
+
+
+@dataclass(frozen=True)
 class Table:
     """Values by name, which follow one rule where there is one."""
 

@@ -1,3 +1,3 @@
 """This process: its signals, its rank among those of a run, what it imports."""
 
-__all__ = ["imports", "parent", "ranks", "signals", "state"]
+__all__ = ["commit", "imports", "parent", "ranks", "signals", "state"]

@@ -97,6 +97,11 @@ class RunFolder:
         return list({word.partition("=")[0]: word for word in asked}.values())
 
     @property
+    def has_words(self) -> bool:
+        """Whether it was asked for by words, not by settings made in Python."""
+        return (self.path / ".hydra" / "overrides.yaml").is_file()
+
+    @property
     def what_then(self) -> str:
         """What to do about the run once that is mended which has ended it."""
         if self.has_checkpoint:

@@ -43,6 +43,8 @@ class Summary(Checked):
         started: when that was, UTC
         ended: likewise
         host: the machine's name
+        commit: of the repository that the command was given in, with -dirty where files differ from it
+        command: that the run was asked for by, with what it was told when it was gone on with
         parameters: of the model, how many
         lr: the first and the last rate
         monitor: the metric that decides which weights are best
@@ -73,6 +75,8 @@ class Summary(Checked):
     started: Texts = None
     ended: Texts = None
     host: Texts = None
+    commit: Texts = None
+    command: Texts = None
     parameters: Annotated[int | None, OrNull(Number(low=0, integer=True))] = None
     lr: Values = field(default_factory=dict)
     monitor: Texts = None

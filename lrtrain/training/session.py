@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lrtrain import __version__
 from lrtrain.datasets import Asked, Identity, Splits, read
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line, of_values
-from lrtrain.evidence.diagnosis import Finding, Run, diagnose, told
+from lrtrain.evidence.diagnosis import Finding, Run, as_command, diagnose, told
 from lrtrain.objectives import objective
 from lrtrain.parameters.bound import Bound, plain
 from lrtrain.parameters.spans import Span, SpanLike
@@ -32,6 +32,7 @@ from lrtrain.plan.history import Segment, as_of, read_data, read_history, write_
 from lrtrain.plan.length import steps_per_epoch
 from lrtrain.plan.start import FRESH, Start
 from lrtrain.process import ranks, signals
+from lrtrain.process.commit import commit_of
 from lrtrain.records.folders import read_series
 from lrtrain.report.text_plot import text_plot, wants_log
 from lrtrain.run_folder.folder import RunFolder
@@ -313,6 +314,7 @@ class Session:
         """Write what was asked for, once all is known to fit."""
         if not self.trainer.is_global_zero:
             return
+        commit_of(Path.cwd())  # as it is when the run begins
         try:
             self.folder.check_files()
             if not self.folder.begun:
@@ -457,6 +459,8 @@ class Session:
             started=self._started.isoformat(timespec="seconds"),
             ended=now.isoformat(timespec="seconds"),
             host=socket.gethostname(),
+            commit=commit_of(Path.cwd()),
+            command=as_command(self.folder.words, "") if self.folder.has_words else None,
             parameters=sum(parameter.numel() for parameter in self.module.parameters()),
             lr={"first": self.record.first_rate, "last": used[0]},
             monitor=self.settings.monitor,
