@@ -233,6 +233,12 @@ class Scheduler(LRScheduler):
             return [base * self._reduced(factor, least) for base, least in zip(base_lrs, self._least, strict=True)]
         return [base_lrs[0] * factor] if len(base_lrs) == 1 else [base * factor for base in base_lrs]
 
+    def rate_at(self, step: int) -> float:
+        """The rate of the first group at any update, as the feedback has it now."""
+        curve = self._curves[0] if self._common is None else self._common
+        factor = curve(Progress(step, self.steps_per_epoch, self._total_steps))
+        return float(self.base_lrs[0] * self._reduced(factor, self._least[0]))
+
     def _reduced(self, factor: float, least: float) -> float:
         """A schedule's factor under the feedback, which takes no rate below the least one, nor raises it to that."""
         return max(factor * self.state.scale, min(factor, least))

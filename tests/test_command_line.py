@@ -155,7 +155,7 @@ def test_plateau_that_forgives_nothing(train: Train) -> None:
     run = train("scheduler=plateau", "factor=0.5", "patience=0", "threshold=10", *SMALL, "epochs=5")
     # No loss can be below best - 10 best: every validation but the first is bad.
     assert_rates(run, [LR * 0.5 ** max(0, t // LENGTH - 1) for t in range(5 * LENGTH)])
-    assert "learning rate 0.1 -> 0.05" in run.result.out
+    assert "epoch 2: lr 0.1 -> 0.05 (val_loss had not improved on " in run.result.out
 
 
 def test_feedback_on_top_of_a_schedule(train: Train) -> None:

@@ -148,7 +148,7 @@ def test_one_decision_a_validation(validation: str, epochs: int, at: list[int], 
     assert list(run.series("val_loss")) == at
     expected = [0.1 * 0.5 ** max(0, sum(t > v for v in at) - 1) for t in range(4 * epochs)]
     assert list(run.series("lr").values()) == expected
-    told = [line for line in run.result.out.splitlines() if line.startswith("epoch ") and "learning rate" in line]
+    told = [line for line in run.result.out.splitlines() if line.startswith("epoch ") and ": lr " in line]
     assert len(told) == len(at) - 2, "all but the first, which sets the mark, and the last, after which is no update"
 
 

@@ -336,7 +336,7 @@ def test_feedback_never_sees_a_metric_that_is_not_finite(train: Train) -> None:
     feedback = ("scheduler=constant", "feedback=plateau", "patience=0", "monitor=val_score", "monitor_mode=max")
     run = train(*arguments, *feedback, "lr=0.1", code=1)
     assert run.result.err.startswith("lrtrain: val_score is nan at update 8 (epoch 1), learning rate 0.1:")
-    assert "learning rate 0.1 ->" not in run.result.out
+    assert "lr 0.1 ->" not in run.result.out
 
 
 def test_unknown_metric_on_resume(train: Train, command_line: CommandLine) -> None:

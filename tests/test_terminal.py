@@ -21,21 +21,30 @@ from lrtrain.training import progress_bar
 FAILED = 1
 
 
-@pytest.mark.parametrize("columns", [60, 80, 200])
-def test_values_beside_the_bar_are_whole(columns: int, train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("columns", [50, 80, 160])
+def test_the_view_of_a_run(columns: int, train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = io.StringIO()
-    terminal = {"width": columns, "force_terminal": True, "color_system": None, "legacy_windows": False}
+    terminal = {"width": columns, "height": 24, "force_terminal": True, "color_system": None, "legacy_windows": False}
     monkeypatch.setattr(progress_bar, "Console", lambda: Console(file=drawn, **terminal))  # type: ignore[arg-type]
-    train(*SMALL, "epochs=3")
+    run = train("scheduler=multistep", "milestones=[2]", "gamma=0.1", *SMALL, "epochs=4", "lr=0.2")
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.getvalue())
-    lines = [line for part in text.split("\r") for line in part.splitlines() if "12/12" in line]
-    assert lines, drawn.getvalue()
-    last = lines[-1].rstrip()
-    assert len(last) <= columns
-    assert "epoch 3/3" in last
-    assert "…" not in last
-    assert "loss " in last
-    assert ("val_acc" in last) == (columns == 200)
+    lines = [line.rstrip() for part in text.split("\r") for line in part.splitlines()]
+    last = lines[-1 - lines[::-1].index(next(line for line in lines[::-1] if "16/16" in line)) :]
+    assert "epoch 4/4" in last[0]
+    assert max(map(len, last)) <= columns, last
+    values = {name: shown for name, shown, *_ in (line.split() for line in last[1:5])}
+    row = run.rows[-1]
+    assert values["lr"] == "0.02"
+    assert values["val_loss"] == f"{float(row['val_loss']):.4f}"
+    assert values["val_acc"] == f"{float(row['val_acc']):.4f}"
+    assert sum("you are here: epoch 4.0" in line for line in last) == (columns > 50)
+    assert "epoch 2: lr 0.2 -> 0.02 (multistep)" in lines
+
+
+def test_milestones_are_told_without_a_terminal(train: Train) -> None:
+    run = train("scheduler=step", "every=2", "gamma=0.5", *SMALL, "epochs=6", "lr=0.4")
+    told = [line for line in run.result.out.splitlines() if ": lr " in line]
+    assert told == ["epoch 2: lr 0.4 -> 0.2 (step)", "epoch 4: lr 0.2 -> 0.1 (step)"]
 
 
 def test_names_in_brackets_are_shown(
@@ -52,7 +61,9 @@ def test_names_in_brackets_are_shown(
 def test_a_reduction_that_no_update_sees_is_not_announced(train: Train) -> None:
     # With a threshold that nothing passes, each validation but the first reduces the rate.
     run = train("scheduler=plateau", "patience=0", "threshold=10", *SMALL, "epochs=3")
-    assert run.result.out.count("(plateau, val_loss") == 1, "of the validations after epochs 2 and 3 the first only"
+    assert run.result.out.count("(val_loss had not improved on ") == 1, (
+        "of the validations after epochs 2 and 3 the first only"
+    )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no such file")

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lrtrain.report.live_view import PER_SECOND, LiveView
+from lrtrain.scheduler import Scheduler
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.private import count_batches
 from lrtrain.training.record import batch_loss
 from lrtrain.training.stretch import Stretched
 
-BAR = 10
-"""Columns of the bar itself: the values beside it say more."""
+POINTS = 200
+"""Of the curve of the rate."""
 
 
 def tell(trainer: pl.Trainer, text: str) -> None:
@@ -29,12 +30,12 @@ def tell(trainer: pl.Trainer, text: str) -> None:
 
 
 class RunBar(Stretched, ProgressBar):
-    """One line for the whole run: epoch, updates, time left, loss, learning rate, validation.
+    """One view of the whole run: epoch, updates, time left, rate, losses and metrics, and the curve of the rate.
 
     Args:
-        every: Updates between refreshes.
-        shown: Draw the bar, if the output is a terminal.
-        say: Prints a line while no bar is drawn.
+        every: Updates between looks at the loss; it is drawn a few times per second at most.
+        shown: Draw the view, if the output is a terminal.
+        say: Prints a line while nothing is drawn.
     """
 
     def __init__(self, every: int, shown: bool, say: Callable[[str], None]) -> None:
@@ -43,66 +44,91 @@ class RunBar(Stretched, ProgressBar):
         self.shown = shown
         self.say = say
         self.enabled = True
-        self._progress: Progress | None = None
+        self._view: LiveView | None = None
+        self._rates: _Rates | None = None
+        self._drawn = -math.inf
+        self._last: tuple[Any, int] | None = None
 
     def disable(self) -> None:
         """Draw and print nothing, as on all ranks but the first."""
         self.enabled = False
 
     def print(self, *args: Any, **kwargs: Any) -> None:
-        """Print above the bar."""
+        """Print above the view."""
         text = " ".join(map(str, args))
-        if self._progress:
-            self._progress.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        if self._view:
+            self._view.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
         elif self.enabled:
             self.say(text)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the bar."""
+        """Draw the view."""
         console = Console()
         if not (self.shown and self.enabled and console.is_terminal):
             return
-        columns = "epoch {task.fields[epoch]}", BarColumn(BAR), MofNCompleteColumn(), TimeRemainingColumn()
-        values = TextColumn("{task.fields[values]}", markup=False)
-        self._progress = Progress(*columns, values, console=console)
-        self._progress.add_task("", total=scheduler_of(trainer).total_steps, epoch="", values="")
-        self._progress.start()
+        scheduler = scheduler_of(trainer)
+        total = scheduler.total_steps
+        self._rates, self._last = _Rates(scheduler), None
+        self._view = LiveView(console, total, total / (scheduler.steps_per_epoch or total))
+        self._view.start()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Refresh the bar."""
-        if self._progress is None or batch_idx % self.every:
+        """Refresh the view."""
+        if self._view is None or batch_idx % self.every:
             return
-        scheduler = scheduler_of(trainer)
-        loss = batch_loss(trainer, outputs, batch_idx)
-        values = [] if loss is None else [f"loss {loss:.4f}"]
-        values += [f"lr {rate:.4g}" for rate in scheduler.used_lrs[:1]]
-        values += [f"{name} {float(value):.4f}" for name, value in trainer.callback_metrics.items()]
-        epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
-        total = scheduler.total_steps
-        room = self._progress.console.width - len(f"epoch {epoch} {total}/{total} 0:00:00 ") - BAR
-        ends = accumulate(len(value) + 2 for value in values)
-        shown = [value for value, end in zip(values, ends, strict=True) if end <= room]  # whole ones only
-        self._progress.update(
-            self._progress.task_ids[0], completed=scheduler.last_epoch, epoch=epoch, values="  ".join(shown)
-        )
+        self._last = outputs, batch_idx
+        if time.monotonic() > self._drawn + 1 / PER_SECOND:
+            self._show(trainer, self._view)
 
     def patience(self, trainer: pl.Trainer) -> float:
         """Until the next refresh."""
-        return -count_batches(trainer) % self.every + 1 if self._progress else math.inf
+        return -count_batches(trainer) % self.every + 1 if self._view else math.inf
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the bar full."""
-        if self._progress:
-            self._progress.update(self._progress.task_ids[0], completed=scheduler_of(trainer).last_epoch)
+        """Leave the last state on the screen."""
+        if self._view:
+            self._show(trainer, self._view)
         self._stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Release the terminal."""
         self._stop()
 
+    def _show(self, trainer: pl.Trainer, view: LiveView) -> None:
+        scheduler = scheduler_of(trainer)
+        values = {"lr": f"{scheduler.used_lrs[0]:.4g}"} if scheduler.used_lrs else {}
+        if self._last and (loss := batch_loss(trainer, *self._last)) is not None:
+            values["train_loss"] = f"{loss:.4f}"
+        values |= {name: f"{float(value):.4f}" for name, value in trainer.callback_metrics.items()}
+        view.show(scheduler.last_epoch, values, self._rates.now(scheduler) if self._rates else [])
+        self._drawn = time.monotonic()
+
     def _stop(self) -> None:
-        if self._progress:
-            self._progress.stop()
-            self._progress = None
+        if self._view:
+            self._view.stop()
+            self._view = None
+
+
+class _Rates:
+    """The rates of a run at equal distances: as they were used, and as they will be with the feedback as it is now.
+
+    Those of a resumed run from before a reduction are not known.
+    """
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._steps = [round(number * (scheduler.total_steps - 1) / (POINTS - 1)) for number in range(POINTS)]
+        self._rates = [math.nan] * POINTS
+        self._plan(scheduler, 0 if scheduler.state.scale == 1 else scheduler.last_epoch)
+
+    def now(self, scheduler: Scheduler) -> list[float]:
+        """All of them."""
+        if scheduler.state.scale != self._scale:
+            self._plan(scheduler, scheduler.last_epoch)
+        return self._rates
+
+    def _plan(self, scheduler: Scheduler, begin: int) -> None:
+        known = zip(self._steps, self._rates, strict=True)
+        self._rates = [rate if step < begin else scheduler.rate_at(step) for step, rate in known]
+        self._scale = scheduler.state.scale

@@ -65,6 +65,7 @@ from lrtrain.training.population.one import Whole
 from lrtrain.training.private import children_observed
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.ranks import RandomNumbers, SharedFolder
+from lrtrain.training.rate_changes import Milestones
 from lrtrain.training.record import Record, rates_of
 from lrtrain.training.stretch import Stepper
 from lrtrain.training.trainer import (
@@ -213,7 +214,7 @@ class Session:
         settings, metric = self.settings, self.settings.metric
         found = [SharedFolder(self.folder), *build_averaging(settings.optimizer, settings.ema), EndOfRun()]
         found += [Freezing(), DivergenceGuard(metric.name), ValidationFeedback(metric.name), self.record]
-        found += [self._early_stop] if self._early_stop else []
+        found += [Milestones(settings.strategy), *([self._early_stop] if self._early_stop else [])]
         found += [self._bar, RandomNumbers(), Interruption(), self.checkpoints]
         return found if scale is None else [*found, Rescale(scale)]  # after the feedback, which may begin anew
 

@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 from lrtrain.errors import RequestError
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.private import names_in_sanity_check
-from lrtrain.training.progress_bar import tell
+from lrtrain.training.rate_changes import tell_change
 from lrtrain.training.validation import ValidationObserver
 
 
@@ -55,17 +55,11 @@ class ValidationFeedback(ValidationObserver):
         if self.monitor not in metrics:
             self._refuse_unless_in(sorted(trainer.callback_metrics))
             return
-        metric = metrics[self.monitor]
-        before = scheduler.get_lr()[0]
-        if scheduler.observe(metric) != 1 and scheduler.last_epoch != scheduler.total_steps:
-            line = (
-                f"epoch {trainer.current_epoch + 1}, update {scheduler.last_epoch}: learning rate {before:.4g} -> "
-                f"{scheduler.get_lr()[0]:.4g} ({scheduler.feedback.name}, {self.monitor} {metric:.4g})"
-            )
-            tell(trainer, line)
-            for logger in trainer.loggers:
-                if write := getattr(logger, "log_line", None):  # ours
-                    write("reductions", line, scheduler.last_epoch - 1)
+        before, state = scheduler.get_lr()[0], scheduler.state
+        if scheduler.observe(metrics[self.monitor]) != 1 and scheduler.last_epoch != scheduler.total_steps:
+            bad = (state.bad + 1) * scheduler.feedback.parameters.get("mean_of", 1)
+            why = _reason(state.best, scheduler.state.best, f"{bad} {_period(trainer)}{'s' * (bad > 1)}")
+            tell_change(trainer, scheduler.last_epoch, before, scheduler.get_lr()[0], f"{self.monitor} {why}")
 
     def state_dict(self) -> dict[str, Any]:
         """The observed metric, and all that are logged."""
@@ -81,3 +75,16 @@ class ValidationFeedback(ValidationObserver):
         if self.monitor not in logged:
             known = ", ".join(logged) or "none"
             raise RequestError(f"monitor={self.monitor} is not logged by the validation; there are {known}")
+
+
+def _reason(before: float | None, best: float | None, time: str) -> str:
+    """What a metric had done by a decision, of the best before and after it: improved, or not for some time."""
+    if before == best:
+        return f"had not improved on {best:.4g} for {time}"
+    return "improved" if before is None else f"improved on {before:.4g}"
+
+
+def _period(trainer: pl.Trainer) -> str:
+    """What lies between two validations."""
+    per_epoch = trainer.check_val_every_n_epoch == 1 and trainer.val_check_batch == trainer.num_training_batches
+    return "epoch" if per_epoch else "validation"
