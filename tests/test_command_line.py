@@ -247,6 +247,16 @@ def test_scalars(finished: Run) -> None:
         assert scalars[name] == [(step, float(np.float32(value))) for step, value in logged.items()], name
 
 
+def test_validations_are_drawn_over_epochs_and_samples(finished: Run) -> None:
+    found, losses = (
+        events(finished.folder).scalars,
+        [float(np.float32(loss)) for loss in finished.series("val_loss").values()],
+    )
+    assert found["val_loss/by_epoch"] == list(zip([1, 2], losses, strict=True))
+    batch = finished.summary["config"]["batch_size"]
+    assert found["val_loss/by_samples"] == list(zip([4 * batch, 8 * batch], losses, strict=True))
+
+
 def test_the_first_page_shows_the_rate_and_the_losses(finished: Run) -> None:
     """The viewer sorts groups by name, capitals first; a group of one card each would fill a page."""
     found = events(finished.folder).scalars

@@ -127,6 +127,17 @@ def test_a_run_says_what_is_wrong_unless_it_is_not_to(train: Train, command_line
     assert Finding(**finding).sentence() in again.out
 
 
+@pytest.mark.parametrize(("words", "told"), [((), 1), (("diagnosis=false",), 0), (("lr=0.1",), 0)])
+def test_what_is_certain_is_told_once_before_the_end(words: tuple[str, ...], told: int, train: Train) -> None:
+    given = {"lr": "lr=1e-9"} | {word.partition("=")[0]: word for word in words}
+    lines = train(*given.values(), *SMALL, "epochs=20", "logger=none").result.out.splitlines()
+    found = [
+        line for line in lines if line.startswith("epoch ") and "no better than chance: the best loss is 2." in line
+    ]
+    assert len(found) == told
+    assert all(float(line.split(":")[0].removeprefix("epoch ")) <= 8 for line in found), "before half of the run"
+
+
 def test_a_log_of_another_program_is_diagnosed(command_line: CommandLine, tmp_path: Path) -> None:
     rows = [f"{epoch},{10 * epoch},{0.1},{2.3 + epoch},{2.4 + epoch}" for epoch in range(12)]
     (tmp_path / "metrics.csv").write_text("\n".join(["epoch,step,lr-SGD,train_loss,val_loss", *rows, ""]))

@@ -134,6 +134,12 @@ def diagnose(run: Run) -> list[Finding]:
     return list(found.values())[:MOST]
 
 
+def diagnose_early(run: Run) -> list[Finding]:
+    """What is wrong with a run that goes on, by the few rules that need not see its end."""
+    found = [Finding(*said) for rule in EARLY for said in rule(run)]
+    return found[:1]
+
+
 def told(findings: Sequence[Finding], words: Sequence[str], folder: object) -> list[Finding]:
     """Findings with whole commands.
 
@@ -330,6 +336,8 @@ RULES: Sequence[Callable[[Run], Found]] = (
     *(_clipping, _too_late, _over_fitting, _chance),
 )
 """The most urgent first."""
+
+EARLY: Sequence[Callable[[Run], Found]] = (_dead, _too_high, _chance)
 
 HIDDEN_BY: Mapping[str, set[str]] = {
     "rate_too_high": {"dead_network"},

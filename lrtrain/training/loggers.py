@@ -8,6 +8,8 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from fractions import Fraction
+from types import MappingProxyType
 from typing import Any, cast
 
 from google.protobuf.message import DecodeError
@@ -29,6 +31,8 @@ from lrtrain.run_folder.folder import RunFolder
 FIRST = "Overview"
 """The group of what the first page shows: capitals are sorted before what else is logged."""
 SHOWN = ("lr", "train_loss", "val_loss")
+BY = "/by_"
+"""Before the name of another axis than the updates."""
 
 
 class EventFile(TensorBoardLogger):
@@ -36,16 +40,19 @@ class EventFile(TensorBoardLogger):
 
     It is opened at the first value. Each log point is in the file when `log_metrics` returns; a full disk raises
     OSError. The rate and the losses stand a second time under `FIRST`, which the viewer sorts before all others, and
-    on a page of their own under "Custom Scalars".
+    on a page of their own under "Custom Scalars". What a validation measures is there over other axes too, as
+    ``val_loss/by_epoch``.
 
     Args:
         folder: Of the run.
 
     Attributes:
         description: Of the run, in Markdown; written when the file is opened.
+        axes: What an update advances them by, by name; a whole place on one has a point.
     """
 
     description = ""
+    axes: Mapping[str, Fraction] = MappingProxyType({})
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__(folder.path, name="", version="", default_hp_metric=False)
@@ -76,12 +83,14 @@ class EventFile(TensorBoardLogger):
         for path in self._folder.events:
             if not path.is_file() or path.is_symlink():  # a pipe would be waited for, and no link is ours
                 continue
-            kept = io.BytesIO()
+            kept, dropped = io.BytesIO(), False
             writer = RecordWriter(kept)
             try:
                 for record in RawEventFileLoader(str(path)).Load():
                     event = Event.FromString(record)
-                    if not goes(event):
+                    if not any(BY in value.tag for value in event.summary.value):  # else it belongs to the one before
+                        dropped = goes(event)
+                    if not dropped:
                         writer.write(record)
             except (DataLossError, DecodeError):  # the run was killed while it wrote a record, which is the last
                 pass
@@ -92,6 +101,11 @@ class EventFile(TensorBoardLogger):
         """Write the values of one log point, in one event."""
         first = {name.partition("/")[0]: value for name, value in reversed([*metrics.items()]) if _is_first(name)}
         self._write(step, _scalars({**metrics, **{f"{FIRST}/{name}": value for name, value in first.items()}}))
+        measured = {name: value for name, value in metrics.items() if name.startswith("val_")}
+        for axis, per_update in self.axes.items() if measured else ():
+            place = ((step or 0) + 1) * per_update
+            if place.denominator == 1:
+                self._write(int(place), _scalars({f"{name}{BY}{axis}": value for name, value in measured.items()}))
 
     @rank_zero_only
     def log_line(self, tag: str, words: str, step: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ from lrtrain.training.checkpoints import (
 )
 from lrtrain.training.configure_optimizers import Scheduled, scheduler_of
 from lrtrain.training.data import Data, build_data, check_measuring, check_samples, describe_data, unrecorded
+from lrtrain.training.early_findings import EarlyFindings
 from lrtrain.training.early_stop import EarlyStop
 from lrtrain.training.end_of_run import EndOfRun
 from lrtrain.training.faults import explained
@@ -214,6 +216,7 @@ class Session:
         settings, metric = self.settings, self.settings.metric
         found = [SharedFolder(self.folder), *build_averaging(settings.optimizer, settings.ema), EndOfRun()]
         found += [Freezing(), DivergenceGuard(metric.name), ValidationFeedback(metric.name), self.record]
+        found += [EarlyFindings(self._judged)] if settings.diagnosis else []
         found += [Milestones(settings.strategy), *([self._early_stop] if self._early_stop else [])]
         found += [self._bar, RandomNumbers(), Interruption(), self.checkpoints]
         return found if scale is None else [*found, Rescale(scale)]  # after the feedback, which may begin anew
@@ -328,6 +331,8 @@ class Session:
                 self.folder.clear()
             for logger in self._loggers:
                 logger.description = self._describe()
+                per_update = Fraction(1, self.plan.horizon.steps_per_epoch), Fraction(self.settings.batch)
+                logger.axes = dict(zip(("epoch", "samples"), per_update, strict=True))
         except OSError as error:
             self.folder.withdraw()
             raise RequestError(f"cannot write to {self.folder.path} ({error.strerror}); nothing was begun") from error
