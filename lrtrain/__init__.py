@@ -6,19 +6,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lrtrain.front import find_lr, load, preview, runs, train
+    from lrtrain.front import compare, find_lr, load, preview, runs, train
     from lrtrain.run_folder.summary import Summary
     from lrtrain.scheduler import Scheduler
     from lrtrain.settings import Settings
 
 __version__ = "0.1.0"
-__all__ = ["Scheduler", "Settings", "Summary", "__version__", "find_lr", "load", "preview", "runs", "train"]
+__all__ = ["Scheduler", "Settings", "Summary", "__version__", "compare", "find_lr", "load", "preview", "runs", "train"]
 
 _HOMES = {
     "Scheduler": "lrtrain.scheduler",
     "Settings": "lrtrain.settings",
     "Summary": "lrtrain.run_folder.summary",
-    **dict.fromkeys(("find_lr", "load", "preview", "runs", "train"), "lrtrain.front"),
+    **dict.fromkeys(("compare", "find_lr", "load", "preview", "runs", "train"), "lrtrain.front"),
 }
 
 

@@ -1,10 +1,10 @@
-"""The command line's words in Python: train, load, list and preview runs, without its signals and exit codes."""
+"""The command line's words in Python: train, load, list, compare runs and so on, without its signals and exit codes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from lrtrain.cli.compose import Composer
 from lrtrain.cli.request import Request, read_request
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
     from torch import nn
 
-    from lrtrain.evidence.range_test import RateFound
+    from lrtrain.report.comparison import Comparisons
     from lrtrain.report.curves import Picture
+    from lrtrain.report.rate import RateShown
     from lrtrain.training.loaded import Loaded
 
 
@@ -86,33 +87,69 @@ def preview(words: Sequence[str] = (), /, **settings: Any) -> Picture:
     return previewed(request.job.settings, request.job.start, **request.task.parameters).picture
 
 
-def find_lr(
-    module: LightningModule, data: Any, *, updates: int = 300, trainer: Mapping[str, Any] | None = None
-) -> RateFound:
-    """Find a base learning rate for a LightningModule of your own; nothing of it is changed.
-
-    Several short trainings of copies, whose rate rises with each update, say at which rate the loss falls and where it
-    diverges. The module, its optimizer, the order of the data and all random numbers are afterwards what they were.
+def compare(words: Sequence[str] = (), /, **settings: Any) -> Comparisons:
+    """Which strategy is best, of runs that were made; writes nothing, and a notebook shows it.
 
     Example:
-        >>> found = find_lr(module, train_loader)
-        >>> found.suggestion, found.low, found.high, found.error, found.reason
+        >>> compare(runs="outputs/mine", margin=0.02).found[0].strategies[0].verdict
 
     Args:
-        module: With one optimizer; its groups keep the ratios of their rates, and its own schedule is left out.
-        data: A LightningDataModule, or a loader of the training.
-        updates: That all of it may cost.
-        trainer: Arguments of Lightning's Trainer, such as ``{"precision": "bf16-mixed"}``.
+        words: As on the command line, of ``task=compare``.
+        settings: The same by name.
+
+    Raises:
+        RequestError: There are no runs to compare, or they do not say what is asked of them.
+    """
+    from lrtrain.tasks.compare import compare as compared
+
+    request = _read([*words, *_as_words(settings), "task=compare"], None)
+    return compared(request.job.settings, **request.task.parameters)
+
+
+@overload
+def find_lr(words: Sequence[str] = (), /, **settings: Any) -> RateShown: ...
+
+
+@overload
+def find_lr(
+    module: LightningModule, data: Any, /, *, updates: int = 300, trainer: Mapping[str, Any] | None = None
+) -> RateShown: ...
+
+
+def find_lr(of: Any = (), data: Any = None, /, **settings: Any) -> RateShown:
+    """Find a base learning rate, for a run or for a LightningModule of your own; writes and changes nothing.
+
+    Several short trainings, whose rate rises with each update, say at which rate the loss falls and where it diverges.
+    They train copies of the module: it, its optimizer, the order of the data and all random numbers are afterwards what
+    they were.
+
+    Example:
+        >>> found = find_lr(model="cnn", optimizer="adamw")
+        >>> found.suggestion, found.low, found.high, found.error, found.reason
+        >>> found = find_lr(module, train_loader, updates=300, trainer={"precision": "bf16-mixed"})
+
+    Args:
+        of: Words as on the command line, of ``task=find_lr``; or a module with one optimizer, whose groups keep the
+            ratios of their rates, and whose own schedule is left out.
+        data: For a module: a LightningDataModule, or a loader of the training.
+        settings: The same as the words, by name; for a module: how many `updates` all of it may cost, and the arguments
+            of Lightning's `trainer`.
 
     Returns:
         What was found; ``suggestion`` is None where nothing can be suggested, and ``reason`` says why.
 
     Raises:
-        RequestError: The module has several optimizers, takes its steps itself, or cannot be copied.
+        RequestError: The request is wrong; or the module has several optimizers, takes its steps itself, or cannot be
+            copied.
     """
-    from lrtrain.training.ramps import find_rate_of
+    if not isinstance(of, str | Sequence):
+        from lrtrain.report.rate import RateShown
+        from lrtrain.training.ramps import find_rate_of
 
-    return find_rate_of(module, data, updates, trainer or {})
+        return RateShown.of(find_rate_of(of, data, **settings), type(of).__name__)
+    from lrtrain.tasks.find_lr import find_rate
+
+    return find_rate(_read([*of, *_as_words(settings), "task=find_lr"], None).job)
 
 
 def load(run: str | Path, weights: str = "best", *, model: nn.Module | None = None) -> Loaded:

@@ -138,7 +138,7 @@ class TrainerSettings(Checked):
         overfit_batches: train on the same first batches again and again, and validate on as many
         deterministic: let torch use deterministic algorithms only
         profiler: simple, advanced or pytorch: where the time goes
-        enable_progress_bar: show one, in a terminal
+        enable_progress_bar: show one, in a terminal or a notebook
         others: further arguments, by name
     """
 

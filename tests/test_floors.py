@@ -12,7 +12,7 @@ import lrtrain
 
 PACKAGE = Path(lrtrain.__file__).parent
 FLOORS = (
-    ("errors", "configs"),
+    ("errors", "configs", "notebook"),
     ("parameters", "process"),
     ("schedules", "models", "datasets", "objectives", "optimizers", "run_folder", "evidence"),
     ("scheduler", "settings", "records", "report"),
@@ -28,6 +28,7 @@ FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 WITHOUT_TORCH = {
     "errors",
     "configs",
+    "notebook",
     "evidence",
     "parameters",
     "records",

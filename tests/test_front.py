@@ -152,7 +152,7 @@ def test_defaults_are_those_of_the_command_line(command_line: CommandLine) -> No
     assert f"patience: {plateau().parameters['patience']}" in out
 
 
-@pytest.mark.parametrize("name", ["train", "load", "runs", "preview"])
+@pytest.mark.parametrize("name", ["train", "load", "runs", "preview", "compare", "find_lr"])
 def test_signatures_say_what_is_taken(name: str) -> None:
     function = getattr(lrtrain, name)
     assert inspect.signature(function).return_annotation is not inspect.Signature.empty

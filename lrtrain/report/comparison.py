@@ -7,14 +7,20 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lrtrain import notebook
 from lrtrain.evidence.ranks import Rank
 from lrtrain.evidence.speed import SHARES
 from lrtrain.evidence.verdict import Comparison, Standing
 from lrtrain.evidence.words import amount, between, describe
+from lrtrain.records.comparisons import Compared
+from lrtrain.records.record import Record
 from lrtrain.report.table import print_rows
 from lrtrain.run_folder.files import Table, write_json, write_text
+
+if TYPE_CHECKING:
+    from lrtrain.report.curves import Picture
 
 FORMAT = 1
 COLUMNS = (
@@ -22,6 +28,38 @@ COLUMNS = (
     *("verdict", "provisional", "good_rates", *(f"at_{share:.0%}" for share in SHARES)),
     *("epochs_to_target", "reached", "seconds", "updates"),
 )
+
+
+class Comparisons(NamedTuple):
+    """The comparisons of a set of runs, which a notebook shows by itself.
+
+    Attributes:
+        records: All runs, also those that are in no comparison.
+        compared: A comparison for each model and dataset, with the runs that it stands on.
+    """
+
+    records: Sequence[Record]
+    compared: Sequence[Compared]
+
+    @property
+    def found(self) -> list[Comparison]:
+        """What each says: ``found[0].strategies[0].verdict``."""
+        return [each.found for each in self.compared]
+
+    @property
+    def picture(self) -> Picture:
+        """The rates above the metric, and the differences with their intervals."""
+        from lrtrain.report.comparison_picture import draw_comparisons  # matplotlib takes a second
+
+        return draw_comparisons(self.compared)
+
+    def __repr__(self) -> str:
+        return "\n".join(map(describe, self.found))
+
+    def _repr_html_(self) -> str:
+        from lrtrain.report.curves import png
+
+        return "".join(map(_html, self.found)) + notebook.picture(png(self.picture))
 
 
 def print_comparisons(all_found: Sequence[Comparison], ranks: Sequence[Rank], *, tables: bool = True) -> None:
@@ -165,6 +203,11 @@ def _rates(each: Standing) -> str:
 
 def _number(value: float | None, digits: int = 4) -> str:
     return "" if value is None else f"{value:.{digits}g}"
+
+
+def _html(found: Comparison) -> str:
+    warnings = (f"warning: {warning}" for warning in found.warnings)
+    return notebook.text(describe(found)) + notebook.table(*verdict_table(found)) + notebook.text(*warnings)
 
 
 def _markdown(found: Comparison) -> str:

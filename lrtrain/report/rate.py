@@ -4,16 +4,47 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from lrtrain import notebook
 from lrtrain.evidence.range_test import RateFound
-from lrtrain.report.curves import COLOURS, Picture
+from lrtrain.report.curves import COLOURS, Picture, png
 from lrtrain.report.ranking import WIDEST
 from lrtrain.report.text_plot import text_plot
 
 _GREY = "#999999"
+
+
+@dataclass(frozen=True, repr=False)
+class RateShown(RateFound):
+    """A rate that was found, with its picture; a notebook shows both.
+
+    Attributes:
+        title: Of the picture: what was trained.
+    """
+
+    title: str = ""
+
+    @classmethod
+    def of(cls, found: RateFound, trained: str) -> RateShown:
+        """What was found for what was trained."""
+        what = f"lr={found.suggestion:g}" if found.suggestion else "no rate can be suggested"
+        return cls(**vars(found), title=f"{trained}: {what}")
+
+    @cached_property
+    def picture(self) -> Picture:
+        """The loss of each ramp over the rate, their smoothed median, the bracket and the suggestion."""
+        return rate_picture(self, self.title)
+
+    def __repr__(self) -> str:
+        return self.sentence()
+
+    def _repr_html_(self) -> str:
+        return notebook.text(*dict.fromkeys((self.sentence(), self.reason))) + notebook.picture(png(self.picture))
 
 
 def print_rate(found: RateFound) -> None:

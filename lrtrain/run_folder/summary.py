@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+from lrtrain import notebook
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import Checked
 from lrtrain.parameters.rules import Count, ListOf, Number, OrNull, Table, Text
@@ -95,6 +96,17 @@ class Summary(Checked):
         best = "".join(f", best {name} {value:.4g}" for name, value in self.best.items() if name == self.monitor)
         return f"<{self.folder}: {self.status}{best}; {self.error or self.schedule or self.task}>"
 
+    def _repr_html_(self) -> str:
+        weights = {which: values for which, values in (("best", self.best), ("final", self.final)) if values}
+        names = dict.fromkeys(
+            name for values in weights.values() for name in values if name.startswith(("val_", "test_"))
+        )
+        rows = [[*(_shown(values.get(name)) for name in names), which] for which, values in weights.items()]
+        ended = ", ".join(filter(None, (self.status, self.error or self.schedule or self.task)))
+        tells = (" ".join(filter(None, (each["evidence"], each["command"]))) for each in self.findings)
+        shown = notebook.table([*names, "weights"], rows) if rows else ""
+        return notebook.text(ended) + shown + notebook.text(*tells, str(self.folder or ""))
+
     @property
     def is_good(self) -> bool:
         """Whether the run came to an end that is one."""
@@ -109,6 +121,10 @@ class Summary(Checked):
     def write(self, path: Path) -> None:
         """Replace the file; a crash leaves the old version or the new one."""
         write_json(path, self.plain())
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def read_summary(path: Path) -> Summary:

@@ -20,17 +20,16 @@ from lrtrain.evidence.ranks import rank
 from lrtrain.evidence.verdict import Comparison
 from lrtrain.evidence.words import describe, wanted_seeds
 from lrtrain.parameters.rules import Either, ListOf, Number, OptionalText, OrNull, Table, Text
-from lrtrain.records.comparisons import Compared, Question, compare_records
+from lrtrain.records.comparisons import Question, compare_records
 from lrtrain.records.elsewhere import Conventions
 from lrtrain.records.find import find_records
-from lrtrain.records.record import Record
-from lrtrain.report.comparison import print_comparisons, write_comparisons
+from lrtrain.report.comparison import Comparisons, print_comparisons, write_comparisons
 from lrtrain.report.page import REPORT, write_page
 from lrtrain.run_folder.claimed import ClaimedFolder
 from lrtrain.run_folder.files import write_bytes
 from lrtrain.run_folder.summary import Summary
 from lrtrain.run_folder.sweep_folder import SweepFolder
-from lrtrain.settings import Metric
+from lrtrain.settings import Metric, Settings
 from lrtrain.tasks import Job
 
 
@@ -62,21 +61,28 @@ def run(
     Raises:
         RequestError: There are no runs to compare, or they do not say what is asked of them.
     """
-    from lrtrain.report.comparison_picture import PICTURE, draw_comparisons  # matplotlib takes a second
+    from lrtrain.report.comparison_picture import PICTURE  # matplotlib takes a second
     from lrtrain.report.curves import png
 
     began, places = time.perf_counter(), [Path(each) for each in _several(runs)]
-    mode = job.settings.monitor_mode
-    asked = Question(by=_several(by), metric=metric, mode=mode, margin=margin, target=target, pair_by=pair_by)
-    records, compared = compare_runs(places, asked, _conventions(metric, mode, tags or {}, pattern))
-    found = [each.found for each in compared]
-    ranks = rank(found)
+    compared = compare(
+        job.settings,
+        runs=runs,
+        by=by,
+        metric=metric,
+        margin=margin,
+        target=target,
+        pair_by=pair_by,
+        tags=tags,
+        pattern=pattern,
+    )
+    found, ranks = compared.found, rank(compared.found)
     with ClaimedFolder(job.folder, locks=job.locks) as folder:
         folder.check_unused()
         folder.write_request(job.asked)
         write_comparisons(found, ranks, folder.path)
-        write_page(compared, ranks, records, folder.path, _commands(job, places))
-        write_bytes(folder.path / PICTURE, png(draw_comparisons(compared)))
+        write_page(compared.compared, ranks, compared.records, folder.path, _commands(job, places))
+        write_bytes(folder.path / PICTURE, png(compared.picture))
         summary = Summary(
             status="finished",
             ended_by="end",
@@ -94,15 +100,32 @@ def run(
     return summary
 
 
-def compare_runs(
-    places: Sequence[Path], asked: Question, how: Conventions | None = None
-) -> tuple[list[Record], list[Compared]]:
+def compare(
+    settings: Settings,
+    *,
+    runs: str | Sequence[str],
+    by: str | Sequence[str],
+    metric: str | None,
+    margin: float | None,
+    target: float | None,
+    pair_by: str,
+    tags: Mapping[str, str] | None,
+    pattern: str | None,
+) -> Comparisons:
+    """Compare strategies as `run` does; writes nothing."""
+    mode = settings.monitor_mode
+    asked = Question(by=_several(by), metric=metric, mode=mode, margin=margin, target=target, pair_by=pair_by)
+    return compare_runs([*map(Path, _several(runs))], asked, _conventions(metric, mode, tags or {}, pattern))
+
+
+def compare_runs(places: Sequence[Path], asked: Question, how: Conventions | None = None) -> Comparisons:
     """All runs below some folders or in files, and their comparisons, with the command that would settle each."""
     records = [record for place in places for record in find_records(place, how or Conventions())]
     if not records:
         raise RequestError(f"there is no training below {', '.join(map(str, places))} that has ended")
     compared = compare_records(records, asked)
-    return records, [each._replace(found=replace(each.found, more=_more(places, each.found))) for each in compared]
+    more = [each._replace(found=replace(each.found, more=_more(places, each.found))) for each in compared]
+    return Comparisons(records, more)
 
 
 def _conventions(metric: str | None, mode: str, tags: Mapping[str, str], pattern: str | None) -> Conventions:

@@ -15,7 +15,7 @@ from lrtrain.run_folder.summary import Summary
 from lrtrain.tasks import Job
 
 if TYPE_CHECKING:
-    from lrtrain.evidence.range_test import RateFound
+    from lrtrain.report.rate import RateShown
 
 
 def run(job: Job, /) -> Summary:
@@ -25,16 +25,15 @@ def run(job: Job, /) -> Summary:
         RequestError: The rate of such a run cannot be looked for; nothing was written.
     """
     began, now = time.perf_counter(), datetime.now(UTC)
-    ramps = import_large("lrtrain.training.ramps")
-    from lrtrain.report.curves import png
-    from lrtrain.report.rate import print_rate, rate_picture
-
     with ClaimedFolder(job.folder, locks=job.locks) as folder:
         folder.check_unused()
-        found: RateFound = ramps.find_rate_for(job.settings, job.start)
+        found = find_rate(job)
+        from lrtrain.report.curves import png
+        from lrtrain.report.rate import print_rate
+
         folder.write_request(job.asked)
         write_json(folder.rate_found, found.plain())
-        write_bytes(folder.rate_picture, png(rate_picture(found, _title(job, found))))
+        write_bytes(folder.rate_picture, png(found.picture))
         nothing = FaultError(f"{found.reason}; the settings stay as they are") if found.suggestion is None else None
         summary = Summary(
             status="failed" if nothing else "finished",
@@ -60,7 +59,11 @@ def run(job: Job, /) -> Summary:
     return summary
 
 
-def _title(job: Job, found: RateFound) -> str:
+def find_rate(job: Job) -> RateShown:
+    """Find a rate; writes nothing."""
+    ramps = import_large("lrtrain.training.ramps")
+    from lrtrain.report.rate import RateShown
+
     settings = job.settings
-    what = f"{settings.model.name} on {settings.dataset.name} by {settings.optimizer.name}"
-    return f"{what}: lr={found.suggestion:g}" if found.suggestion else f"{what}: no rate can be suggested"
+    trained = f"{settings.model.name} on {settings.dataset.name} by {settings.optimizer.name}"
+    return RateShown.of(ramps.find_rate_for(settings, job.start), trained)

@@ -1,4 +1,4 @@
-"""The progress bar of a run."""
+"""The progress bar of a run, in a terminal or in a notebook."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 
+from lrtrain import notebook
+from lrtrain.notebook import NotebookView
 from lrtrain.report.live_view import PER_SECOND, LiveView
 from lrtrain.scheduler import Scheduler
 from lrtrain.training.configure_optimizers import scheduler_of
@@ -34,7 +36,7 @@ class RunBar(Stretched, ProgressBar):
 
     Args:
         every: Updates between looks at the loss; it is drawn a few times per second at most.
-        shown: Draw the view, if the output is a terminal.
+        shown: Draw the view, if the output is a terminal or a notebook.
         say: Prints a line while nothing is drawn.
     """
 
@@ -44,7 +46,7 @@ class RunBar(Stretched, ProgressBar):
         self.shown = shown
         self.say = say
         self.enabled = True
-        self._view: LiveView | None = None
+        self._view: LiveView | NotebookView | None = None
         self._rates: _Rates | None = None
         self._drawn = -math.inf
         self._last: tuple[Any, int] | None = None
@@ -56,20 +58,21 @@ class RunBar(Stretched, ProgressBar):
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the view."""
         text = " ".join(map(str, args))
-        if self._view:
+        if isinstance(self._view, LiveView):
             self._view.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
         elif self.enabled:
             self.say(text)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the view."""
-        console = Console()
-        if not (self.shown and self.enabled and console.is_terminal):
+        console, in_notebook = Console(), notebook.is_here()
+        if not (self.shown and self.enabled and (console.is_terminal or in_notebook)):
             return
         scheduler = scheduler_of(trainer)
         total = scheduler.total_steps
         self._rates, self._last = _Rates(scheduler), None
-        self._view = LiveView(console, total, total / (scheduler.steps_per_epoch or total))
+        epochs = total / (scheduler.steps_per_epoch or total)
+        self._view = NotebookView(total, epochs) if in_notebook else LiveView(console, total, epochs)
         self._view.start()
 
     def on_train_batch_end(
@@ -96,7 +99,7 @@ class RunBar(Stretched, ProgressBar):
         """Release the terminal."""
         self._stop()
 
-    def _show(self, trainer: pl.Trainer, view: LiveView) -> None:
+    def _show(self, trainer: pl.Trainer, view: LiveView | NotebookView) -> None:
         scheduler = scheduler_of(trainer)
         values = {"lr": f"{scheduler.used_lrs[0]:.4g}"} if scheduler.used_lrs else {}
         if self._last and (loss := batch_loss(trainer, *self._last)) is not None:

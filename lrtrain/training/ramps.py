@@ -18,7 +18,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.optim import Optimizer
 
 from lrtrain.errors import FaultError, InterruptedRunError, RequestError, first_line
-from lrtrain.evidence.range_test import Ramp, RateFound, Take, budget, find_rate
+from lrtrain.evidence.range_test import UPDATES, Ramp, RateFound, Take, budget, find_rate
 from lrtrain.parameters.spans import Span
 from lrtrain.plan.length import steps_per_epoch
 from lrtrain.plan.start import FRESH, Start
@@ -64,21 +64,23 @@ def find_rate_for(settings: Settings, start: Start = FRESH) -> RateFound:
         return find_rate(partial(_ramp, settings, start), budget(total))
 
 
-def find_rate_of(module: pl.LightningModule, data: Any, updates: int, arguments: Mapping[str, Any] = {}) -> RateFound:
+def find_rate_of(
+    module: pl.LightningModule, data: Any, updates: int = UPDATES, trainer: Mapping[str, Any] | None = None
+) -> RateFound:
     """Find a rate for a LightningModule, which stays as it is, and so do its data and all random numbers.
 
     Args:
         module: Has one optimizer, whose groups keep the ratios of their rates; its schedule is left out.
         data: A LightningDataModule, or the loaders of the training.
         updates: That all ramps together may cost.
-        arguments: Of Lightning's Trainer.
+        trainer: Arguments of Lightning's Trainer.
 
     Raises:
         RequestError: It has several optimizers, takes its steps itself, or cannot be copied.
         FaultError: A ramp failed by something else than its rate.
     """
     with signals.interrupt_taken_over(), kept_as_it_is(), signals.undisguised():
-        return find_rate(_taking(module, data, arguments), updates)
+        return find_rate(_taking(module, data, trainer or {}), updates)
 
 
 def _ramp(settings: Settings, start: Start, low: float, high: float, updates: int, number: int) -> Ramp:

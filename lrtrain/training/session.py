@@ -158,7 +158,7 @@ class Session:
             start: Where it starts from; at the first update if not said.
             scale: What the rates are multiplied by from here on, after a rollback.
             asked: The words of the command that asked for it, by name of the file that keeps them.
-            say: Tells a person a line.
+            say: Tells a person a line; there is a progress bar only where that is printed.
             stepper: Takes the updates where it can, instead of Lightning's loop.
             read: Reads the dataset.
 
@@ -175,7 +175,8 @@ class Session:
         pl.seed_everything(settings.seed, verbose=False)
         try:
             self._checkpoint = sound_checkpoint(start.folder) if start.folder else None
-            self._bar = RunBar(settings.log_every, settings.trainer.enable_progress_bar, self.say)
+            bar = settings.trainer.enable_progress_bar and self.say is print
+            self._bar = RunBar(settings.log_every, bar, self.say)
             self.record = Record(self.folder, settings.log_every)
             self.checkpoints = LastAndBest(self.folder, settings.metric, Cadence())
             patience, metric = settings.early_stop, settings.metric
