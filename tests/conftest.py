@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -98,28 +98,30 @@ SMALL = ("model=linear", "trainer=cpu", "log_every=1", "trainer.limit_train_batc
 """Four updates an epoch, all of them logged."""
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _compose_once() -> Iterator[None]:
-    """Let Hydra compose the same words once for all tests of a process: it is half the time of a small run."""
+def compose_once() -> None:
+    """Let Hydra compose the same words once for all that this process does: it is half the time of a small run."""
     compose, kept = composing.compose, {}
+    place = re.compile(r"hydra\.run\.dir=([\w./-]+)")
 
     def once(name: str, words: list[str], **options: Any) -> DictConfig:
-        place = re.compile(r"hydra\.run\.dir=([\w./-]+)")
         folders = [found[1] for word in words if (found := place.fullmatch(word))]
         rest = [word for word in words if not place.fullmatch(word)]
-        if len(folders) > 1 or not options or any(word.startswith("hydra.") for word in rest):
+        if len(folders) > 1 or any(word.startswith("hydra.") for word in rest):
             return compose(name, words, **options)
-        if tuple(rest) not in kept:
+        key = (*rest, *options.items())
+        if key not in kept:
             found = compose(name, rest, **options)
-            kept[tuple(rest)] = found, OmegaConf.to_container(found.hydra.run)["dir"]
-        found, usual = kept[tuple(rest)]
+            kept[key] = found, OmegaConf.to_container(found.hydra.run)["dir"] if "hydra" in found else None
+        found, usual = kept[key]
         OmegaConf.clear_cache(found)  # the time of day is a part of the usual folder
-        found.hydra.run.dir = folders[0] if folders else usual
+        if usual:
+            found.hydra.run.dir = folders[0] if folders else usual
         return found
 
     composing.compose = once
-    yield
-    composing.compose = compose
+
+
+compose_once()
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

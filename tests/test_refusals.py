@@ -9,9 +9,11 @@ from conftest import CommandLine, python, run_line
 
 REFUSED = 2
 
-WATCHED = """
+WATCHED = f"""
 import contextlib, io, json, os, sys
 from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import conftest
 from lrtrain.cli.main import main
 
 place = Path.cwd()
@@ -21,7 +23,7 @@ for number, words in enumerate(json.loads(sys.stdin.read())):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(words.split())
-    heavy = sorted({"torch", "lightning", "torchmetrics", "sklearn", "matplotlib"} & set(sys.modules))
+    heavy = sorted({{"torch", "lightning", "torchmetrics", "sklearn", "matplotlib"}} & set(sys.modules))
     print(json.dumps([code, out.getvalue(), err.getvalue(), heavy, os.listdir()]))
 """
 """One command line after the other, each in its own folder: what comes of it, and what it has imported and left."""
