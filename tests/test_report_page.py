@@ -21,6 +21,7 @@ from lrtrain.report import page
 from lrtrain.report.bands import band
 from lrtrain.report.comparison_picture import draw_comparisons
 from lrtrain.report.curves import png
+from lrtrain.report.figures import Grid, draw_grid
 from lrtrain.report.page import write_page
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -130,6 +131,12 @@ def test_figures_are_plotlys_and_have_tables(text: str) -> None:
     for place in drawn_in:
         following = text.partition(f'data-figure="{place}"')[2]
         assert "<table>" in (text if place == "ranking" else following.partition("<h3>")[0])
+
+
+def test_one_that_is_far_off_leaves_the_others_their_colours() -> None:
+    means = [[0.1, 0.11, 0.12], [0.13, 0.11, 0.9]]
+    [trace] = draw_grid(Grid(["step", "cosine"], "lr", ["1", "2", "3"], means, [[""] * 3] * 2), "val_loss")["data"]
+    assert (trace["zmin"], trace["zmax"]) == (0.1, pytest.approx(0.1 + 3 * (0.12 - 0.1)))
 
 
 def test_bands_and_single_runs(text: str) -> None:

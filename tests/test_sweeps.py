@@ -130,7 +130,7 @@ def test_how_to_look_at_it_is_printed(good: Sweep) -> None:
     assert f"{good.folder / 'report.html'}\n" in good.result.out
     assert (good.folder / "report.html").exists()
     assert {each["name"]: each["n"] for each in compared} == {"step": 2, "cosine": 2}
-    assert f"Run: python -m lrtrain -m resume={good.folder} seed=" in " ".join(good.result.out.split())
+    assert f"Run: python -m lrtrain -m resume={good.folder} 'seed=range(" in " ".join(good.result.out.split())
     assert good.result.err == ""
     assert len(good.result.out.splitlines()) < 20
 
@@ -325,7 +325,7 @@ def test_values_may_be_added(tmp_path: Path) -> None:
     for words, said in (
         (("seed=1,2",), "seed 0,1 -> 1,2"),
         (("epochs=3",), "epochs 2 -> 3"),
-        (("warmup=1", "seed=0,1,2"), "warmup default -> 1"),
+        (("warmup=1", "seed=range(3)"), "warmup default -> 1"),
     ):
         result = sweep(tmp_path, "resume=last", *words).result
         assert (result.code, said in result.err) == (2, True), result.err

@@ -173,8 +173,11 @@ def draw_grid(grid: Grid, metric: str) -> Figure:
     log = _axis(known) == "log"
     shade = [[None if value is None else math.log10(value) if log else value for value in row] for row in grid.means]
     text = [["" if value is None else f"{value:.4g}" for value in row] for row in grid.means]
+    shades = sorted(value for row in shade for value in row if value is not None)
     trace = {
         "type": "heatmap",
+        "zmin": shades[0] if shades else None,
+        "zmax": _brightest(shades) if shades else None,
         "x": grid.columns,
         "y": grid.rows,
         "z": shade,
@@ -199,6 +202,12 @@ def draw_grid(grid: Grid, metric: str) -> Figure:
         ],
     }
     return {"data": [trace], "layout": layout}
+
+
+def _brightest(shades: Sequence[float]) -> float:
+    """Where the colours of sorted values end: what is far off would else leave one colour to all the others."""
+    least, middle = shades[0], shades[len(shades) // 2]
+    return min(shades[-1], least + 3 * (middle - least)) if middle > least else shades[-1]
 
 
 def _axis(values: Sequence[float]) -> str:

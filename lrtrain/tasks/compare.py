@@ -176,4 +176,6 @@ def _more(places: Sequence[Path], found: Comparison) -> str | None:
         asked = [f"resume={places[0]}"]
     else:  # a sweep without seeds cannot be given some
         asked = [word for word in words if not word.startswith("hydra.sweep.dir=")]
-    return as_command(["-m", *asked, f"seed={','.join(map(str, new))}"])
+    in_order = new == list(range(len(new))) and len(new) > 5
+    said = f"range({len(new)})" if in_order else ",".join(map(str, new))
+    return as_command(["-m", *asked, f"seed={said}"])
