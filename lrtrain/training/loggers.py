@@ -188,6 +188,7 @@ def _is_first(name: str) -> bool:
 def _layout() -> Summary:
     """The page on which the rate and the losses are beside each other, and in one chart."""
     charts = {"rate": ("lr.*",), "loss": SHOWN[1:], "rate and loss": SHOWN}
+    charts |= {f"validation loss by {axis}": (f"val_loss{BY}{axis}",) for axis in ("epoch", "samples")}
     page = {title: ["Multiline", [f"^{tag}$" for tag in tags]] for title, tags in charts.items()}
     return cast(Summary, custom_scalars({"learning rate and loss": page}))  # type: ignore[no-untyped-call]
 
