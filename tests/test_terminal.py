@@ -106,3 +106,21 @@ def test_commands_of_the_pages_are_safe_from_globs() -> None:
     for line in "".join(blocks).splitlines():
         bare = re.sub(r"'[^']*'|\"[^\"]*\"|#.*", "", line)
         assert not re.search(r"[\[\]{}*?]", bare), line
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("task=ex", "task=export"), ("scheduler=step ga", "gamma="), ("model=cnn model.kern", "model.kernels.")],
+)
+def test_tab_completes(typed: str, offered: str, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Choices and keys, those too that only the choices before them have."""
+    monkeypatch.setenv("COMP_LINE", f"lrtrain {typed}")
+    assert offered in command_line("--shell-completion", "query=bash").out.split()
+
+
+def test_completion_is_of_our_program_alone(command_line: CommandLine) -> None:
+    """However it was started: a line for `python` would take its completion from all others."""
+    script = command_line("--shell-completion", "install=bash").out
+    assert script.rstrip().endswith(" lrtrain")
+    refused = command_line("--shell-completion", "install=tcsh")
+    assert (refused.code, len(refused.err.splitlines())) == (2, 1)

@@ -304,14 +304,15 @@ def show_hydra(arguments: Sequence[str]) -> None:
     def nothing(config: DictConfig) -> None:
         raise AssertionError("no flag was given that prints something")
 
-    before, sys.argv[1:] = sys.argv[1:], list(arguments)  # where Hydra reads them
+    # Where Hydra reads them; it completes the words of the program of this name, and not those of python.
+    before, sys.argv = sys.argv, ["lrtrain", *arguments]
     try:
         hydra.main(config_path=str(config_dir()), config_name="config", version_base="1.3")(nothing)()
     except SystemExit as error:
         if error.code:
             raise RequestError("Hydra cannot show that") from error
     finally:
-        sys.argv[1:] = before
+        sys.argv = before
 
 
 def _axis(override: Override) -> Axis:

@@ -12,7 +12,7 @@ from pathlib import Path
 from lrtrain import __version__
 from lrtrain.cli.exit import FAILED, GOOD, answer, answer_loss, code_of, leave_to_first, say
 from lrtrain.cli.help import help_text
-from lrtrain.cli.words import prepare
+from lrtrain.cli.words import is_of_sweep, prepare
 from lrtrain.errors import FaultError, InterruptedRunError, RequestError
 from lrtrain.parameters.bound import Bound
 from lrtrain.plan.history import read_history
@@ -81,8 +81,6 @@ def _run(arguments: list[str]) -> int:
     if order := ranks.read_order():
         return _do(task("train"), _ordered(order))
     from lrtrain.cli.compose import Composer, parse_arguments, show_hydra  # what --help does without
-    from lrtrain.cli.request import read_request
-    from lrtrain.cli.sweep import is_own, sweep
 
     dry = "--dry-run" in arguments
     flags = parse_arguments([argument for argument in arguments if argument != "--dry-run"])
@@ -93,11 +91,15 @@ def _run(arguments: list[str]) -> int:
         show_hydra(arguments)
         return GOOD
     words = prepare(flags.overrides, multirun=flags.multirun)
-    if not flags.multirun and (of_sweep := [word for word in words if is_own(word)]):
+    if not flags.multirun and (of_sweep := [word for word in words if is_of_sweep(word)]):
         raise RequestError(f"{of_sweep[0]} is a word of a sweep: add -m")
     with Composer(flags.config_dir) as composer:
         if flags.multirun:
+            from lrtrain.cli.sweep import sweep
+
             return sweep(composer, flags, words, dry=dry)
+        from lrtrain.cli.request import read_request
+
         request = read_request(composer, words)
     if flags.cfg:
         show_hydra([word for word in arguments if word not in flags.overrides] + words)
@@ -146,8 +148,9 @@ def _check_flags(flags: Namespace) -> None:
         raise RequestError("--config-path would leave out our configuration: give --config-dir=FOLDER, beside it")
     if flags.cfg and flags.multirun:
         raise RequestError("--cfg shows the configuration of one job; leave out -m")
-    if flags.shell_completion and not any(word.partition("=")[0] in ("install", "query") for word in flags.overrides):
-        raise RequestError("--shell-completion needs install=SHELL or query=SHELL")
+    asked = [f"{act}={shell}" for act in ("install", "query", "uninstall") for shell in ("bash", "fish", "zsh")]
+    if flags.shell_completion and not (len(flags.overrides) == 1 and flags.overrides[0] in asked):
+        raise RequestError("--shell-completion needs install=bash, install=fish or install=zsh")
     if (flags.resolve or flags.package) and not (flags.cfg or flags.info):
         raise RequestError("--resolve and --package say how the configuration is shown: add --cfg job")
     if flags.config_dir and not Path(flags.config_dir).is_dir():

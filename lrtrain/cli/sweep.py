@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import re
 import sys
 import time
 from argparse import Namespace
@@ -17,12 +16,11 @@ from typing import Any
 from lrtrain.cli.compose import Composer, parse_arguments
 from lrtrain.cli.exit import FAILED, GOOD, code_of
 from lrtrain.cli.request import read_request
-from lrtrain.cli.words import key_of, quoted, value_of
+from lrtrain.cli.words import is_of_sweep, key_of, quoted, value_of
 from lrtrain.configs import choices, config_dir
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import Bound
 from lrtrain.parameters.nearest import nearest
-from lrtrain.parameters.signatures import defaults
 from lrtrain.process import parent, signals
 from lrtrain.run_folder.claim import is_live
 from lrtrain.run_folder.claimed import ClaimedFolder
@@ -45,7 +43,6 @@ from lrtrain.tasks import Job
 from lrtrain.tasks.compare import as_command
 
 PROGRAM = (sys.executable, "-m", "lrtrain")
-OWN = tuple(defaults(SweepCommand))
 ONCE = ("resume", "retry", "join")
 """The words that say what this command does with a sweep, and not what the sweep is."""
 EVERY = 0.1
@@ -54,11 +51,6 @@ MOST_REFUSALS = 1000
 """Jobs in a row that are refused, upon which the sweep is."""
 SINGLE = ("seed", "monitor", "monitor_mode", "task")
 """The keys that have one value in a search, which judges by them."""
-
-
-def is_own(word: str) -> bool:
-    """Whether a word is of a sweep itself; workers=2 is of its jobs, whose data so many processes load."""
-    return key_of(word) in OWN and not re.fullmatch(r"workers=[\d,\s]*", word)
 
 
 def sweep(composer: Composer, flags: Namespace, words: Sequence[str], *, dry: bool = False) -> int:
@@ -71,6 +63,10 @@ def sweep(composer: Composer, flags: Namespace, words: Sequence[str], *, dry: bo
     """
     watched = parent.end_with_parent()
     how = _read_own(composer, words)
+    if dry and (how.join or value_of("resume", words)):
+        raise RequestError(
+            "--dry-run lists the jobs of a sweep that has not begun; task=status says what is left of one"
+        )
     if how.join:
         return _join(SweepFolder(Path(how.join).absolute()), watched)
     wanted = value_of("resume", words)
@@ -124,7 +120,7 @@ def expand(composer: Composer, words: Sequence[str]) -> list[list[str]]:
 
 def _settings(words: Sequence[str]) -> list[str]:
     """The words that are of the jobs."""
-    settings = [word for word in words if not is_own(word) and key_of(word) not in ONCE]
+    settings = [word for word in words if not is_of_sweep(word) and key_of(word) not in ONCE]
     return settings + _pinned(settings)
 
 
@@ -191,7 +187,7 @@ def _pinned(words: Sequence[str]) -> list[str]:
 
 def _read_own(composer: Composer, words: Sequence[str]) -> SweepCommand:
     """The words of the sweep itself."""
-    how = SweepCommand(**composer.values_of([word for word in words if is_own(word)]))
+    how = SweepCommand(**composer.values_of([word for word in words if is_of_sweep(word)]))
     if how.workers != "local" and how.jobs == "auto":
         raise RequestError(f"workers={how.workers} needs jobs=N: how many there are to be at a time")
     if how.workers == "slurm" and how.on_failure == "stop" and not how.search:
@@ -243,8 +239,8 @@ def _go_on(composer: Composer, folder: SweepFolder, words: Sequence[str], how: S
     plan = folder.read()
     before = parse_arguments(plan.command)
     new = [word for word in words if key_of(word) not in ONCE]
-    named = {(key_of(word), is_own(word)) for word in new}
-    merged = [*(word for word in before.overrides if (key_of(word), is_own(word)) not in named), *new]
+    named = {(key_of(word), is_of_sweep(word)) for word in new}
+    merged = [*(word for word in before.overrides if (key_of(word), is_of_sweep(word)) not in named), *new]
     how = replace(_read_own(composer, merged), retry=how.retry)
     with ClaimedFolder(folder.path) as claimed, Composer(before.config_dir) as own:
         claimed.begun = True
@@ -252,7 +248,7 @@ def _go_on(composer: Composer, folder: SweepFolder, words: Sequence[str], how: S
         probes = plan_jobs(space.probes) if space else []
         if space:
             check_kept([_settings(before.overrides)], [_settings(merged)])
-        elif not all(map(is_own, new)):
+        elif not all(map(is_of_sweep, new)):
             jobs = plan_jobs(expand(own, merged), plan.jobs)
             _check(own, folder, jobs[len(plan.jobs) :])
             plan = plan._replace(jobs=jobs)

@@ -10,6 +10,8 @@ from typing import Any
 
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import plain
+from lrtrain.parameters.signatures import defaults
+from lrtrain.sweeps.command import SweepCommand
 
 PATHS = (
     *("resume", "join", "checkpoint", "run", "runs", "hydra.run.dir", "hydra.sweep.dir"),
@@ -69,6 +71,11 @@ def value_of(key: str, words: Sequence[str]) -> str | None:
 def says(key: str, words: Sequence[str]) -> bool:
     """Whether a word is about a key, or about a whole that it is a part of."""
     return any(key == said or key.startswith(f"{said}.") for said in map(key_of, words))
+
+
+def is_of_sweep(word: str) -> bool:
+    """Whether a word is of a sweep itself; workers=2 is of its jobs, whose data so many processes load."""
+    return key_of(word) in defaults(SweepCommand) and not re.fullmatch(r"workers=[\d,\s]*", word)
 
 
 def as_word(value: Any) -> str:
