@@ -204,7 +204,10 @@ def _as_words(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Settings by name as the command line has them."""
     words = []
     for key, value in settings.items():
-        if isinstance(value, Mapping) and not prefix and key in (*KINDS, "trainer", "augment"):
+        if key == "logger" and isinstance(value, Mapping):
+            words.append(f"logger={as_word(list(value))}")
+            words += [f"{path}={as_word(item)}" for path, item in flat(value, "logger.").items()]
+        elif isinstance(value, Mapping) and not prefix and key in (*KINDS, "trainer", "augment"):
             own = {str(name): item for name, item in value.items()}
             if name := own.pop("name", None):
                 words.append(f"{key}={name}")

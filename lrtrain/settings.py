@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from lrtrain import datasets, models, objectives, optimizers
+from lrtrain import datasets, loggers, models, objectives, optimizers
 from lrtrain.configs import choices
 from lrtrain.errors import RequestError
 from lrtrain.objectives.metrics import direction
@@ -48,7 +48,7 @@ INSTEAD = {
     "min_epochs": "epochs=",
     "max_steps": "epochs=300st",
     "min_steps": "epochs=",
-    "logger": f"logger={' or logger='.join(choices('logger'))}",
+    "logger": f"logger={' or logger='.join(choices('logger'))}, or several of them as logger=[A,B]",
 }
 """What to write instead of some arguments of Lightning's Trainer."""
 
@@ -247,7 +247,7 @@ class Settings(Checked):
         layer_decay: multiply the rate by this for each layer further from the output
         hyperparameters: other settings on a schedule: {weight_decay:{scheduler:cosine,high:0.04,low:0.4}}
         scheduler: the strategy's name; its own keys stand beside it
-        logger: tensorboard or none
+        logger: where it is logged besides metrics.csv; one, several as in [tensorboard,csv], or none
         augment: random changes to training pictures
         curve: what the schedule is combined with
         guard: what happens when the loss is not finite
@@ -286,7 +286,9 @@ class Settings(Checked):
     layer_decay: Annotated[float, Number(low=0, high=1, open_low=True), Affects.RUN] = 1.0
     hyperparameters: Annotated[OptionalTable, Affects.RUN] = None
     scheduler: Annotated[str, Affects.CURVE] = ""
-    logger: Annotated[str, Choice(choices("logger")), Affects.NOTHING] = "tensorboard"
+    logger: Annotated[Sequence[Bound], Affects.NOTHING] = field(
+        default_factory=lambda: (loggers.logger("tensorboard"),)
+    )
     augment: AugmentSettings = AugmentSettings()
     curve: CurveSettings = CurveSettings()
     guard: GuardSettings = GuardSettings()
@@ -360,7 +362,7 @@ class Settings(Checked):
             **plain(self.curve),
             **plain(self.guard),
             "augment": plain(self.augment),
-            "logger": {"name": self.logger},
+            "logger": {each.name: plain(each.parameters) for each in self.logger},
             "trainer": trainer | dict(self.trainer.others),
             **{kind: {"name": bound.name, **plain(bound.parameters)} for kind, bound in kinds.items()},
         }
@@ -372,7 +374,7 @@ class Settings(Checked):
         for part in (Settings, CurveSettings, GuardSettings, TrainerSettings, AugmentSettings):
             found |= {f"{part.PATH}{name}": what for name, what in effects(part).items()}
         own = {*strategy_keys(self.scheduler), *(self.feedback.parameters if self.feedback else ()), "feedback"}
-        return found | dict.fromkeys(own, Affects.CURVE) | {"logger.name": Affects.NOTHING}
+        return found | dict.fromkeys(own, Affects.CURVE)
 
 
 def _own(kind: type) -> list[str]:
@@ -447,9 +449,7 @@ def read_settings(values: Mapping[str, Any], *, stored: bool = False) -> Setting
         found[kind] = _take_kind(left, kind, group, stored)
     found["trainer"] = _take_trainer(left, stored)
     found["augment"] = AugmentSettings(**_known(_mapping(left, "augment"), AugmentSettings, "augment.", stored))
-    found["logger"] = _take_name(left, "logger")
-    if (unknown := _mapping(left, "logger")) and not stored:
-        raise SettingError(f"logger.{next(iter(unknown))}", "is not a setting")
+    found["logger"] = _take_loggers(left, stored)
     for name, part in PARTS.items():
         found[name] = part(**_take(left, _own(part), stored))
     own = [name for name in _own(Settings) if name not in ("scheduler", "logger")]
@@ -496,6 +496,17 @@ def _take_kind(left: dict[str, Any], kind: str, group: Any, stored: bool) -> Bou
     name = _take_name(left, kind)
     known = _known(_mapping(left, kind), group.function(name), f"{kind}.", stored)
     return getattr(group, kind)(name, **known)  # type: ignore[no-any-return]
+
+
+def _take_loggers(left: dict[str, Any], stored: bool) -> tuple[Bound, ...]:
+    values = _mapping(left, "logger")
+    if "none" in values and len(values) > 1:
+        raise RequestError("logger=none logs nowhere: leave it out, or the others")
+    values.pop("none", None)
+    known = {
+        name: _known(_mapping(values, name), loggers.function(name), f"logger.{name}.", stored) for name in [*values]
+    }
+    return tuple(loggers.logger(name, **own) for name, own in known.items())
 
 
 def _take_trainer(left: dict[str, Any], stored: bool) -> TrainerSettings:

@@ -71,7 +71,8 @@ NESTED = [
         "optimizer.name",
     ],
     *[
-        "logger.name",
+        "logger.wandb",
+        "logger.mlflow.tracking_uri",
         "trainer",
         "trainer.x.y",
         "model",

@@ -154,7 +154,15 @@ def test_changes_are_found(words: str, affects: Affects) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        *("workers=2", "threads=1", "checkpoint_every=1ep", "log_every=1", "logger=none", "early_stop=3"),
+        *(
+            "workers=2",
+            "threads=1",
+            "checkpoint_every=1ep",
+            "log_every=1",
+            "logger=none",
+            "logger=[csv,wandb]",
+            "early_stop=3",
+        ),
         *("on_nonfinite=rollback", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"),
         *("every=5", "epochs=20ep", "lr=1e-1"),
     ],

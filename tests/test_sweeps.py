@@ -249,7 +249,8 @@ def test_composing_once_is_composing_each(tmp_path: Path) -> None:
         ["~feedback", "epochs=300st", "warmup=5%"], ["+trainer.max_time='00:01:00'", "trainer.devices=[0,1]"],
         ["groups={a:0.1}", "batch_size=8"], ["lr=1", "lr=2", "seed=1"], ["augment={crop:4}", "augment.flip=true"],
         ["augment.crop=4"], ["++lr=0.7"], ["lr=nan"], ["lr=${batch_size}", "batch_size=7"], ["monitor=\"it's\""],
-        ["trainer.limit_train_batches=1.0"], ["trainer.limit_train_batches=1"], ["resume=null", "logger.name=none"],
+        ["trainer.limit_train_batches=1.0"], ["trainer.limit_train_batches=1"], ["resume=null", "logger=none"],
+        ["logger=[csv,wandb]", "logger.wandb.project=x", "lr=0.2"],
         ["name=mine", "lr=0.3"],
     ]  # fmt: skip
     refused = 0

@@ -156,7 +156,7 @@ OWN = {
     "scheduler/mine": "# @package _global_\ndefaults: [cosine]\nend: 0.3\n",
     "feedback/mine": "# @package _global_\ndefaults: [plateau]\npatience: 7\n",
     "trainer/mine": "defaults: [cpu]\naccumulate_grad_batches: 2\n",
-    "logger/mine": "defaults: [none]\n",
+    "logger/mine": "defaults: [wandb]\nwandb: {project: ours}\n",
     "task/mine": "# @package _global_\ndefaults: [evaluate]\nsplit: validation\n",
 }  # fmt: skip
 EXPECTED: dict[str, dict[str, Any]] = {
@@ -167,7 +167,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "scheduler": {"scheduler": "cosine", "end": 0.3},
     "feedback": {"feedback": "plateau", "patience": 7, "factor": 0.5},
     "trainer": {"trainer.accelerator": "cpu", "trainer.accumulate_grad_batches": 2},
-    "logger": {"logger.name": "none"},
+    "logger": {"logger.wandb.project": "ours", "logger.wandb.entity": None},
     "task": {"task": "evaluate", "split": "validation", "checkpoint": "best"},
 }
 
@@ -205,7 +205,7 @@ def test_own_choices_are_near_matches_and_none_of_ours(own: Path) -> None:
 
 
 def test_a_run_of_own_choices_goes_on_and_is_measured(own: Path, train: Train, command_line: CommandLine) -> None:
-    chosen = (f"--config-dir={own}", "model=mine", "optimizer=mine", "scheduler=mine", "trainer=mine", "logger=mine")
+    chosen = (f"--config-dir={own}", "model=mine", "optimizer=mine", "scheduler=mine", "trainer=mine")
     run = train(*chosen, "epochs=1", "log_every=1", "trainer.limit_train_batches=4")
     assert command_line(f"resume={run.folder}", "epochs=2", "resume_plan=keep").code == 0
     assert f"hydra.searchpath=['file://{own}']" in shlex.split(run.summary["command"])

@@ -35,6 +35,9 @@ SEARCH = "hydra.searchpath"
 HONOURED = ("hydra.run.dir", "hydra.sweep.dir", SEARCH)
 """Hydra's own keys that mean something here: it composes, and lrtrain runs."""
 
+SEVERAL = ("logger", "experiment")
+"""The groups of which several may be chosen at once: what each says has a place of its own."""
+
 INSTEAD = {
     "hydra.mode": "write -m",
     "hydra/launcher": "write -m and jobs=N, with workers=slurm or workers=ray beyond this machine",
@@ -227,6 +230,10 @@ class Composer:
             key = override.key_or_group
             if override.is_sweep_override():
                 raise RequestError(f"{override.input_line} holds several values; add -m to run one job for each")
+            value = override.value()
+            if key in self._groups and key not in SEVERAL and isinstance(value, list):
+                listed = ",".join(map(str, value))
+                raise RequestError(f"{override.input_line}: one at a time; -m {key}={listed} runs a job for each")
             if instead := INSTEAD.get(key.partition("@")[0]):
                 raise RequestError(f"{override.input_line}: lrtrain runs its sweeps itself: {instead}")
             if key.partition(".")[0].partition("/")[0] == "hydra" and key not in HONOURED:
@@ -255,10 +262,12 @@ class Composer:
         for override in self._parse(words):
             key = override.key_or_group
             if key in groups and not override.is_delete():
-                value, options = override.get_value_element_as_str(), [*self._loader.get_group_options(key)]
+                several, options = override.value(), [*self._loader.get_group_options(key)]
+                value = override.get_value_element_as_str()
                 options += [path.stem for folder in folders for path in sorted(folder.glob(f"{key}/*.yaml"))]
-                if value not in options and len(folders) == len(self._search(words)):
-                    return explain_choice(key, value, options)
+                unknown = [name for name in (several if isinstance(several, list) else [value]) if name not in options]
+                if unknown and len(folders) == len(self._search(words)):
+                    return explain_choice(key, str(unknown[0]), options)
                 chosen[key] = value
         known = self._known([*(f"{group}={choice}" for group, choice in chosen.items()), *_searches(words)])
         for override in self._parse(words):

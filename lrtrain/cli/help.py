@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lrtrain import loggers
 from lrtrain.cli.hints import KINDS
 from lrtrain.cli.words import as_word
 from lrtrain.configs import GROUPS, choices, comment
@@ -63,14 +64,19 @@ def _page_of(word: str) -> list[str]:
     group, _, name = word.partition("=")
     if group in PARTS:
         return [f"{group}: {_first_line(PARTS[group])}", *_keys(PARTS[group], f"  {group}."), ""]
-    if group not in (*KINDS, "scheduler", "feedback", "task"):
-        raise RequestError(f"--help {word}: {nearest(group, [*KINDS, 'scheduler', 'feedback', 'task', *PARTS])}")
+    if group not in (*KINDS, "logger", "scheduler", "feedback", "task"):
+        raise RequestError(
+            f"--help {word}: {nearest(group, [*KINDS, 'logger', 'scheduler', 'feedback', 'task', *PARTS])}"
+        )
     if not name:
         return [f"{group}={choice}".ljust(WIDTH) + f"  {_about(group, choice)}".rstrip() for choice in choices(group)]
     if name not in choices(group):
         raise RequestError(f"--help {word}: there is no such {group}; {nearest(name, choices(group))}")
     if group in KINDS:
         return [f"{group}={name}: {_about(group, name)}", *_keys(KINDS[group](name), f"  {group}."), ""]
+    if group == "logger":
+        keys = _keys(loggers.function(name), f"  logger.{name}.") if name in loggers.KINDS else []
+        return [f"logger={name}: {_about(group, name)}", *keys, ""]
     if group == "task":
         return [f"task={name}: {_about(group, name)}", *_keys(function(name), "  "), ""]
     return [f"{group}={name}: {_about(group, name)}", *_strategy_keys(name), ""]
@@ -88,7 +94,8 @@ def _root() -> list[str]:
 
 def _choices() -> list[str]:
     lines = [
-        "Choices (their keys: --help model=cnn, dataset=csv, objective=regression, optimizer=adamw, trainer, augment):"
+        "Choices (their keys: --help model=cnn, dataset=csv, objective=regression, optimizer=adamw, logger=wandb, "
+        "trainer, augment):"
     ]
     for group in (group for group in GROUPS if group not in ("scheduler", "task")):
         lines.append(f"  {group + '=':{WIDTH}s} {' | '.join(choices(group))}")
@@ -139,9 +146,8 @@ def _line(prefix: str, key: str, default: Any, meaning: str) -> str:
 
 
 def _about(group: str, name: str) -> str:
-    if group in KINDS:
-        return comment(group, name) or _first_line(KINDS[group](name))
-    return comment(group, name)
+    declared = {**KINDS, "logger": loggers.function}
+    return comment(group, name) or (_first_line(declared[group](name)) if group in declared else "")
 
 
 def _first_line(kind: Callable[..., Any]) -> str:

@@ -134,6 +134,8 @@ def explain_key(path: str, known: dict[str, Any]) -> str:
         return f"{path} belongs to scheduler={' or '.join(owners)}; scheduler={scheduler} takes {own}"
     if owners := [task for task in choices("task") if path in defaults(function(task))]:
         return f"{path} belongs to task={' or '.join(owners)}"
+    if within in (f"logger.{choice}" for choice in choices("logger") if choice not in known.get("logger", ())):
+        return f"{path} belongs to {within.replace('.', '=')}: add that"
     if name in OTHER_NAMES and path != OTHER_NAMES[name].removesuffix("=..."):
         return f"there is no key {path}; write {OTHER_NAMES[name]}"
     owned = next(((group, names) for group in KINDS if (names := _owners(group, name))), None)

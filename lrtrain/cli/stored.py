@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from lrtrain.cli.words import key_of, says, value_of
+from lrtrain.cli.words import key_of, names_of, says, value_of
 from lrtrain.configs import GROUPS, choices, config_dir, own_file
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import flat
@@ -50,7 +50,7 @@ def choose(stored: Values, words: Sequence[str], folders: Sequence[Path], *, to_
     wanted = {kind: _mapping(stored, kind).get("name") for kind in (KINDS[:3] if to_measure else KINDS)}
     if not to_measure:
         scheduler = stored.get("scheduler")
-        wanted |= {"scheduler": scheduler, "logger": _mapping(stored, "logger").get("name")}
+        wanted["scheduler"] = scheduler
         if stored.get("feedback") != scheduler and value_of("scheduler", words) not in choices("feedback"):
             wanted["feedback"] = stored.get("feedback")
     first = []
@@ -61,7 +61,17 @@ def choose(stored: Values, words: Sequence[str], folders: Sequence[Path], *, to_
         if name not in choices(group):
             raise RequestError(f"the run had {group}={name!r}, which this version does not have")
         first.append(f"{group}={name}")
+    if not to_measure and "logger" in stored and "logger" not in set_now and not names_of("logger", words):
+        first.append(f"logger=[{','.join(_loggers(stored))}]")
     return [*first, *words]
+
+
+def _loggers(stored: Values) -> list[str]:
+    """The loggers that the run had."""
+    names = list(_mapping(stored, "logger"))
+    if unknown := [name for name in names if name not in choices("logger")]:
+        raise RequestError(f"the run had logger={unknown[0]!r}, which this version does not have")
+    return names
 
 
 def merge(
@@ -77,8 +87,11 @@ def merge(
         to_measure: A checkpoint of the run is measured, on the hardware of this command and without its limits.
     """
     named = [*map(key_of, words), *_set_by_choices(words, folders)]
-    # trainer=cpu says what a run runs on, and nothing of the other arguments of the Trainer.
-    said = [*(key for key in named if key != "trainer"), *_replaced(stored, composed, named)]
+    # trainer=cpu says what a run runs on, and nothing of the other arguments of the Trainer; logger=[wandb,csv] where
+    # it is logged, and nothing of how.
+    own = any(own_file("logger", name, folders) for name in names_of("logger", words))
+    groups = {"trainer", *(() if own else ("logger",))}
+    said = [*(key for key in named if key not in groups), *_replaced(stored, composed, named)]
     if to_measure:
         said += [*(key for key in composed if key not in MEASURED), "trainer.limit_test_batches"]
         said += [f"trainer.{name}" for name in HARDWARE]
@@ -108,7 +121,7 @@ def _over(stored: Mapping[str, Any], composed: Values, said: Sequence[str], pref
         path = f"{prefix}{key}"
         if key not in stored or says(path, said):
             merged[key] = value
-        elif not prefix and isinstance(value, dict) and isinstance(stored[key], Mapping) and value:
+        elif prefix in ("", "logger.") and isinstance(value, dict) and isinstance(stored[key], Mapping) and value:
             merged[key] = _over(stored[key], value, said, f"{path}.")
         else:
             merged[key] = stored[key]
@@ -121,7 +134,7 @@ def _over(stored: Mapping[str, Any], composed: Values, said: Sequence[str], pref
 
 def _replaced(stored: Values, composed: Values, named: Sequence[str]) -> list[str]:
     """The keys that belong to a choice that is another now."""
-    found = [kind for kind in (*KINDS, "logger") if _mapping(stored, kind).get("name") != composed[kind]["name"]]
+    found = [kind for kind in KINDS if _mapping(stored, kind).get("name") != composed[kind]["name"]]
     if "trainer" in named:
         found += [f"trainer.{name}" for name in HARDWARE]
     if stored.get("scheduler") != composed["scheduler"]:
@@ -140,8 +153,7 @@ def _replaced(stored: Values, composed: Values, named: Sequence[str]) -> list[st
 def _set_by_choices(words: Sequence[str], folders: Sequence[Path]) -> list[str]:
     """The keys and groups that an experiment sets, and a choice of the user's own beside those of its group."""
     found: list[str] = []
-    for group in GROUPS:
-        name = value_of(group, words) or ""
+    for group, name in [(each, name) for each in GROUPS for name in names_of(each, words)]:
         own = own_file(group, name, folders)
         if own is None and (group != "experiment" or name not in choices(group)):
             continue

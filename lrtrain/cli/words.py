@@ -68,6 +68,12 @@ def value_of(key: str, words: Sequence[str]) -> str | None:
     return inner[2].replace(f"\\{inner[1]}", inner[1]) if inner else value
 
 
+def names_of(group: str, words: Sequence[str]) -> list[str]:
+    """The choices of a group that the words name: one, or of loggers several; none where they name none."""
+    value = value_of(group, words) or ""
+    return [name for part in value.strip("[]").split(",") if (name := part.strip(" '\""))]
+
+
 def says(key: str, words: Sequence[str]) -> bool:
     """Whether a word is about a key, or about a whole that it is a part of."""
     return any(key == said or key.startswith(f"{said}.") for said in map(key_of, words))

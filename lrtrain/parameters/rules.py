@@ -161,6 +161,21 @@ class FileName:
 
 
 @dataclass(frozen=True)
+class Address:
+    """The address of a service, without a password, which would be written down."""
+
+    def parse(self, value: object) -> str:
+        """Return the address if the rule admits it, else raise ValueError, which does not repeat what is in it."""
+        text = Text(str(self)).parse(value)
+        if re.search(r"//[^/@]*:[^/@]*@", text) or re.search(r"(?i)[?&](password|token|key)[^=]*=", text):
+            raise ValueError(f"must be {self}")
+        return text
+
+    def __str__(self) -> str:
+        return "an address without a password in it"
+
+
+@dataclass(frozen=True)
 class Table:
     """Values by name, which follow one rule where there is one."""
 

@@ -19,8 +19,8 @@ from lrtrain.run_folder.summary import read_summary
 from lrtrain.schedules import Horizon
 from lrtrain.settings import Settings, read_settings
 
-FORMAT = 2
-"""Of the file; 1 was a list of segments whose settings were called config."""
+FORMAT = 3
+"""Of the file; 1 was a list of segments whose settings were called config, 2 had one logger, by its name."""
 
 
 class Segment(NamedTuple):
@@ -68,7 +68,7 @@ def read_stored(path: Path) -> list[dict[str, Any]]:
     sound = isinstance(stored, list) and stored and all(map(_is_sound, stored))
     if not sound or any(a["step"] > b["step"] for a, b in pairwise(stored)):
         raise RequestError(f"{path} is not a plan; start over without resume")
-    return list(stored)
+    return [{**each, "settings": _with_loggers(each["settings"])} for each in stored]
 
 
 def read_data(folder: RunFolder) -> Identity | None:
@@ -122,6 +122,13 @@ def _from_1(found: Any) -> Any:
     if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
         return None
     return [{**each, "settings": each.get("config")} for each in found]
+
+
+def _with_loggers(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose logger has a place of its own, as that of format 2 had not."""
+    logger = settings.get("logger")
+    name = logger.get("name") if isinstance(logger, Mapping) else None
+    return {**settings, **({"logger": {} if name == "none" else {name: {}}} if name else {})}
 
 
 def _is_sound(each: Any) -> bool:

@@ -39,6 +39,11 @@ class RunFolder:
         predictions: What a model says of each sample.
         rate_found: The base rate that was found, with its bracket and its reason.
         rate_picture: The loss over the rate, drawn.
+        ids: Of the run in the places where it is logged, by their names.
+        csv: What Lightning's CSVLogger writes.
+        wandb: What Weights & Biases writes.
+        mlflow: MLflow's database.
+        artifacts: What MLflow keeps beside it.
     """
 
     PROFILE = "profile"
@@ -50,6 +55,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.begun = False
         self._former_history: bytes | None = None
+        self._former_logs: set[Path] = set()
         self._request: Path | None = None
         self.move_to(path)
 
@@ -70,6 +76,11 @@ class RunFolder:
         self.predictions = path / "predictions.csv"
         self.rate_found = path / "lr_find.json"
         self.rate_picture = path / "lr_find.png"
+        self.ids = path / "loggers.json"
+        self.csv = path / "csv_log"
+        self.wandb = path / "wandb"
+        self.mlflow = path / "mlflow.db"
+        self.artifacts = path / "mlartifacts"
 
     def table(self, name: str) -> Path:
         """A table of an evaluation, such as ``per_class``."""
@@ -113,6 +124,11 @@ class RunFolder:
         """TensorBoard's files."""
         return sorted(self.path.glob(f"{self.EVENTS}.*"))
 
+    @property
+    def sweep(self) -> Path | None:
+        """The folder of the sweep that the run is a job of; None where it is none."""
+        return self.path.absolute().parent if (self.path.parent / SWEEP).is_file() else None
+
     def check_unused(self) -> None:
         """Refuse to begin a run where there is one to go on with; raises RequestError."""
         if (self.path / SWEEP).exists():
@@ -136,7 +152,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what a run has left that came to no checkpoint, before another begins here."""
-        for path in (self.metrics, self.summary, self.best_checkpoint, *self.events):
+        for path in (self.metrics, self.summary, self.best_checkpoint, self.ids, *self.events):
             if path.exists() and not path.is_dir():
                 path.unlink()
 
@@ -149,7 +165,7 @@ class RunFolder:
             self._former_history = self.history.read_bytes()
             numbers = [path.name.removeprefix("resumed_") for path in place.glob("resumed_*")]
             place /= f"resumed_{max((int(number) for number in numbers if number.isdecimal()), default=0) + 1}"
-        self._request = place
+        self._request, self._former_logs = place, self._logs
         for name, text in files.items():
             write_text(place / name, text)
 
@@ -163,5 +179,12 @@ class RunFolder:
             if self._former_history is not None:
                 write_bytes(self.history, self._former_history)
                 return
-            for path in (self.history, *self.events):
+            for path in (self.history, self.ids, *self.events):
                 path.unlink(missing_ok=True)
+            for path in self._logs - self._former_logs:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    @property
+    def _logs(self) -> set[Path]:
+        """What the loggers have written, apart from TensorBoard's files."""
+        return {path for path in (self.csv, self.wandb, self.mlflow, self.artifacts) if path.exists()}

@@ -127,7 +127,7 @@ def _rising(settings: Settings, low: float, high: float, updates: int, number: i
         early_stop=None,
         checkpoint_every=Span(60, "min"),
         log_every=1,
-        logger="none",
+        logger=(),
         trainer=trainer,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import socket
 import time
@@ -17,13 +18,15 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lrtrain import __version__
+from lrtrain import __version__, loggers
 from lrtrain.datasets import Asked, Identity, Splits, read
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line, of_values
 from lrtrain.evidence.diagnosis import Finding, Run, as_command, diagnose, told
+from lrtrain.loggers.run_logger import RunLogger
 from lrtrain.objectives import objective
 from lrtrain.parameters.bound import Bound, plain
 from lrtrain.parameters.spans import Span, SpanLike
@@ -37,7 +40,7 @@ from lrtrain.process.commit import commit_of
 from lrtrain.records.folders import read_series
 from lrtrain.report.text_plot import text_plot, wants_log
 from lrtrain.run_folder.folder import RunFolder
-from lrtrain.run_folder.summary import Summary
+from lrtrain.run_folder.summary import GOOD, Summary
 from lrtrain.schedules import updates
 from lrtrain.settings import Settings
 from lrtrain.training.averaging import build_averaging
@@ -59,7 +62,6 @@ from lrtrain.training.faults import explained
 from lrtrain.training.freezing import Freezing
 from lrtrain.training.guard import DivergenceGuard, Rescale
 from lrtrain.training.interruption import Interruption
-from lrtrain.training.loggers import build_loggers
 from lrtrain.training.module import Supervised
 from lrtrain.training.network import build_module
 from lrtrain.training.population.kinds import why_alone
@@ -81,6 +83,8 @@ from lrtrain.training.trainer import (
 from lrtrain.training.validation_feedback import ValidationFeedback
 
 Say = Callable[[str], Any]
+
+log = logging.getLogger("lrtrain")
 
 OF_CONTENT = ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError
 """What Lightning runs into where a checkpoint holds what it should not."""
@@ -136,6 +140,7 @@ class Session:
         self._asked = asked
         self._began, self._started = time.perf_counter(), datetime.now(UTC)
         self._paused = False
+        self._loggers: list[RunLogger] = []
 
     @classmethod
     def open(
@@ -182,8 +187,9 @@ class Session:
             patience, metric = settings.early_stop, settings.metric
             self._early_stop = EarlyStop(metric.name, metric.mode, patience) if patience else None
             callbacks = self._callbacks(scale)
-            self._loggers = build_loggers(settings.logger, self.folder)
-            self.trainer = build_trainer(settings, self.folder, callbacks, self._loggers, self._stepper)
+            loggers.check_packages(settings.logger)
+            others = [DummyLogger() for _ in settings.logger]  # which the first rank replaces when it begins
+            self.trainer = build_trainer(settings, self.folder, callbacks, others, self._stepper)
             check_processes(self.trainer)
             check_fused(settings, self.trainer)
             devices = count_devices(self.trainer)
@@ -298,15 +304,18 @@ class Session:
             with self._others(), children_observed():
                 path = str(self._checkpoint.path) if self._checkpoint and self._start.resumes else None
                 self.trainer.fit(self.module, self.data, ckpt_path=path, weights_only=True)
-            return self._done()
+            ended = self._done()
         except PausedRunError:
             self._paused = True
-            return Ended("paused")
+            ended = Ended("paused")
         except RequestError:
-            self.folder.withdraw()
+            self._withdraw()
             raise
         except BaseException as error:
-            return self.explain(error)
+            ended = self.explain(error)
+        if ended.status not in GOOD:  # else there is a test to be logged
+            self._close_loggers(ended.status)
+        return ended
 
     def _others(self) -> AbstractContextManager[None]:
         """What is around the training where other processes of it have to be started."""
@@ -325,18 +334,42 @@ class Session:
             if not self.folder.begun:
                 self.folder.write_request(self._asked)
                 write_history(self.folder.history, self._segments, self.identity)
-            if self._checkpoint and self._start.resumes:
-                for logger in self._loggers:
-                    logger.drop_from(self._checkpoint.step, self.record.is_new)
-            else:
+            going_on = self._checkpoint if self._start.resumes else None
+            if going_on is None:
                 self.folder.clear()
+            self._open_loggers()
             for logger in self._loggers:
-                logger.description = self._describe()
-                per_update = Fraction(1, self.plan.horizon.steps_per_epoch), Fraction(self.settings.batch)
-                logger.axes = dict(zip(("epoch", "samples"), per_update, strict=True))
+                if going_on:
+                    logger.drop_from(going_on.step, self.record.is_new)
+        except RequestError:
+            self._withdraw()
+            raise
         except OSError as error:
-            self.folder.withdraw()
+            self._withdraw()
             raise RequestError(f"cannot write to {self.folder.path} ({error.strerror}); nothing was begun") from error
+
+    def _open_loggers(self) -> None:
+        settings, folder = self.settings, self.folder
+        name = folder.path.name if folder.sweep else settings.name or folder.path.name
+        axes = {"epoch": Fraction(1, self.plan.horizon.steps_per_epoch), "samples": Fraction(settings.batch)}
+        subject = loggers.Subject(folder, name, settings.tags, self._describe(), settings.plain(), axes)
+        for each in settings.logger:
+            self._loggers.append(each.make(subject))
+        self.trainer.loggers = list(self._loggers)
+
+    def _close_loggers(self, status: str) -> None:
+        """Close the loggers at an end of the run, which it does not depend on that they can be closed."""
+        opened, self._loggers = self._loggers, []
+        for logger in opened:
+            try:
+                logger.end(status)
+            except Exception as error:  # of a service, a network or a disk
+                log.warning("logger %s could not be closed: %s", type(logger).__name__, error)
+
+    def _withdraw(self) -> None:
+        """Undo what was written of a run that did not begin to train."""
+        self._close_loggers("failed")
+        self.folder.withdraw()
 
     def _describe(self) -> str:
         """The plan in a sentence, and its curve made of characters."""
@@ -377,7 +410,7 @@ class Session:
         reason = explained(error, self.folder, self.trainer.world_size)
         if not self.folder.begun:
             if isinstance(reason, InterruptedRunError):
-                self.folder.withdraw()
+                self._withdraw()
                 raise reason
             if reason is error:
                 self._refuse(error)
@@ -396,7 +429,7 @@ class Session:
             what = f"{type(error).__name__}: {first_line(error)}"
             said = f"{self._checkpoint.path} is not a valid lrtrain checkpoint ({what}): start over"
         if said:
-            self.folder.withdraw()
+            self._withdraw()
             raise RequestError(said) from error
 
     def test(self, checkpoint: Path) -> dict[str, float]:
@@ -420,6 +453,11 @@ class Session:
 
     def conclude(self, ended: Ended) -> Summary:
         """Test the final and the best weights of a run that has come to its end, and write the summary."""
+        summary = self._concluded(ended)
+        self._close_loggers(summary.status)
+        return summary
+
+    def _concluded(self, ended: Ended) -> Summary:
         final, best = dict(self.record.last_metrics), dict(self.checkpoints.best)
         try:
             if ended.status in ("finished", "stopped"):

@@ -1,4 +1,4 @@
-"""Where a run logs: a class for each `logger=`, all of which `LOGGERS` lists at the end of this file."""
+"""`logger=tensorboard`: TensorBoard's event file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from fractions import Fraction
-from types import MappingProxyType
 from typing import Any, cast
 
 from google.protobuf.message import DecodeError
@@ -24,6 +22,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
+from lrtrain.loggers import Subject
+from lrtrain.loggers.run_logger import RunLogger, is_result
 from lrtrain.parameters.bound import flat
 from lrtrain.run_folder.files import write_bytes
 from lrtrain.run_folder.folder import RunFolder
@@ -35,7 +35,7 @@ BY = "/by_"
 """Before the name of another axis than the updates."""
 
 
-class EventFile(TensorBoardLogger):
+class EventFile(RunLogger, TensorBoardLogger):
     """One event file in the run's own folder, for training and testing alike.
 
     It is opened at the first value. Each log point is in the file when `log_metrics` returns; a full disk raises
@@ -44,19 +44,14 @@ class EventFile(TensorBoardLogger):
     ``val_loss/by_epoch``.
 
     Args:
-        folder: Of the run.
-
-    Attributes:
-        description: Of the run, in Markdown; written when the file is opened.
-        axes: What an update advances them by, by name; a whole place on one has a point.
+        subject: What is logged; its description is written when the file is opened, and a whole place on one of its
+            axes has a point.
     """
 
-    description = ""
-    axes: Mapping[str, Fraction] = MappingProxyType({})
-
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, subject: Subject) -> None:
+        folder = subject.folder
         super().__init__(folder.path, name="", version="", default_hp_metric=False)
-        self._folder = folder
+        self._folder, self._description, self._axes = folder, subject.description, subject.axes
         self._events: RecordWriter | None = None
         self._module_writer = _LazyWriter(folder)
 
@@ -78,7 +73,7 @@ class EventFile(TensorBoardLogger):
 
         def goes(event: Event) -> bool:
             tags = [value.tag for value in event.summary.value]
-            return event.step >= step or any(_is_result(tag) or is_new(tag, event.step) for tag in tags)
+            return event.step >= step or any(is_result(tag) or is_new(tag, event.step) for tag in tags)
 
         for path in self._folder.events:
             if not path.is_file() or path.is_symlink():  # a pipe would be waited for, and no link is ours
@@ -102,7 +97,7 @@ class EventFile(TensorBoardLogger):
         first = {name.partition("/")[0]: value for name, value in reversed([*metrics.items()]) if _is_first(name)}
         self._write(step, _scalars({**metrics, **{f"{FIRST}/{name}": value for name, value in first.items()}}))
         measured = {name: value for name, value in metrics.items() if name.startswith("val_")}
-        for axis, per_update in self.axes.items() if measured else ():
+        for axis, per_update in self._axes.items() if measured else ():
             place = ((step or 0) + 1) * per_update
             if place.denominator == 1:
                 self._write(int(place), _scalars({f"{name}{BY}{axis}": value for name, value in measured.items()}))
@@ -126,16 +121,18 @@ class EventFile(TensorBoardLogger):
         self._module_writer.flush()
 
     def finalize(self, status: str) -> None:
-        """Close after a failure only: Lightning calls this after fit too, and a test would then open another file."""
-        if status == "failed":
-            with suppress(OSError):  # the error that ended the run is reported, not that the disk is full
-                self._close()
+        """Leave the file open: Lightning calls this after fit, and a test would then open another one."""
+
+    def end(self, status: str) -> None:
+        """Close the file."""
+        with suppress(OSError):  # the error that ended the run is reported, not that the disk is full
+            self._close()
 
     def _write(self, step: int | None, *summaries: Summary) -> None:
         if self._events is None:
             self._events = _open(self._folder)
-            if self.description:
-                self._write(0, text("schedule", self.description), _layout())  # type: ignore[no-untyped-call]
+            if self._description:
+                self._write(0, text("schedule", self._description), _layout())  # type: ignore[no-untyped-call]
         for summary in summaries:
             event = Event(wall_time=time.time(), step=int(step or 0), summary=summary)
             self._events.write(event.SerializeToString())
@@ -193,19 +190,5 @@ def _layout() -> Summary:
     return cast(Summary, custom_scalars({"learning rate and loss": page}))  # type: ignore[no-untyped-call]
 
 
-def _is_result(tag: str) -> bool:
-    return tag.startswith(("test_", "best/", "_hparams_/"))
-
-
 def _scalars(metrics: Mapping[str, float]) -> Summary:
     return Summary(value=[Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()])
-
-
-LOGGERS: Mapping[str, Callable[[RunFolder], EventFile] | None] = {"none": None, "tensorboard": EventFile}
-"""What `logger=` chooses; each is one of Lightning's, with a `drop_from` and a `log_result` as well."""
-
-
-def build_loggers(name: str, folder: RunFolder) -> list[EventFile]:
-    """The loggers of a run."""
-    made = LOGGERS[name]
-    return [made(folder)] if made else []
