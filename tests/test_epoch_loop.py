@@ -97,6 +97,7 @@ def same(one: Any, other: Any) -> bool:
 def test_equals_lightnings_own_loop(train: Train, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     metrics, checkpoint, seen = observed(train, monkeypatch, arguments)
     monkeypatch.setattr(epoch_loop, "_is_plain", lambda *_, **__: False)
+    monkeypatch.setattr("lrtrain.training.session.take_plain_test", lambda *_: False)
     expected_metrics, expected, expected_seen = observed(train, monkeypatch, arguments)
     assert metrics == expected_metrics
     assert seen.calls == expected_seen.calls

@@ -21,12 +21,14 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from lrtrain import models
 from lrtrain.datasets import Inputs
 from lrtrain.datasets.sources import InMemory
+from lrtrain.errors import DivergedError
 from lrtrain.plan.start import FRESH, Start
 from lrtrain.run_folder.claimed import ClaimedFolder
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import Summary, read_summary
 from lrtrain.training.checkpoints import LastAndBest
 from lrtrain.training.configure_optimizers import scheduler_of
+from lrtrain.training.end_of_run import EndOfRun
 from lrtrain.training.loader import Loader
 from lrtrain.training.population.fit import Ordered, Population
 from lrtrain.training.population.kinds import why_alone
@@ -155,6 +157,20 @@ def test_one_that_diverges_ends_alone(tmp_path: Path) -> None:
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     run_in(settings_of(*SMALL, "threads=1", "epochs=2", "seed=1", "lr=1e30"), tmp_path / "alone")
     assert_close(summary(tmp_path / "with" / "1"), summary(tmp_path / "alone"), "summary")
+
+
+def test_one_that_diverges_late_leaves_its_best_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are held in memory for a while where several runs share a process."""
+    words = [(*EXACT, "epochs=3", f"seed={seed}") for seed in (0, 1)]
+
+    def diverge(trainer: Any) -> None:
+        if scheduler_of(trainer).last_epoch == 8:
+            raise DivergedError("its second epoch was too much", 1.0)
+
+    monkeypatch.setattr(EndOfRun, "on_train_batch_end", lambda self, trainer, *_: diverge(trainer))
+    assert [each.status for each in train(words, tmp_path / "together")] == ["diverged"] * 2
+    run_in(settings_of(*words[1]), tmp_path / "alone")
+    assert_close(checkpoint(tmp_path / "together" / "1", "best"), checkpoint(tmp_path / "alone", "best"), "best")
 
 
 @pytest.mark.parametrize(("again", "at"), [("together", 22), ("alone", 24)], ids=["in mid-epoch", "at its end"])

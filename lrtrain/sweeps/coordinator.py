@@ -22,7 +22,7 @@ from lrtrain.sweeps.worker import Worker
 EVERY = 1.0
 """Seconds between two looks at the jobs, and at least between two versions of `sweep.json`."""
 SHARE = 20
-"""Writing `sweep.json` takes at most the 20th part of the time."""
+"""Writing `sweep.json` takes at most the 20th part of the time, and so does looking at the jobs that run here."""
 SHARE_OF_PROCESS = 64
 """Jobs of a population that are worth a process of their own."""
 FRUITLESS = 3
@@ -104,8 +104,11 @@ class Coordinator:
         ended = threading.Event()
 
         def watch() -> None:
-            while not ended.wait(EVERY):
+            wait = EVERY
+            while not ended.wait(wait):
+                began = time.monotonic()
                 self.look()
+                wait = max(EVERY, SHARE * (time.monotonic() - began))
 
         watching = threading.Thread(target=watch, name="sweep", daemon=True)
         watching.start()

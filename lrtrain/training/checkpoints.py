@@ -9,6 +9,7 @@ import os
 import time
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +72,8 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
 
     Each replaces its predecessor in one step, and the last keeps the one before as ``previous``. A last checkpoint is
     written only where a run can go on from exactly: after an update, and after the validation that may follow it.
+    Runs that share a process hold their best weights in memory until the next last checkpoint, or until writing them
+    takes a small part of the time.
     Lightning calls a `Checkpoint` after all other callbacks, so what is saved includes the feedback's decision.
 
     Args:
@@ -96,15 +99,17 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
         self.sharers = 1
         self.has_saved = False
         self.best: dict[str, float] = {}
+        self._written: dict[str, float] = {}
+        self._held: dict[str, Any] | None = None
         self._best_is_new = self._is_judged = False
         self._infinite: set[str] = set()
         self._saved_step = self._seen_step = 0
-        self._saved_at = time.monotonic()
+        self._saved_at = self._best_at = time.monotonic()
         self._save_took = 0.02  # until the first has been measured
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Have the files written where they belong."""
-        trainer.strategy.checkpoint_io = FileInPlace(self.source)
+        self._files = trainer.strategy.checkpoint_io = FileInPlace(self.source)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin counting, and keep what comes; a buffer that is infinite now, as a mask may be, is meant to be."""
@@ -150,14 +155,34 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
     def _save_best(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
         before = self.best
         self.best = {"epoch": trainer.current_epoch, "step": scheduler_of(trainer).last_epoch, **metrics}
-        # What the last checkpoint calls the best is kept until the next one: a run may go on from there otherwise.
-        kept = None if self._best_is_new or not before else self.folder.best_as_of_last_checkpoint
         try:
-            self._save(trainer, self.folder.best_checkpoint, kept)
+            if self.sharers == 1:
+                self._write_best(trainer)
+                return
+            self._held = self._files.hold(trainer)
         except BaseException:
-            self.best = before  # which is what the file still holds
+            self.best = before
             raise
-        self._best_is_new = True
+        if time.monotonic() - self._best_at >= self._save_took / SHARE * self.sharers:
+            self._write_best(trainer)
+
+    def _write_best(self, trainer: pl.Trainer) -> None:
+        """Write the best weights, those that are held or the present ones."""
+        # What the last checkpoint calls the best is kept until the next one: a run may go on from there otherwise.
+        kept = None if self._best_is_new or not self._written else self.folder.best_as_of_last_checkpoint
+        held, self._held = self._held, None
+        try:
+            self._save(trainer, self.folder.best_checkpoint, kept, held=held)
+        except BaseException:
+            self.best = self._written  # which is what the file still holds
+            raise
+        self._written, self._best_is_new, self._best_at = self.best, True, time.monotonic()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Write the best weights, if the disk is not full."""
+        if self._held:
+            with suppress(OSError):
+                self._write_best(trainer)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -219,6 +244,8 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
             DivergedError: A weight is not finite.
         """
         began = time.monotonic()
+        if self._held:
+            self._write_best(trainer)
         for logger in trainer.loggers:
             logger.save()  # what a checkpoint goes on from is on the disk by then, and so are the best weights
         if self._best_is_new and trainer.is_global_zero:
@@ -231,12 +258,22 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
         self.has_saved = True
         self._save_took = self._saved_at - began
 
-    @staticmethod
-    def _save(trainer: pl.Trainer, path: Path, previous: Path | None, lasting: bool = False) -> None:
+    def _save(
+        self,
+        trainer: pl.Trainer,
+        path: Path,
+        previous: Path | None,
+        *,
+        held: dict[str, Any] | None = None,
+        lasting: bool = False,
+    ) -> None:
         """Write a checkpoint in one step; what it replaces stays as `previous`, where that is given."""
         scratch = path.with_name(f".{path.name}")
         try:
-            trainer.save_checkpoint(scratch)
+            if held:
+                self._files.save_checkpoint(held, scratch)
+            else:
+                trainer.save_checkpoint(scratch)
             if lasting and trainer.is_global_zero:
                 _reach_disk(scratch)
         except BaseException:
@@ -264,7 +301,7 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue with that of a saved run; where it was the best by another metric, tracking restarts."""
-        self.best = self._comparable(state_dict)
+        self.best = self._written = self._comparable(state_dict)
 
     def _comparable(self, state: Mapping[str, Any]) -> dict[str, float]:
         return dict(state["best"]) if (state["monitor"], state["mode"]) == self.metric else {}
@@ -306,6 +343,17 @@ class FileInPlace(TorchCheckpointIO):
     def __init__(self, source: Saved | None = None) -> None:
         super().__init__()
         self._source = source
+        self._holds = False
+        self._held: dict[str, Any] = {}
+
+    def hold(self, trainer: pl.Trainer) -> dict[str, Any]:
+        """What a checkpoint would hold now, of which nothing changes as the training goes on."""
+        self._holds = True
+        try:
+            trainer.save_checkpoint("")
+        finally:
+            self._holds = False
+        return self._held
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """What the file holds, on the CPU."""
@@ -317,8 +365,12 @@ class FileInPlace(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write the file, in a folder that is made where it is not there."""
+        if self._holds:
+            weights = {part: _copied(checkpoint[part], {}) for part in WEIGHTS if part in checkpoint}
+            self._held = {**checkpoint, **weights, **{part: copy.deepcopy(checkpoint[part]) for part in CHANGING}}
+            return
         data = io.BytesIO()  # torch writing to the file itself would end in an error that does not say why
-        weights = {part: _compact(checkpoint[part], {}) for part in WEIGHTS if part in checkpoint}
+        weights = {part: _copied(checkpoint[part], {}, parts=True) for part in WEIGHTS if part in checkpoint}
         torch.save({**checkpoint, **weights}, data)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).unlink(missing_ok=True)  # it may be a link to something else
@@ -330,18 +382,32 @@ WEIGHTS = ("state_dict", "optimizer_states", "current_model_state")
 """The parts of a checkpoint that hold tensors of a network's size."""
 
 
-def _compact(content: Any, known: dict[Any, Tensor]) -> Any:
-    """The same content, with copies of tensors that are part of a larger one, all of which torch would write."""
+CHANGING = ("callbacks", "loops")
+"""Those that hold values which the training goes on to change."""
+
+
+def _copied(content: Any, known: dict[Any, Tensor], *, parts: bool = False) -> Any:
+    """The same content with copies of its tensors.
+
+    Args:
+        content: Tensors in dicts, lists and tuples, which are copied, too.
+        known: The copies, by what tells their tensors.
+        parts: Only of tensors that are part of a larger one, all of which torch would write.
+    """
     if isinstance(content, Tensor):
-        if content.untyped_storage().nbytes() == content.nbytes:
+        if parts and content.untyped_storage().nbytes() == content.nbytes:
             return content
         key = content.data_ptr(), content.shape, content.stride()
-        return known.setdefault(key, content.clone())
+        if key not in known:
+            known[key] = content.clone()
+        return known[key]
     if isinstance(content, dict):
         copied = copy.copy(content)
-        copied.update((key, _compact(value, known)) for key, value in content.items())
+        copied.update((key, _copied(value, known, parts=parts)) for key, value in content.items())
         return copied
-    return type(content)(_compact(value, known) for value in content) if type(content) in (list, tuple) else content
+    if type(content) in (list, tuple):
+        return type(content)(_copied(value, known, parts=parts) for value in content)
+    return content
 
 
 def _reach_disk(path: Path) -> None:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from lrtrain.scheduler import setting
 from lrtrain.training.accumulation import weight_of
 from lrtrain.training.configure_optimizers import scheduler_of
+from lrtrain.training.data import Data
 from lrtrain.training.module import Supervised
 from lrtrain.training.private import Fetcher, MeasuringLoop, TrainingLoop, WeighedOptimization, fetches_plainly
 from lrtrain.training.stretch import Passed, Stepper, Stretch, Stretched
@@ -36,6 +37,12 @@ CALLED = (
 
 NOT_CALLED = ("on_validation_batch_start", "on_validation_batch_end")
 """Those that leave all to Lightning, if a callback has them."""
+
+TEST = (
+    *("setup", "teardown", "on_test_start", "on_test_epoch_start", "on_test_batch_start", "on_test_batch_end"),
+    *("on_test_epoch_end", "on_test_end"),
+)
+"""Those that leave a test to Lightning, if a callback of others has them."""
 
 LEFT_OUT = (
     *(name for name in CALLED if name != "on_validation_epoch_end"),
@@ -231,6 +238,34 @@ class ValidationLoop(MeasuringLoop):
         for layer in in_training:
             layer.training = True
         return []
+
+
+def take_plain_test(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule) -> bool:
+    """Measure the module on the test data, without what Lightning takes for that, if nothing needs Lightning.
+
+    Returns:
+        Whether it was done; `module.test` holds what was measured.
+    """
+    others = [each for each in trainer.callbacks if type(each).__module__.partition(".")[0] != "lrtrain"]  # type: ignore[attr-defined]
+    limit = trainer.limit_test_batches
+    if not (
+        type(module) is Supervised
+        and type(data) is Data
+        and type(trainer.strategy) is SingleDeviceStrategy
+        and trainer.strategy.root_device.type == "cpu"
+        and type(trainer.precision_plugin) in (Precision, DoublePrecision)
+        and (type(limit), limit) == (float, 1.0)
+        and not any(_own(each, pl.Callback, TEST) for each in others)
+    ):
+        return False
+    in_training = [layer for layer in module.modules() if layer.training]
+    module.eval()
+    with torch.no_grad():
+        for index, batch in enumerate(data.test_dataloader()):
+            module.test_step(trainer.precision_plugin.convert_input(batch), index)
+    for layer in in_training:
+        layer.training = True
+    return True
 
 
 def _stretched(trainer: pl.Trainer) -> list[Stretched]:

@@ -58,6 +58,7 @@ from lrtrain.training.data import Data, build_data, check_measuring, check_sampl
 from lrtrain.training.early_findings import EarlyFindings
 from lrtrain.training.early_stop import EarlyStop
 from lrtrain.training.end_of_run import EndOfRun
+from lrtrain.training.epoch_loop import take_plain_test
 from lrtrain.training.faults import explained
 from lrtrain.training.freezing import Freezing
 from lrtrain.training.guard import DivergenceGuard, Rescale
@@ -436,7 +437,11 @@ class Session:
         """Test the weights of a checkpoint of this run; what a user's module or data has no test for is left out."""
         if not is_overridden("test_step", self.module) or not is_overridden("test_dataloader", self.data):
             return {}
-        self.trainer.test(self._restored(checkpoint), self.data, verbose=False)
+        module = self._restored(checkpoint)
+        if take_plain_test(self.trainer, module, self.data):
+            assert isinstance(module, Supervised), "only these are tested so"
+            return {f"test_{name}": float(value.mean()) for name, value in module.test.compute()}
+        self.trainer.test(module, self.data, verbose=False)
         return {name: float(value) for name, value in self.trainer.callback_metrics.items()}
 
     def _restored(self, checkpoint: Path) -> Scheduled:
@@ -461,8 +466,10 @@ class Session:
         final, best = dict(self.record.last_metrics), dict(self.checkpoints.best)
         try:
             if ended.status in ("finished", "stopped"):
-                final |= self.test(self.folder.last_checkpoint)
-                best |= self.test(self.folder.best_checkpoint)
+                tested = self.test(self.folder.last_checkpoint)
+                same = best["step"] == scheduler_of(self.trainer).last_epoch
+                final |= tested
+                best |= tested if same else self.test(self.folder.best_checkpoint)
                 signals.defer()  # only the writing down is left
                 if self.trainer.is_global_zero:
                     self._log_result(final, best)

@@ -28,8 +28,10 @@ from lrtrain.training.stretch import Stretch, Taken
 
 TRIED = 20
 """Updates after which it is decided whether to compile those that are left."""
-COMPILING = 8.0
-"""Seconds that compiling an update takes, about."""
+COMPILING = 35
+"""How much longer compiling an update takes than tracing it, about."""
+LEAST = 2.0
+"""Seconds that compiling takes at least."""
 GAIN = 0.5
 """Of the time of an update, what compiling saves, about."""
 
@@ -233,11 +235,12 @@ class Crew(Generic[Result]):
         places = torch.split(torch.stack([stretch.places[: sum(sizes)] for stretch in rows]), sizes, dim=1)
         values = np.array([stretch.values[:count] for stretch in rows]).transpose(1, 3, 2, 0)
         measures = any(end and stretch.measures for end, stretch in zip(ends, stretches, strict=True))
-        began = time.perf_counter()
+        clock = time.thread_time if stack.device.type == "cpu" else time.perf_counter  # others may use the CPU, too
+        began = clock()
         measured = stack.take(places, torch.from_numpy(values), measures=measures)
-        self._taken, self._took = self._taken + count, self._took + time.perf_counter() - began
+        self._taken, self._took = self._taken + count, self._took + clock() - began
         if not stack.compiled and self._taken - count < TRIED <= self._taken:
-            self._choose(stack, seats, sizes[0])
+            self._choose(stack, seats, places[0], torch.from_numpy(values[0]))
         found: list[Taken | None] = []
         for seat, stretch, end in zip(seats, stretches, ends, strict=True):
             assert seat.place, "it is stacked"
@@ -254,25 +257,32 @@ class Crew(Generic[Result]):
                 )
         return found
 
-    def _choose(self, stack: Stack, seats: Sequence[Seat[Result]], batch_size: int) -> None:
-        """Have the updates compiled where what is left of them pays for it; say so the first time."""
-        program, runs = stack.program, len(stack.members)
+    def _choose(self, stack: Stack, seats: Sequence[Seat[Result]], places: Tensor, values: Tensor) -> None:
+        """Have updates like this one compiled where what is left of them pays for it; say so the first time."""
+        program, (runs, size) = stack.program, places.shape
         if program.fault or not can_compile(stack.device):
             return
         assert seats[0].trainer, "it is stacked"
         total = scheduler_of(seats[0].trainer).total_steps
         left = (total - self._taken) + math.ceil(self._later / runs) * total
         seconds = self._took / self._taken * left
-        known = program.compiled_for == (runs, batch_size)
-        if not known and seconds * GAIN < COMPILING:
-            return
-        stack.compiled = batch_size
-        if not known:
-            program.compiled_for = runs, batch_size
+        if (runs, size) not in program.compiled_for:
+            if seconds * GAIN < LEAST:
+                return
+            began = time.thread_time()
+            try:
+                stack.trace(places, values)
+            except Exception as error:  # of many kinds, as in compiling
+                program.fault = first_line(error)
+                return
+            compiling = COMPILING * (time.thread_time() - began)
+            if seconds * GAIN < compiling:
+                return
             self._say(
-                f"compiling the update of {runs} runs, about {COMPILING:.0f} s: what is left takes about "
+                f"compiling the update of {runs} runs, about {compiling:.0f} s: what is left takes about "
                 f"{seconds * (1 - GAIN):.0f} s then, instead of {seconds:.0f} s"
             )
+        stack.compiled = size
 
 
 def can_compile(device: torch.device) -> bool:

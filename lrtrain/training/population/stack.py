@@ -9,14 +9,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from lrtrain.errors import first_line
 from lrtrain.training.population.dropout import Mask, draw, mask_dropout
 from lrtrain.training.population.rules import Rule, Values, along, clip, norms, rule_of, whole
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Gather = Callable[[Tensor], tuple[Tensor, Tensor]]
+Batch = tuple[Tensor, Tensor]
+Gather = Callable[[Tensor], Batch]
 """Given places of samples, their inputs and targets."""
 
 
@@ -63,7 +66,7 @@ class Program:
 
     Attributes:
         fault: Why it cannot be compiled, once that is known.
-        compiled_for: How many runs, and samples of a batch, it was compiled for last.
+        compiled_for: The numbers of runs, and of samples of a batch, that it was compiled for.
 
     Raises:
         Exception: The network is not one that `torch.func` takes; of many kinds, as what is not supported raises them.
@@ -86,9 +89,9 @@ class Program:
         self._gradient = grad_and_value(self._loss, has_aux=True)
         self._gradients = vmap(self._gradient, in_dims=(0, 0, 0, 0, 0))
         self._outputs = vmap(self._forward, in_dims=(0, 0, None))
-        self._compiled: Callable[..., tuple[Tensor, Tensor, Tensor]] | None = None
+        self._traced: dict[tuple[int, int], Callable[[list[Tensor]], tuple[Tensor, ...]]] = {}
         self.fault: str | None = None
-        self.compiled_for: tuple[int, int] | None = None
+        self.compiled_for: set[tuple[int, int]] = set()
         self._try(inputs, targets)
 
     def _try(self, inputs: Tensor, targets: Tensor) -> None:
@@ -100,14 +103,19 @@ class Program:
         self._gradients(weights, fixed, masks, torch.stack([inputs] * 2), torch.stack([targets] * 2))
         self.outputs(weights, fixed, inputs)
 
+    def batch(self, places: Tensor) -> Batch:
+        """The inputs and targets of places in the training data, (runs, n), of shapes (runs, n, ...)."""
+        inputs, targets = (part.view(*places.shape, *part.shape[1:]) for part in self.gather(places.reshape(-1)))
+        return inputs, targets
+
     def step(
-        self, arrays: Arrays, places: Tensor, values: Tensor, clips: Tensor | None, *, measures: bool = True
+        self, arrays: Arrays, batch: Batch, values: Tensor, clips: Tensor | None, *, measures: bool = True
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Take one update of every run.
 
         Args:
             arrays: Changed in place.
-            places: Of each run's samples, (runs, batch).
+            batch: Of each run.
             values: What the rule has to know, (names, groups, runs).
             clips: Where each run's gradient is clipped, (runs,); None if none is.
             measures: Also the gradient's absolute values.
@@ -116,8 +124,8 @@ class Program:
             Each run's loss before the update, and the Euclidean norm of each weight's gradient before clipping,
             (weights, runs); and the same with that of absolute values.
         """
-        runs, size = places.shape
-        inputs, targets = (part.view(runs, size, *part.shape[1:]) for part in self.gather(places.flatten()))
+        inputs, targets = batch
+        runs = len(inputs)
         found, (losses, fixed) = self._of_runs(runs)(arrays.weights, arrays.fixed, arrays.masks, inputs, targets)
         gradients = list(found.values())
         lengths = norms(gradients)
@@ -147,17 +155,33 @@ class Program:
 
         return alone
 
+    def trace(self, arrays: Arrays, batch: Batch, values: Tensor, clips: Tensor | None) -> None:
+        """Make ready to compile the step for so many runs, and samples of a batch.
+
+        What is compiled is the list of operations that the step comes to: finding it in the code takes
+        `torch.compile` several times as long.
+        """
+        tensors, shape = tree_flatten((arrays, batch, values, clips))
+
+        def step(flat: list[Tensor | None]) -> tuple[Tensor, ...]:
+            return self.step(*tree_unflatten(flat, shape))
+
+        graph = make_fx(step)([None if tensor is None else tensor.clone() for tensor in tensors])
+        self._traced[_key(batch)] = torch.compile(graph, fullgraph=True, dynamic=False)
+
     def compiled(
-        self, arrays: Arrays, places: Tensor, values: Tensor, clips: Tensor | None
+        self, arrays: Arrays, batch: Batch, values: Tensor, clips: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The same step, compiled at the first call for so many runs; as it is where that fails."""
-        if self._compiled is None:
-            self._compiled = torch.compile(self.step, fullgraph=True, dynamic=False)
         try:
-            return self._compiled(arrays, places, values, clips)
+            if _key(batch) not in self._traced:
+                self.trace(arrays, batch, values, clips)
+            losses, lengths, sums = self._traced[_key(batch)](tree_flatten((arrays, batch, values, clips))[0])
         except Exception as error:  # of many kinds; nothing was computed yet
             self.fault = first_line(error)
-            return self.step(arrays, places, values, clips)
+            return self.step(arrays, batch, values, clips)
+        self.compiled_for.add(_key(batch))
+        return losses, lengths, sums
 
     def outputs(self, weights: dict[str, Tensor], fixed: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """What the networks say in eval mode of the same inputs: (runs, n, ...)."""
@@ -181,6 +205,12 @@ class Program:
         changed = dict(fixed)
         outputs = functional_call(self.net, {**weights, **changed, **masks}, (inputs,))
         return self.loss(outputs, targets), changed
+
+
+def _key(batch: Batch) -> tuple[int, int]:
+    """How many runs and samples there are, which a compiled step is made for."""
+    runs, size, *_ = batch[1].shape
+    return runs, size
 
 
 class Measured(NamedTuple):
@@ -263,17 +293,29 @@ class Stack:
             last = measures and number == len(places) - 1
             if last:
                 before = [weight.clone() for weight in self.weights.values()]
-            arrays = Arrays(self.weights, self.fixed, list(self.states), self._draw(batch.shape[1]))
+            given = self._given(batch, own)
             if self.compiled and batch.shape[1] == self.compiled and not self.program.fault:
-                found.append(self.program.compiled(arrays, batch, own, self._clips))
+                found.append(self.program.compiled(*given))
             else:
-                found.append(self.program.step(arrays, batch, own, self._clips, measures=last))
+                found.append(self.program.step(*given, measures=last))
         for steps in self._steps:
             if steps is not None:
                 steps += len(places)
         losses, lengths, sums = zip(*found, strict=True)
         before_update, gradients = torch.stack([torch.stack(losses), whole(torch.stack(lengths))]).tolist()
         return Measured(before_update, gradients, self._sizes(lengths[-1], sums[-1], before) if measures else [])
+
+    def trace(self, places: Tensor, values: Tensor) -> None:
+        """Make ready to compile updates of such batches, given what `take` is given of an update."""
+        masks = self._masks.get(places.shape[1], {})
+        arrays = Arrays(self.weights, self.fixed, list(self.states), masks)
+        batch = self.program.batch(places.to(self.device))
+        self.program.trace(arrays, batch, values.to(self.device, self.dtype), self._clips)
+
+    def _given(self, places: Tensor, values: Tensor) -> tuple[Arrays, Batch, Tensor, Tensor | None]:
+        """What a step is given; the masks are drawn."""
+        arrays = Arrays(self.weights, self.fixed, list(self.states), self._draw(places.shape[1]))
+        return arrays, self.program.batch(places), values, self._clips
 
     def _sizes(self, lengths: Tensor, sums: Tensor, before: Sequence[Tensor]) -> list[list[list[float]]]:
         """The sizes of an update by run and group, of the norms of its gradients and the weights before it."""
