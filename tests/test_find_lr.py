@@ -22,6 +22,7 @@ from lrtrain.errors import RequestError
 from lrtrain.evidence.range_test import Ramp, budget, find_rate, fit, judge
 
 PLAIN = ("model=linear", "trainer=cpu", "log_every=1")
+SCALES = ("model=custom", "model.function=user_code:Scales")
 
 Take = Callable[[float, float, int, int], Ramp]
 
@@ -169,6 +170,15 @@ def test_the_task_writes_what_it_found_and_a_run_with_auto_uses_it(train: Train)
     train("lr=auto", f"resume={run.folder}", "epochs=6st", "resume_plan=stretch", *PLAIN)
     assert run.summary["steps"] == 6
     assert run.series("lr")[4] == found["suggestion"]
+
+
+def test_each_group_has_the_rate_of_its_scale(train: Train, command_line: Any, tmp_path: Path) -> None:
+    """Of weights that begin at 0, ten times the output is the same training at a rate lower by ten squared."""
+    run = train("task=find_lr", "by_group=true", "trainer=cpu", *SCALES, "groups={large.*:1}")
+    found = json.loads((run.folder / "lr_find.json").read_text())["groups"]
+    assert found[".*"]["suggestion"] / found["large.*"]["suggestion"] == pytest.approx(100, rel=0.5)
+    refused = command_line("task=find_lr", "by_group=true", *PLAIN, f"hydra.run.dir={tmp_path / 'none'}")
+    assert refused.code == 2, "no groups are named"
 
 
 def test_where_no_rate_does_any_good_the_task_fails_and_says_why(command_line: Any, tmp_path: Path) -> None:

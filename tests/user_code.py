@@ -28,6 +28,20 @@ class Net(nn.Module):
         return self.layers(inputs)  # type: ignore[no-any-return]
 
 
+class Scales(nn.Module):
+    """Two layers of zeros side by side, of which one counts ten times."""
+
+    def __init__(self, inputs: Any, classes: int) -> None:
+        super().__init__()
+        self.large, self.small = (nn.Linear(torch.Size(inputs.shape).numel(), classes, bias=False) for _ in range(2))
+        for weight in self.parameters():
+            nn.init.zeros_(weight)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        inputs = inputs.flatten(1)
+        return 10 * self.large(inputs) + self.small(inputs)  # type: ignore[no-any-return]
+
+
 def fixed_net() -> nn.Module:
     """Is told nothing."""
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))

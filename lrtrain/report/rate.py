@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,6 +63,14 @@ def print_rate(found: RateFound) -> None:
         print(f"error       a factor of {found.error:.2f}, one standard deviation over {len(found.ramps)} ramps")
         print(f"cost        {found.updates} updates")
     print(textwrap.fill(f"reason      {found.reason}", width, subsequent_indent=" " * 12))
+
+
+def print_groups(groups: Mapping[str, RateFound]) -> None:
+    """Print the rates of groups of parameters, by their patterns."""
+    if groups:
+        print("by group, while all other weights stay as they are; the lowest says what limits the rate:")
+    for pattern, found in groups.items():
+        print(f"  {pattern:10s}{found.sentence()}")
 
 
 def rate_picture(found: RateFound, title: str) -> Picture:

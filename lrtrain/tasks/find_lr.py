@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,15 @@ from lrtrain.run_folder.summary import Summary
 from lrtrain.tasks import Job
 
 if TYPE_CHECKING:
+    from lrtrain.evidence.range_test import RateFound
     from lrtrain.report.rate import RateShown
 
 
-def run(job: Job, /) -> Summary:
+def run(job: Job, /, *, by_group: bool = False) -> Summary:
     """Print a rate, its bracket and the loss over the rate, and write them with a picture.
+
+    Args:
+        by_group: find one for each of the groups too, while all other weights stay as they are
 
     Raises:
         RequestError: The rate of such a run cannot be looked for; nothing was written.
@@ -27,12 +32,13 @@ def run(job: Job, /) -> Summary:
     began, now = time.perf_counter(), datetime.now(UTC)
     with ClaimedFolder(job.folder, locks=job.locks) as folder:
         folder.check_unused()
-        found = find_rate(job)
+        found, groups = find_rate(job), _by_group(job) if by_group else {}
         from lrtrain.report.curves import png
-        from lrtrain.report.rate import print_rate
+        from lrtrain.report.rate import print_groups, print_rate
 
         folder.write_request(job.asked)
-        write_json(folder.rate_found, found.plain())
+        own = {"groups": {pattern: each.plain() for pattern, each in groups.items()}} if by_group else {}
+        write_json(folder.rate_found, found.plain() | own)
         write_bytes(folder.rate_picture, png(found.picture))
         nothing = FaultError(f"{found.reason}; the settings stay as they are") if found.suggestion is None else None
         summary = Summary(
@@ -55,6 +61,7 @@ def run(job: Job, /) -> Summary:
         summary.write(folder.summary)
         folder.begun = True
     print_rate(found)
+    print_groups(groups)
     print(f"{folder.path}\n{folder.rate_picture}")
     return summary
 
@@ -67,3 +74,9 @@ def find_rate(job: Job) -> RateShown:
     settings = job.settings
     trained = f"{settings.model.name} on {settings.dataset.name} by {settings.optimizer.name}"
     return RateShown.of(ramps.find_rate_for(settings, job.start), trained)
+
+
+def _by_group(job: Job) -> Mapping[str, RateFound]:
+    """A rate for each group; writes nothing."""
+    found: Mapping[str, RateFound] = import_large("lrtrain.training.ramps").find_rates_by_group(job.settings, job.start)
+    return found

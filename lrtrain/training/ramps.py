@@ -36,6 +36,9 @@ from lrtrain.training.session import Session
 APART = 7919
 """Between the seeds of the ramps, so that they are not those of a sweep's next runs."""
 
+REST = ".*"
+"""The pattern of the parameters that no other matches."""
+
 OWN_RATE = ("prodigy", "rprop")
 """Optimizers that adapt their rates themselves."""
 
@@ -62,6 +65,34 @@ def find_rate_for(settings: Settings, start: Start = FRESH) -> RateFound:
     total = updates(settings.epochs, Horizon(length, 1).at(0))
     with signals.interrupt_taken_over(), kept_as_it_is(), signals.undisguised():
         return find_rate(partial(_ramp, settings, start), budget(total))
+
+
+def find_rates_by_group(settings: Settings, start: Start = FRESH) -> dict[str, RateFound]:
+    """Find a rate for each group of parameters, while all others stay as they are.
+
+    Each costs what one rate for all does.
+
+    Args:
+        settings: Of the run; its rates count for nothing.
+        start: Where the run starts from.
+
+    Returns:
+        What was found, by the pattern of the group; ``.*`` are the parameters that no pattern matches.
+
+    Raises:
+        RequestError: The run has no groups, or its rate cannot be looked for.
+        FaultError: A ramp failed by something else than its rate.
+    """
+    if not settings.groups:
+        raise RequestError("by_group=true: name the groups, such as 'groups={0.*:1,2.*:1}'")
+    with tempfile.TemporaryDirectory() as place, kept_as_it_is():
+        session = Session.open(settings, RunFolder(Path(place) / "groups"), start, say=lambda _: None)
+        chosen = {group["pattern"] for group in session.module.make_optimizer().param_groups}
+    patterns = [*settings.groups, *([REST] if "" in chosen else [])]
+    return {
+        own: find_rate_for(replace(settings, groups={pattern: float(pattern == own) for pattern in patterns}), start)
+        for own in patterns
+    }
 
 
 def find_rate_of(
