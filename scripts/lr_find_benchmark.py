@@ -28,6 +28,7 @@ from lightning.pytorch.tuner.lr_finder import _LRFinder
 from lrtrain.cli.compose import Composer
 from lrtrain.cli.request import read_request
 from lrtrain.cli.words import prepare
+from lrtrain.datasets import read
 from lrtrain.evidence.range_test import Ramp
 from lrtrain.plan.start import FRESH
 from lrtrain.process.state import kept_as_it_is
@@ -79,7 +80,7 @@ def averaged(ramp: Ramp) -> tuple[list[float], list[float]]:
 def lightning(settings: Any) -> float | None:
     """`Tuner.lr_find` with its defaults."""
     with kept_as_it_is():
-        rates, losses = averaged(_ramp(settings, FRESH, 1e-8, 1.0, 100, 0))
+        rates, losses = averaged(_ramp(settings, FRESH, read, 1e-8, 1.0, 100, 0))
     finder = _LRFinder("exponential", 1e-8, 1.0, 100)
     finder.results = {"lr": rates, "loss": losses}
     found: float | None = finder.suggestion()
@@ -89,7 +90,7 @@ def lightning(settings: Any) -> float | None:
 def fastai(rule: Callable[[Sequence[float], Sequence[float]], float], settings: Any) -> float | None:
     """One of fastai's rules, on what it keeps of a ramp."""
     with kept_as_it_is():
-        rates, losses = averaged(_ramp(settings, FRESH, 1e-7, 10.0, 100, 0))
+        rates, losses = averaged(_ramp(settings, FRESH, read, 1e-7, 10.0, 100, 0))
     rates, losses = rates[10:-5], losses[10:-5]
     return rule(rates, losses) if len(losses) > 2 else None
 

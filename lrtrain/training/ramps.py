@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -17,8 +17,10 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.optim import Optimizer
 
+from lrtrain.datasets import Asked, Splits, read
 from lrtrain.errors import FaultError, InterruptedRunError, RequestError, first_line
 from lrtrain.evidence.range_test import UPDATES, Ramp, RateFound, Take, budget, find_rate
+from lrtrain.parameters.bound import Bound
 from lrtrain.parameters.spans import Span
 from lrtrain.plan.length import steps_per_epoch
 from lrtrain.plan.start import FRESH, Start
@@ -35,6 +37,8 @@ from lrtrain.training.session import Session
 
 APART = 7919
 """Between the seeds of the ramps, so that they are not those of a sweep's next runs."""
+
+Read = Callable[[Bound, Asked], Splits]
 
 REST = ".*"
 """The pattern of the parameters that no other matches."""
@@ -64,7 +68,7 @@ def find_rate_for(settings: Settings, start: Start = FRESH) -> RateFound:
     assert isinstance(settings.epochs, Span)
     total = updates(settings.epochs, Horizon(length, 1).at(0))
     with signals.interrupt_taken_over(), kept_as_it_is(), signals.undisguised():
-        return find_rate(partial(_ramp, settings, start), budget(total))
+        return find_rate(partial(_ramp, settings, start, _read_once()), budget(total))
 
 
 def find_rates_by_group(settings: Settings, start: Start = FRESH) -> dict[str, RateFound]:
@@ -114,11 +118,23 @@ def find_rate_of(
         return find_rate(_taking(module, data, trainer or {}), updates)
 
 
-def _ramp(settings: Settings, start: Start, low: float, high: float, updates: int, number: int) -> Ramp:
+def _read_once() -> Read:
+    """Reads the dataset of ramps that have one, for all of them."""
+    kept: list[Splits] = []
+
+    def read_once(dataset: Bound, asked: Asked) -> Splits:
+        kept[:] = kept or [read(dataset, asked)]
+        return kept[0]
+
+    return read_once
+
+
+def _ramp(settings: Settings, start: Start, read: Read, low: float, high: float, updates: int, number: int) -> Ramp:
     """Train for some updates while the rate rises by the same factor each time; ends where it diverges."""
     with tempfile.TemporaryDirectory() as place:
         folder = RunFolder(Path(place) / "ramp")
-        session = Session.open(_rising(settings, low, high, updates, number), folder, start, say=lambda _: None)
+        rising = _rising(settings, low, high, updates, number)
+        session = Session.open(rising, folder, start, say=lambda _: None, read=read)
         ended = session.fit()
         session.record.close()
         if isinstance(ended.error, InterruptedRunError):
