@@ -100,25 +100,28 @@ SMALL = ("model=linear", "trainer=cpu", "log_every=1", "trainer.limit_train_batc
 
 def compose_once() -> None:
     """Let Hydra compose the same words once for all that this process does: it is half the time of a small run."""
-    compose, kept = composing.compose, {}
+    ours: Any = composing
+    compose: Any = ours.compose
+    kept: dict[tuple[object, ...], tuple[Any, str | None]] = {}
     place = re.compile(r"hydra\.run\.dir=([\w./-]+)")
 
     def once(name: str, words: list[str], **options: Any) -> DictConfig:
-        folders = [found[1] for word in words if (found := place.fullmatch(word))]
-        rest = [word for word in words if not place.fullmatch(word)]
+        said = [place.fullmatch(word) for word in words]
+        folders = [match[1] for match in said if match]
+        rest = [word for word, match in zip(words, said, strict=True) if not match]
         if len(folders) > 1 or any(word.startswith("hydra.") for word in rest):
-            return compose(name, words, **options)
+            return compose(name, words, **options)  # type: ignore[no-any-return]
         key = (*rest, *options.items())
         if key not in kept:
-            found = compose(name, rest, **options)
-            kept[key] = found, OmegaConf.to_container(found.hydra.run)["dir"] if "hydra" in found else None
+            found: Any = compose(name, rest, **options)
+            kept[key] = found, found.hydra.run._get_node("dir")._value() if "hydra" in found else None
         found, usual = kept[key]
         OmegaConf.clear_cache(found)  # the time of day is a part of the usual folder
         if usual:
             found.hydra.run.dir = folders[0] if folders else usual
-        return found
+        return found  # type: ignore[no-any-return]
 
-    composing.compose = once
+    ours.compose = once
 
 
 compose_once()

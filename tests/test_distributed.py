@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,6 +104,11 @@ ONE = ("trainer=cpu", "log_every=1", "trainer.enable_progress_bar=false", "train
 TWO = (*ONE, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 
 
+def run_member() -> int:
+    runpy.run_path("member.py", run_name="__main__")
+    return 0
+
+
 def start(
     place: Path, *command: str, wanted: dict[str, Any], more: dict[str, str] | None = None
 ) -> subprocess.Popen[str]:
@@ -113,7 +117,7 @@ def start(
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     environment |= {"WANTED": json.dumps(wanted), **(more or {})}
     if command[0] == "member.py":
-        return fork(partial(runpy.run_path, "member.py", run_name="__main__"), place, *command, environment=environment)
+        return fork(run_member, place, *command, environment=environment)
     return subprocess.Popen(
         [sys.executable, *command],
         cwd=place,

@@ -281,14 +281,14 @@ def test_losses_are_weighed() -> None:
     assert gradients == [1.0, 0.5, 3.0, 1.0]
 
 
-def test_a_training_imports_no_plots(tmp_path: Path) -> None:
-    """Nor scikit-learn and scipy.signal, which would take longer than all else; a plot draws all the same."""
+def test_a_training_imports_neither_plots_nor_a_compiler(tmp_path: Path) -> None:
+    """Nor scikit-learn and scipy.signal, which would take longer than all else; who wants them has them."""
     code = """
 import sys
 from lrtrain.__main__ import main
 sys.argv = ["lrtrain", "epochs=1", "logger=none"]
 assert main() == 0
-spared = {"matplotlib", "scipy.signal", "sklearn"} & set(sys.modules)
+spared = {"matplotlib", "scipy.signal", "sklearn", "sympy", "torch._dynamo.config"} & set(sys.modules)
 assert not spared, spared
 import torch
 from torchmetrics import MeanMetric
@@ -299,6 +299,19 @@ import matplotlib.figure
 import scipy.signal
 assert isinstance(figure, matplotlib.figure.Figure)
 assert scipy.signal.windows.hann(3)[1] == 1
+import torch._dynamo.exc
+from lightning.fabric.wrappers import OptimizedModule
+assert torch._dynamo.exc is sys.modules["torch._dynamo.exc"] is sys.modules["torch._dynamo"].exc
+assert torch._dynamo.exc.__spec__.loader.get_filename() == torch._dynamo.exc.__file__
+plain = torch.nn.Linear(1, 1)
+assert isinstance(torch.compile(plain), OptimizedModule) and not isinstance(plain, OptimizedModule)
+own = torch.optim.Optimizer.zero_grad.__wrapped__
+torch.optim.SGD(plain.parameters()).zero_grad()
+assert vars(own)["__dynamo_disable"] is not own
+torch.use_deterministic_algorithms(True)
+assert torch.are_deterministic_algorithms_enabled() and torch._inductor.config.deterministic
+torch.use_deterministic_algorithms(False)
+assert not torch.are_deterministic_algorithms_enabled() and not torch._inductor.config.deterministic
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -134,7 +134,7 @@ def test_figures_are_plotlys_and_have_tables(text: str) -> None:
 
 
 def test_one_that_is_far_off_leaves_the_others_their_colours() -> None:
-    means = [[0.1, 0.11, 0.12], [0.13, 0.11, 0.9]]
+    means: list[list[float | None]] = [[0.1, 0.11, 0.12], [0.13, 0.11, 0.9]]
     [trace] = draw_grid(Grid(["step", "cosine"], "lr", ["1", "2", "3"], means, [[""] * 3] * 2), "val_loss")["data"]
     assert (trace["zmin"], trace["zmax"]) == (0.1, pytest.approx(0.1 + 3 * (0.12 - 0.1)))
 

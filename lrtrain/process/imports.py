@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -30,6 +33,7 @@ def import_large(module: str) -> ModuleType:
     try:
         with signals.deferred():
             importlib.import_module("torch")
+            _leave_compiler_for_later()
             with _plots_left_for_later():
                 importlib.import_module("torchmetrics")
             return importlib.import_module(module)
@@ -64,6 +68,32 @@ def _plots_left_for_later() -> Iterator[None]:
             del sys.modules[each.__name__]
 
 
+def _leave_compiler_for_later() -> None:
+    """Spare a run that compiles nothing the import of torch's compiler, which takes a third of the start.
+
+    Lightning asks what has come of compiling, and an optimizer says at each step where a graph would break and what is
+    not to be compiled: without a compiler, nothing, nowhere, and all. Whatever else is asked for imports it.
+    """
+    if _COMPILER in sys.modules:
+        return
+    later = sys.modules[_COMPILER] = _CompilerLater()
+    sys.meta_path.insert(0, _PartFinder(later))
+    torch: Any = sys.modules["torch"]
+    use = torch.use_deterministic_algorithms
+
+    @functools.wraps(use)
+    def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+        if mode or _COMPILER_OF_KERNELS in sys.modules:
+            use(mode, warn_only=warn_only)
+        else:  # it is told too, and begins with the same
+            torch.set_deterministic_debug_mode("default")
+
+    torch.use_deterministic_algorithms = use_deterministic_algorithms
+
+
+_COMPILER, _COMPILER_OF_KERNELS = "torch._dynamo", "torch._inductor"
+
+
 class _Later(ModuleType):
     """Stands in for a module, which is imported once it is asked for more than it is known to hold."""
 
@@ -80,3 +110,74 @@ class _Later(ModuleType):
         if name.startswith("__"):  # as inspect asks of every module
             raise AttributeError(name)
         return getattr(self.real, name)
+
+
+class _OfCompiler(type):
+    """The type of a class of the compiler's: nothing is of it before there is a compiler."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        module = sys.modules[_COMPILER]
+        return not isinstance(module, _CompilerLater) and isinstance(instance, module.OptimizedModule)
+
+
+class _CompiledModule(metaclass=_OfCompiler):
+    """Stands in for the class of a compiled module."""
+
+
+class _CompilerLater(_Later):
+    """Stands in for the compiler until it is asked for more than runs ask that compile nothing."""
+
+    OptimizedModule = _CompiledModule
+
+    def __init__(self) -> None:
+        super().__init__(_COMPILER, __path__=[])
+        self._left_out: list[Any] = []
+
+    def graph_break(self, *_: Any) -> None:
+        """No graph is made."""
+
+    def disable(self, function: Any, *_: Any, **__: Any) -> Any:
+        """The function itself, which torch keeps in this attribute of it until there is a compiler."""
+        self._left_out.append(function)
+        return function
+
+    @property
+    def real(self) -> ModuleType:
+        """The module itself, in the place of this."""
+        if sys.modules.get(_COMPILER) is self:
+            del sys.modules[_COMPILER]
+            vars(sys.modules["torch"]).pop("_dynamo", None)
+            for function in self._left_out:
+                vars(function).pop("__dynamo_disable", None)
+        return super().real
+
+
+class _PartFinder(MetaPathFinder):
+    """Finds a part of the compiler where only what stands in for the whole is there: imports the whole first."""
+
+    def __init__(self, later: _CompilerLater) -> None:
+        self._later = later
+
+    def find_spec(self, fullname: str, *_: Any) -> ModuleSpec | None:
+        """That of the part, which has been imported by then."""
+        if fullname.rpartition(".")[0] != _COMPILER:
+            return None
+        sys.meta_path.remove(self)
+        assert self._later.real
+        part = importlib.import_module(fullname)
+        return ModuleSpec(fullname, _Loaded(part))
+
+
+class _Loaded(Loader):
+    """Loads a module that the search for it has imported."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module, self._spec = module, module.__spec__
+
+    def create_module(self, _: ModuleSpec) -> ModuleType:
+        """The module."""
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It has been executed; what it said of itself is restored."""
+        module.__spec__, module.__loader__ = self._spec, self._spec.loader if self._spec else None
