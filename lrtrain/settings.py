@@ -229,6 +229,7 @@ class Settings(Checked):
         epochs: length of the run: passes over the training data (20), or optimizer updates (300st)
         batch_size: samples per batch, on each device
         shuffle: draw a new order of the training samples every epoch; false keeps theirs
+        sampler: balanced draws as many samples an epoch, again and again, so that each class comes equally often
         drop_last: leave out an epoch's last batch if it is smaller than the others
         workers: processes that load the batches; data in memory is faster without
         threads: CPU threads; null: 1 for a small network, all for a larger one
@@ -268,6 +269,7 @@ class Settings(Checked):
     epochs: Annotated[SpanLike, RunLength(), Affects.LENGTH] = 20
     batch_size: Annotated[PositiveCount, Affects.RUN] = 32
     shuffle: Annotated[bool, Affects.RUN] = True
+    sampler: Annotated[str | None, OrNull(Choice(("balanced",))), Affects.RUN] = None
     drop_last: Annotated[bool, Affects.RUN] = False
     workers: Annotated[Count, Affects.NOTHING] = 0
     threads: Annotated[OptionalCount, Affects.NOTHING] = None
@@ -414,6 +416,8 @@ def _refusals(settings: Settings) -> Iterator[str]:
         yield f"min_lr={str(curve.min_lr).removesuffix('.0')} is above lr={settings.base_lr:g}"
     if settings.lr_scale and trainer.device_count is None:
         yield f"lr_scale={settings.lr_scale} counts the devices: give their number, trainer.devices=N"
+    if settings.sampler and (settings.dataset.name == "custom" or not settings.shuffle or trainer.overfit_batches):
+        yield "sampler= draws for built-in datasets: leave out dataset=custom, shuffle=false, trainer.overfit_batches"
     if not settings.shuffle and not trainer.is_alone:
         yield "shuffle=false is for one device: others would get batches of unequal number"
     if length.unit == "ep" and trainer.check_val_every_n_epoch > length.value:

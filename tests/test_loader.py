@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from conftest import settings_of
 from torch import Tensor
 
 from lrtrain.datasets.sources import InMemory
+from lrtrain.training.data import build_data
 from lrtrain.training.loader import Batch, Loader
 
 SAMPLES = 23
@@ -41,6 +44,38 @@ def test_every_sample_once_an_epoch(batch_size: int) -> None:
         assert sorted(flat(batches)) == list(range(SAMPLES))
         assert len(batches) == len(ours) == -(-SAMPLES // batch_size)
         assert all(len(batch) == batch_size for batch in batches[:-1])
+
+
+def test_balanced_classes_come_equally_often() -> None:
+    """Of 900, 90 and 9 samples; the others of a class as often as each other. Bounds are 5 standard deviations."""
+    labels = torch.arange(3).repeat_interleave(torch.tensor([900, 90, 9]))[torch.randperm(999)]
+    ours = Loader(InMemory(torch.arange(999)[:, None], labels), 100, shuffle=True, balanced=True)
+    seen, drawn = torch.zeros(3), torch.zeros(999)
+    for _ in range(20):
+        for inputs, classes in ours:
+            seen += classes.bincount(minlength=3)
+            drawn += inputs[:, 0].long().bincount(minlength=999)
+    total = 20 * 999
+    assert int(seen.sum()) == total
+    assert (seen - total / 3).abs().max() < 5 * (total * 2 / 9) ** 0.5
+    rare = drawn[labels == 2]
+    assert (rare - total / 27).abs().max() < 5 * (total / 27) ** 0.5
+
+
+def test_balanced_order_goes_on() -> None:
+    ours, stopped, resumed = (loader(shuffle=True, balanced=True, seed=2) for _ in range(3))
+    places(ours), places(stopped)
+    expected, epoch = places(ours), iter(stopped)
+    begun = [next(epoch)[1].tolist() for _ in range(2)]
+    resumed.load_state_dict(stopped.state_dict())
+    assert begun + places(resumed) == expected
+
+
+def test_balance_is_of_classes(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("size,price\n" + "".join(f"{row},{row / 7}\n" for row in range(50)))
+    words = ("dataset=csv", f"dataset.file={tmp_path}/table.csv", "dataset.target=price", "sampler=balanced")
+    with pytest.raises(ValueError, match="samples of one class each"):
+        build_data(settings_of(*words))
 
 
 def test_order_of_its_own_every_epoch() -> None:

@@ -158,7 +158,11 @@ EXACTLY: dict[str, tuple[str, int, Callable[[Any], None]]] = {
     "3 batches an update": ("batch_size=140 trainer.accumulate_grad_batches=3 warmup=2st", 13, terminate),
     "3 batches an update, 1 the last": ("trainer.accumulate_grad_batches=3 checkpoint_every=2st", 28, fail),
     "augmented by workers": ("model=linear augment={flip:true,crop:2,cutout:3} workers=2 epochs=2", 13, terminate),
-    "2 workers, error": ("workers=2 checkpoint_every=7st scheduler=cosine_restarts period=1ep", 18, fail),
+    "2 workers, classes in balance, error": (
+        "workers=2 sampler=balanced checkpoint_every=7st scheduler=cosine_restarts period=1ep",
+        18,
+        fail,
+    ),
     "adamw, weight decay on a schedule": (
         "optimizer=adamw lr=0.001 hyperparameters={weight_decay:{scheduler:cosine,high:0.04,low:0.4}}",
         16,

@@ -102,6 +102,7 @@ def test_every_setting_says_what_it_is(part: type) -> None:
         (lambda: TrainerSettings(precision=7), "trainer.precision must be"),  # type: ignore[arg-type]
         (lambda: Settings(ema=0.9, trainer=TrainerSettings(precision="bf16-true")), "EMA needs 32-bit weights"),
         (lambda: Settings(curve=CurveSettings(min_lr=1)), "min_lr=1 is above lr=0.1"),
+        (lambda: Settings(sampler="balanced", shuffle=False), "leave out dataset=custom, shuffle=false"),
         (lambda: Settings(monitor="f1"), "monitor=f1: there are val_loss, val_acc"),
     ],
 )

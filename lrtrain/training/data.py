@@ -48,7 +48,10 @@ def build_data(
         splits = read(settings.dataset, Asked.by(settings.objective.name, known))
     wanted = settings.augment != AugmentSettings()
     augment = Augment(splits.inputs.shape, **asdict(settings.augment)) if wanted else None
-    return Data(splits, augment=augment, **given_to_data(settings))
+    balanced = settings.sampler == "balanced"
+    if balanced and (splits.targets.objective != "classification" or splits.targets.each_token):
+        raise ValueError("sampler=balanced is for samples of one class each: leave it out")
+    return Data(splits, augment=augment, balanced=balanced, **given_to_data(settings))
 
 
 def check_samples(known: Identity, found: Identity, instead: str) -> None:
@@ -170,6 +173,7 @@ class Data(pl.LightningDataModule):
         batch_size: Samples a training batch.
         seed: Of the order of the training samples.
         shuffle: Draw a new order of them every epoch.
+        balanced: Draw them so that each class comes equally often.
         drop_last: Leave out an epoch's last batch when it is smaller.
         workers: Processes that gather the training batches, and all batches of samples that are not in memory.
         augment: Changes the inputs of training batches.
@@ -181,6 +185,7 @@ class Data(pl.LightningDataModule):
         batch_size: int,
         seed: int = 0,
         shuffle: bool = True,
+        balanced: bool = False,
         drop_last: bool = False,
         workers: int = 0,
         augment: Augment | None = None,
@@ -190,6 +195,7 @@ class Data(pl.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
+        self.balanced = balanced
         self.drop_last = drop_last
         self.workers = workers
         self.augment = augment
@@ -201,10 +207,10 @@ class Data(pl.LightningDataModule):
         """Shuffled batches, from where a resumed run had stopped, or the loader before this one is."""
         again = getattr(self.trainer, "overfit_batches", 0)  # the same batches in every epoch
         shuffle = self.shuffle and not again
-        order = {"shuffle": shuffle, "seed": self.seed, "drop_last": self.drop_last, "augment": self.augment}
+        order = {"shuffle": shuffle, "balanced": self.balanced, "seed": self.seed, "drop_last": self.drop_last}
         before, self._train = (
             self._train,
-            self._loader(self.splits.train, self.batch_size, workers=self.workers, **order),
+            self._loader(self.splits.train, self.batch_size, workers=self.workers, augment=self.augment, **order),
         )
         if before:
             self._train.follow(before)

@@ -31,6 +31,7 @@ class Loader:
         source: Of the samples.
         batch_size: Samples per batch.
         shuffle: Draw a new order every epoch.
+        balanced: Draw samples again and again, so that each class comes equally often; labels are one class a sample.
         seed: Of the orders.
         drop_last: Skip the last batch if it is smaller.
         workers: Processes that gather the batches; 0 gathers them in this one, which is faster for samples in memory.
@@ -45,6 +46,7 @@ class Loader:
         batch_size: int,
         *,
         shuffle: bool = False,
+        balanced: bool = False,
         seed: int = 0,
         drop_last: bool = False,
         workers: int = 0,
@@ -55,6 +57,7 @@ class Loader:
         self.source = source
         self.batch_size = batch_size
         self.shuffle = shuffle
+        self.balanced = balanced
         self.seed = seed
         self.drop_last = drop_last
         self.workers = workers
@@ -125,7 +128,8 @@ class Loader:
         count = len(self.source)
         if not self.shuffle:
             return torch.arange(self.rank, count, self.world)
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch))
+        random = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = draw_balanced(self.source.labels, random) if self.balanced else torch.randperm(count, generator=random)
         return torch.cat([order, order[: -count % self.world]])[self.rank :: self.world]
 
     def _by_workers(self, batches: _Epoch, rest: range) -> Iterator[Batch]:
@@ -141,6 +145,16 @@ class Loader:
         with signals.held():
             gathered = iter(loader)
         return ((inputs, labels) for inputs, labels in gathered)
+
+
+def draw_balanced(labels: Tensor, random: torch.Generator) -> Tensor:
+    """As many places as there are labels: each of a class at random, all alike, and there of any of its samples."""
+    labels = labels.cpu()
+    places, sizes = labels.argsort(stable=True), labels.bincount()
+    sizes = sizes[sizes > 0]
+    classes = torch.randint(len(sizes), (len(labels),), generator=random)
+    within = torch.randint(2**62, (len(labels),), generator=random) % sizes[classes]
+    return places[(sizes.cumsum(0) - sizes)[classes] + within]
 
 
 class _Epoch(Dataset[Batch]):
