@@ -66,7 +66,6 @@ from lrtrain.training.interruption import Interruption
 from lrtrain.training.module import Supervised
 from lrtrain.training.network import build_module
 from lrtrain.training.population.kinds import why_alone
-from lrtrain.training.population.one import Whole
 from lrtrain.training.private import children_observed
 from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.ranks import RandomNumbers, SharedFolder
@@ -136,8 +135,11 @@ class Session:
         read: Callable[[Bound, Asked], Splits],
     ) -> None:
         self.settings, self.folder, self.say = settings, folder, say
-        whole = settings.compile and why_alone(settings) is None
-        self._stepper, self._read = stepper or (Whole() if whole else None), read
+        if stepper is None and settings.compile and why_alone(settings) is None:
+            from lrtrain.training.population.one import Whole  # few runs are compiled, and all wait for imports
+
+            stepper = Whole()
+        self._stepper, self._read = stepper, read
         self._asked = asked
         self._began, self._started = time.perf_counter(), datetime.now(UTC)
         self._paused = False
