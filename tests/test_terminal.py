@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import SMALL, CommandLine, Train
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from lrtrain.__main__ import main
 from lrtrain.cli.main import main as command_line_of_this_process
+from lrtrain.report import live_view
 from lrtrain.report.table import print_parts, print_rows
 from lrtrain.training import progress_bar
 
@@ -39,6 +41,19 @@ def test_the_view_of_a_run(columns: int, train: Train, monkeypatch: pytest.Monke
     assert values["val_acc"] == f"{float(row['val_acc']):.4f}"
     assert sum("you are here: epoch 4.0" in line for line in last) == (columns > 50)
     assert "epoch 2: lr 0.2 -> 0.02 (multistep)" in lines
+
+
+def test_a_run_without_a_terminal_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, said = iter([0.0, 9.0, 11.0, 30.0, 60.0]), list[str]()
+    monkeypatch.setattr(live_view, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    lines = live_view.PlainLines(said.append, 1000, 10)
+    for done in (10, 500, 510, 520, 760):
+        lines.show(done, {"lr": "0.1", "val_loss": "0.5"}, [])
+    # At 9 s it is too soon, at 30 s the run is no further than a twentieth.
+    assert said == [
+        "update 510 of 1,000, epoch 5.1 of 10: lr 0.1, val_loss 0.5; 0:00:11 left",
+        "update 760 of 1,000, epoch 7.6 of 10: lr 0.1, val_loss 0.5; 0:00:19 left",
+    ]
 
 
 def test_milestones_are_told_without_a_terminal(train: Train) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from itertools import zip_longest
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,6 +25,10 @@ NARROWEST = 32
 ROOM = 16
 """Lines of a terminal in which there is a curve."""
 PER_SECOND = 4.0
+LINES = 20
+"""On a run without a terminal, at most."""
+SILENT = 10.0
+"""Seconds between two of them."""
 
 
 class LiveView(Progress):
@@ -72,6 +79,47 @@ class LiveView(Progress):
         last = math.ceil(self._epochs)
         epoch = min(last, int(self._epochs * done / total) + 1)
         self.update(self.task_ids[0], completed=done, epoch=f"{epoch}/{last}")
+
+
+class PlainLines:
+    """A line on a run from time to time, where there is no terminal: a log is read later, too.
+
+    Args:
+        say: Prints a line.
+        total: Updates in the run.
+        epochs: The same in epochs.
+    """
+
+    def __init__(self, say: Callable[[str], Any], total: int, epochs: float) -> None:
+        self._say, self._total, self._epochs = say, total, epochs
+        self._begun: tuple[float, int] | None = None
+        self._said, self._done = 0.0, 0
+
+    def start(self) -> None:
+        """Nothing is said yet."""
+
+    def show(self, done: int, values: Mapping[str, str], rates: Sequence[float]) -> None:
+        """Say what is new, if a twentieth of the run and ten seconds have passed.
+
+        Args:
+            done: Updates.
+            values: The newest, by name.
+            rates: Not shown.
+        """
+        now = time.monotonic()
+        if self._begun is None:
+            self._begun, self._said, self._done = (now, done), now, done
+        if now - self._said < SILENT or done - self._done < self._total / LINES:
+            return
+        began, first = self._begun
+        left = timedelta(seconds=round((now - began) / (done - first) * (self._total - done)))
+        newest = ", ".join(f"{name} {value}" for name, value in values.items())
+        epoch = f"epoch {self._epochs * done / self._total:.1f} of {self._epochs:.4g}"
+        self._say(f"update {done:,} of {self._total:,}, {epoch}: {newest}; {left} left")
+        self._said, self._done = now, done
+
+    def stop(self) -> None:
+        """Nothing is left to do."""
 
 
 def _curve(rates: Sequence[float], epoch: float, epochs: float, width: int, unicode: bool) -> list[Text]:

@@ -13,12 +13,14 @@ from rich.console import Console
 
 from lrtrain import notebook
 from lrtrain.notebook import NotebookView
-from lrtrain.report.live_view import PER_SECOND, LiveView
+from lrtrain.report.live_view import PER_SECOND, LiveView, PlainLines
 from lrtrain.scheduler import Scheduler
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.private import count_batches
 from lrtrain.training.record import batch_loss
 from lrtrain.training.stretch import Stretched
+
+View = LiveView | NotebookView | PlainLines
 
 POINTS = 200
 """Of the curve of the rate."""
@@ -36,7 +38,7 @@ class RunBar(Stretched, ProgressBar):
 
     Args:
         every: Updates between looks at the loss; it is drawn a few times per second at most.
-        shown: Draw the view, if the output is a terminal or a notebook.
+        shown: Draw the view; where the output is neither a terminal nor a notebook, say a line from time to time.
         say: Prints a line while nothing is drawn.
     """
 
@@ -46,7 +48,7 @@ class RunBar(Stretched, ProgressBar):
         self.shown = shown
         self.say = say
         self.enabled = True
-        self._view: LiveView | NotebookView | None = None
+        self._view: View | None = None
         self._rates: _Rates | None = None
         self._drawn = -math.inf
         self._last: tuple[Any, int] | None = None
@@ -65,14 +67,18 @@ class RunBar(Stretched, ProgressBar):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the view."""
-        console, in_notebook = Console(), notebook.is_here()
-        if not (self.shown and self.enabled and (console.is_terminal or in_notebook)):
+        if not (self.shown and self.enabled):
             return
         scheduler = scheduler_of(trainer)
         total = scheduler.total_steps
         self._rates, self._last = _Rates(scheduler), None
         epochs = total / (scheduler.steps_per_epoch or total)
-        self._view = NotebookView(total, epochs) if in_notebook else LiveView(console, total, epochs)
+        if notebook.is_here():
+            self._view = NotebookView(total, epochs)
+        elif (console := Console()).is_terminal:
+            self._view = LiveView(console, total, epochs)
+        else:
+            self._view = PlainLines(self.say, total, epochs)
         self._view.start()
 
     def on_train_batch_end(
@@ -99,7 +105,7 @@ class RunBar(Stretched, ProgressBar):
         """Release the terminal."""
         self._stop()
 
-    def _show(self, trainer: pl.Trainer, view: LiveView | NotebookView) -> None:
+    def _show(self, trainer: pl.Trainer, view: View) -> None:
         scheduler = scheduler_of(trainer)
         values = {"lr": f"{scheduler.used_lrs[0]:.4g}"} if scheduler.used_lrs else {}
         if self._last and (loss := batch_loss(trainer, *self._last)) is not None:
