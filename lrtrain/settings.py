@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from lrtrain import datasets, loggers, models, objectives, optimizers
+from lrtrain.callbacks import CallbackTable
 from lrtrain.configs import choices
 from lrtrain.errors import RequestError
 from lrtrain.objectives.metrics import direction
@@ -48,6 +49,7 @@ INSTEAD = {
     "min_epochs": "epochs=",
     "max_steps": "epochs=300st",
     "min_steps": "epochs=",
+    "callbacks": "callbacks=[my_module:MyCallback]",
     "logger": f"logger={' or logger='.join(choices('logger'))}, or several of them as logger=[A,B]",
 }
 """What to write instead of some arguments of Lightning's Trainer."""
@@ -249,6 +251,7 @@ class Settings(Checked):
         hyperparameters: other settings on a schedule: {weight_decay:{scheduler:cosine,high:0.04,low:0.4}}
         scheduler: the strategy's name; its own keys stand beside it
         logger: where it is logged besides metrics.csv; one, several as in [tensorboard,csv], or none
+        callbacks: of Lightning's or your own: [device_stats,my_module:MyCallback]
         augment: random changes to training pictures
         curve: what the schedule is combined with
         guard: what happens when the loss is not finite
@@ -291,6 +294,7 @@ class Settings(Checked):
     logger: Annotated[Sequence[Bound], Affects.NOTHING] = field(
         default_factory=lambda: (loggers.logger("tensorboard"),)
     )
+    callbacks: Annotated[Sequence[Mapping[str, Any]], ListOf(CallbackTable()), Affects.NOTHING] = ()
     augment: AugmentSettings = AugmentSettings()
     curve: CurveSettings = CurveSettings()
     guard: GuardSettings = GuardSettings()

@@ -14,7 +14,7 @@ PACKAGE = Path(lrtrain.__file__).parent
 FLOORS = (
     ("errors", "configs", "notebook"),
     ("parameters", "process"),
-    ("schedules", "models", "datasets", "objectives", "optimizers", "run_folder", "evidence", "loggers"),
+    ("schedules", "models", "datasets", "objectives", "optimizers", "run_folder", "evidence", "loggers", "callbacks"),
     ("scheduler", "settings", "records", "report"),
     ("plan",),
     ("training",),

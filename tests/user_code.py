@@ -390,3 +390,54 @@ class LinearModule(pl.LightningModule):
 
     def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
         self.log("val_loss", cross_entropy(self.layer(batch[0].flatten(1)), batch[1]))
+
+
+class Notes(pl.Callback):
+    """Counts what it is called for, by itself; may do what is not its business.
+
+    Args:
+        every: Updates between notes.
+        rate: It sets after the first.
+        keeps: An object that is not plain in its state.
+    """
+
+    def __init__(self, every: int = 1, rate: float | None = None, keeps: bool = False) -> None:
+        self.every, self.rate, self.keeps = every, rate, keeps
+        self.seen: list[int] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        step = trainer.global_step - 1
+        if step % self.every == 0:
+            self.seen.append(step)
+        if self.rate is not None:
+            trainer.optimizers[0].param_groups[0]["lr"] = self.rate
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": self.seen, **({"keeps": self} if self.keeps else {})}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seen = list(state_dict["seen"])
+
+
+def batches() -> pl.Callback:
+    """A callback whose hook is the instance's."""
+    return pl.callbacks.LambdaCallback(on_train_batch_start=lambda *_: BATCHES.append(1))
+
+
+BATCHES: list[int] = []
+
+
+class WithFinder(pl.LightningModule):
+    """Brings a callback along that sets the rate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def training_step(self, batch: Any, _: int) -> Tensor:
+        return cross_entropy(self.layer(batch[0].flatten(1)), batch[1])
+
+    validation_step = training_step
+
+    def configure_callbacks(self) -> pl.Callback:
+        return pl.callbacks.LearningRateFinder()

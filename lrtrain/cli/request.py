@@ -64,7 +64,9 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     values = merge(past[-1], composed.values, words, folders, to_measure=measures) if past else composed.values
     _check_feedback(composed.values, words)
     if past:
-        check_code([values, *(past if start.resumes else [])], composed.values)
+        # Former callbacks are never made, and can be left out by callbacks=[].
+        former = [{**each, "callbacks": []} for each in past] if start.resumes else []
+        check_code([values, *former], composed.values)
     try:
         locks, bound = _take_claim(values), _read_task(values, start)
         finds_rate = _take_rate(values, bound.name, past[-1] if start.resumes else None)

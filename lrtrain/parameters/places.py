@@ -28,6 +28,21 @@ class Place:
         return "a place such as my_module:MyClass"
 
 
+@dataclass(frozen=True)
+class PlaceText:
+    """The place of a user's code, which is not looked for before it is used: a run's folder may name any."""
+
+    def parse(self, value: object) -> str:
+        """Return the text if it is that of a place, else raise ValueError."""
+        if not isinstance(value, str):
+            raise ValueError(f"must be {self}, got {value!r}")
+        _parts(value)
+        return value
+
+    def __str__(self) -> str:
+        return "a place such as my_module:MyClass"
+
+
 class Code:
     """A function that a configuration names by its place.
 
@@ -92,7 +107,9 @@ def named_code(value: Any) -> set[str]:
     """The places of code that a configuration names, at any depth."""
     if isinstance(value, Mapping):
         told = (value.get(key) for key in ("function", "loss"))  # nothing else is a place: Place, Function
-        own = {said for said in told if isinstance(said, str) and ":" in said}
+        listed = value.get("callbacks")
+        short = [item for item in listed if isinstance(item, str)] if isinstance(listed, list | tuple) else []
+        own = {said for said in (*told, *short) if isinstance(said, str) and ":" in said}
         return own.union(*map(named_code, value.values()))
     return set().union(*map(named_code, value)) if isinstance(value, list | tuple) else set()
 

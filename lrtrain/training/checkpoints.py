@@ -67,6 +67,16 @@ Judge = Callable[[float, float], bool]
 """Says after a validation whether a run pauses, of the share of its updates that are done and the monitored metric."""
 
 
+def _check_loadable(callback: pl.Callback) -> None:
+    kept = io.BytesIO()
+    try:
+        torch.save(callback.state_dict(), kept)
+        torch.load(io.BytesIO(kept.getvalue()), weights_only=True)
+    except Exception as error:  # whatever pickling somebody's objects runs into
+        kind = type(callback).__name__
+        raise TypeError(f"callback {kind}: its state_dict may hold plain values and tensors only") from error
+
+
 class LastAndBest(Stretched, ValidationObserver, Checkpoint):
     """Writes the best weights after a validation, and the last ones at a cadence and before it ends a run on a signal.
 
@@ -85,6 +95,7 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
         until: The update from which on the run pauses, as soon as it can go on exactly; None for never.
         judge: Asked after each validation whether it pauses.
         source: What the run goes on from, which is not read again.
+        of_user: The callbacks of the user's, whose state is saved too.
         sharers: Runs that share the time of this process, and what checkpoints may take of it.
         has_saved: Whether there has been a last checkpoint in this training.
     """
@@ -96,6 +107,7 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
         self.until: int | None = None
         self.judge: Judge | None = None
         self.source: Saved | None = None
+        self.of_user: list[pl.Callback] = []
         self.sharers = 1
         self.has_saved = False
         self.best: dict[str, float] = {}
@@ -187,7 +199,14 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Refuse weights that are not finite, also in an average that is saved; raises DivergedError."""
+        """Refuse weights that are not finite, also in an average that is saved, and what could not be loaded again.
+
+        Raises:
+            DivergedError: A weight is not finite.
+            TypeError: A callback of the user's keeps more than plain values and tensors.
+        """
+        for callback in self.of_user:
+            _check_loadable(callback)
         found = [
             name
             for weights in (checkpoint["state_dict"], checkpoint.get("current_model_state", {}))

@@ -5,7 +5,7 @@ Each object keeps its class, behind one of this module that overrides what lrtra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
 from torch.optim import Optimizer
 
+from lrtrain.callbacks import check_callbacks
 from lrtrain.parameters.bound import Bound
 from lrtrain.scheduler import Scheduler
 from lrtrain.training.configure_optimizers import Scheduled
@@ -30,6 +31,7 @@ def lightning_module(
 
     Raises:
         ValueError: It is not a LightningModule, has no validation, or steps its optimizers itself.
+        RequestError: It brings a callback that would do what only the run itself does.
     """
     if not isinstance(network, pl.LightningModule):
         raise ValueError(
@@ -39,6 +41,8 @@ def lightning_module(
         raise ValueError(f"{_kind(network)} steps its optimizers itself (automatic_optimization=False)")
     if not is_overridden("validation_step", network):
         raise ValueError(f"{_kind(network)} has no validation_step: no validation would run")
+    theirs = network.configure_callbacks()
+    check_callbacks(theirs if isinstance(theirs, Sequence) else [theirs])
     _put_in_front(_Theirs, network)
     assert isinstance(network, Scheduled)
     network.make_optimizer, network.make_scheduler, network.monitor = make_optimizer, make_scheduler, monitor

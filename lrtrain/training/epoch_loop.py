@@ -294,8 +294,9 @@ def _is_plain(trainer: pl.Trainer, data_fetcher: Fetcher, double: bool) -> bool:
 
 
 def _own(thing: object, base: type, hooks: Iterable[str]) -> list[str]:
-    """The hooks that a class overrides."""
-    return [name for name in hooks if getattr(type(thing), name) is not getattr(base, name)]
+    """The hooks that a class overrides, or an instance, as Lightning's LambdaCallback does."""
+    found = ((name, getattr(thing, name)) for name in hooks)
+    return [name for name, hook in found if getattr(hook, "__func__", hook) is not getattr(base, name)]
 
 
 def _overridden(trainer: pl.Trainer) -> Hooks:

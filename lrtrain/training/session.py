@@ -18,11 +18,13 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lrtrain import __version__, loggers
+from lrtrain.callbacks import make_callbacks
 from lrtrain.datasets import Asked, Identity, Splits, read
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line, of_values
 from lrtrain.evidence.diagnosis import Finding, Run, as_command, diagnose, told
@@ -228,6 +230,8 @@ class Session:
         found += [Freezing(), DivergenceGuard(metric.name), ValidationFeedback(metric.name), self.record]
         found += [EarlyFindings(self._judged)] if settings.diagnosis else []
         found += [Milestones(settings.strategy), *([self._early_stop] if self._early_stop else [])]
+        self.checkpoints.of_user = make_callbacks(settings.callbacks)
+        found += self.checkpoints.of_user
         found += [self._bar, RandomNumbers(), Interruption(), self.checkpoints]
         return found if scale is None else [*found, Rescale(scale)]  # after the feedback, which may begin anew
 
@@ -402,7 +406,9 @@ class Session:
             return Ended("finished", "early_stop")
         if not self.trainer.should_stop:
             raise RuntimeError(f"the run ended after {done:,} of its {planned:,} updates, and nothing had stopped it")
-        return Ended("stopped", "max_time" if "max_time" in self.settings.trainer.others else "trainer")
+        left = [each.time_remaining() for each in self.checkpoints.of_user if isinstance(each, Timer)]
+        timed = "max_time" in self.settings.trainer.others or any(time is not None and time <= 0 for time in left)
+        return Ended("stopped", "max_time" if timed else "trainer")
 
     def explain(self, error: BaseException) -> Ended:
         """How the run has ended by an error.

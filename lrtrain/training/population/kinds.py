@@ -13,7 +13,18 @@ OPTIMIZERS = {"sgd": ("nesterov",), "adam": ("amsgrad", "decoupled_weight_decay"
 
 VARY = (
     *("lr", "seed", "schedule", "feedback", "curve", "monitor", "monitor_mode", "early_stop", "log_every"),
-    *("checkpoint_every", "hyperparameters", "scheduler", "logger", "guard", "threads", "workers", "shuffle"),
+    *(
+        "name",
+        "tags",
+        "checkpoint_every",
+        "hyperparameters",
+        "scheduler",
+        "logger",
+        "guard",
+        "threads",
+        "workers",
+        "shuffle",
+    ),
 )
 """What may differ from run to run."""
 
@@ -35,6 +46,7 @@ def why_alone(settings: Settings) -> str | None:
         "trainer.devices is more than one": not trainer.is_alone or trainer.strategy != "auto",
         "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches > 1,
         "trainer.overfit_batches": bool(trainer.overfit_batches),
+        "callbacks of their own": bool(settings.callbacks),
         "trainer.profiler": trainer.profiler is not None,
         "further arguments of the Trainer": bool(trainer.others),
     }
