@@ -24,6 +24,7 @@ from lrtrain.parameters.rules import (
     FileName,
     Length,
     ListOf,
+    NonNegative,
     Number,
     OptionalCount,
     OptionalTable,
@@ -105,9 +106,10 @@ class GuardSettings(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings(Checked):
-    """Random changes to training pictures.
+    """Random changes to training samples.
 
     Args:
+        mixup: train on mixtures of two samples and their losses, by a share from Beta(mixup, mixup) for each batch
         flip: mirror half of the pictures left to right
         crop: move by up to this many pixels each way
         cutout: side of a square that is set to zero
@@ -115,6 +117,7 @@ class AugmentSettings(Checked):
 
     PATH: ClassVar[str] = "augment."
 
+    mixup: Annotated[NonNegative, Affects.RUN] = 0.0
     flip: Annotated[bool, Affects.RUN] = False
     crop: Annotated[Count, Affects.RUN] = 0
     cutout: Annotated[Count, Affects.RUN] = 0
@@ -252,7 +255,7 @@ class Settings(Checked):
         scheduler: the strategy's name; its own keys stand beside it
         logger: where it is logged besides metrics.csv; one, several as in [tensorboard,csv], or none
         callbacks: of Lightning's or your own: [device_stats,my_module:MyCallback]
-        augment: random changes to training pictures
+        augment: random changes to training samples
         curve: what the schedule is combined with
         guard: what happens when the loss is not finite
         trainer: arguments of Lightning's Trainer

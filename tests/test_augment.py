@@ -1,20 +1,23 @@
-"""Augmented pictures, each compared with one that is sliced by hand from the same random numbers."""
+"""Augmented pictures, each compared with one that is sliced by hand from the same random numbers; and mixtures."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
 from conftest import SMALL, CommandLine, Train
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from lrtrain.datasets.sources import InMemory
+from lrtrain.objectives import Targets, objective
 from lrtrain.training.augment import Augment, cut_out, moved
 from lrtrain.training.loader import Loader
+from lrtrain.training.module import Supervised
 
 COUNT, SHAPE = 40, (3, 7, 9)
 
@@ -179,3 +182,53 @@ def test_refused(command_line: CommandLine, tmp_path: Path) -> None:
     assert len(result.err.splitlines()) == 1
     assert "augment is for pictures" in result.err
     assert list(tmp_path.iterdir()) == []
+
+
+class Kept(nn.Module):
+    """Keeps what it was given, and says that."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.given = inputs
+        return inputs
+
+
+def mixing(mixup: float) -> tuple[Supervised, Kept]:
+    told, kept, nothing = objective("classification").make(Targets("classification", 4)), Kept(), MagicMock()
+    return Supervised(kept, told, nothing, nothing, "val_loss", mixup), kept
+
+
+def test_mixtures_and_their_losses() -> None:
+    """Samples whose one place is 1 tell what each mixture is of; the loss is that of both, by their shares."""
+    (module, kept), labels = mixing(2.0), torch.tensor([0, 2, 2, 3])
+    torch.manual_seed(3)
+    loss = float(module.training_step((torch.eye(4), labels), 0))
+    given = kept.given.numpy()
+    share = next(row[place] for place, row in enumerate(given) if 0 < row[place] < 1)
+    others = [next((k for k in range(4) if k != place and row[k]), place) for place, row in enumerate(given)]
+    assert sorted(others) == [0, 1, 2, 3] != others
+    for place, other in enumerate(others):
+        expected = np.eye(4)[place] * share + np.eye(4)[other] * (1 - share)
+        assert given[place] == pytest.approx(expected, abs=1e-6)
+    logs = given - np.log(np.exp(given).sum(axis=1, keepdims=True))
+    each = [share * logs[k, labels[k]] + (1 - share) * logs[k, labels[others[k]]] for k in range(4)]
+    assert loss == pytest.approx(-np.mean(each), rel=1e-6)
+
+
+def test_shares_are_of_the_beta_distribution() -> None:
+    """Mean 1/2, variance 1 / (4 (2 a + 1)); bounds are 5 standard errors."""
+    (module, kept), shares = mixing(0.5), []
+    torch.manual_seed(0)
+    for _ in range(2000):
+        module.training_step((torch.eye(4), torch.arange(4)), 0)
+        [*own] = {round(float(value), 5) for value in kept.given.diagonal() if value < 1}
+        shares += own[:1]
+    spread = np.array(shares)
+    assert abs(spread.mean() - 0.5) < 5 * 0.5 / 2**0.5 / len(shares) ** 0.5
+    assert spread.var() == pytest.approx(1 / (4 * (2 * 0.5 + 1)), rel=0.1)
+
+
+def test_tokens_are_not_mixed(command_line: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("to be or not to be " * 99)
+    result = command_line("dataset=text", "dataset.file=text.txt", "model=gru", "augment.mixup=0.2", "trainer=cpu")
+    assert result.code == 2
+    assert "the inputs are tokens" in result.err

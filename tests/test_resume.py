@@ -157,7 +157,11 @@ EXACTLY: dict[str, tuple[str, int, Callable[[Any], None]]] = {
     "greedy on top of cosine": ("model=linear scheduler=cosine feedback=greedy patience=0", 22, terminate),
     "3 batches an update": ("batch_size=140 trainer.accumulate_grad_batches=3 warmup=2st", 13, terminate),
     "3 batches an update, 1 the last": ("trainer.accumulate_grad_batches=3 checkpoint_every=2st", 28, fail),
-    "augmented by workers": ("model=linear augment={flip:true,crop:2,cutout:3} workers=2 epochs=2", 13, terminate),
+    "augmented by workers, mixed": (
+        "model=linear augment={flip:true,crop:2,cutout:3,mixup:0.2} workers=2 epochs=2",
+        13,
+        terminate,
+    ),
     "2 workers, classes in balance, error": (
         "workers=2 sampler=balanced checkpoint_every=7st scheduler=cosine_restarts period=1ep",
         18,

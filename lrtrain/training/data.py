@@ -18,7 +18,7 @@ from lrtrain.errors import RequestError, of_values
 from lrtrain.objectives import AUTO, Targets
 from lrtrain.parameters.bound import Bound
 from lrtrain.plan.length import given_to_data, limited, look_at_data
-from lrtrain.settings import AugmentSettings, Settings
+from lrtrain.settings import Settings
 from lrtrain.training.augment import Augment
 from lrtrain.training.custom import data_module
 from lrtrain.training.loader import Loader
@@ -46,8 +46,10 @@ def build_data(
         return data_module(settings.dataset, given_to_data(settings))
     with of_values():
         splits = read(settings.dataset, Asked.by(settings.objective.name, known))
-    wanted = settings.augment != AugmentSettings()
-    augment = Augment(splits.inputs.shape, **asdict(settings.augment)) if wanted else None
+    changes = {name: value for name, value in asdict(settings.augment).items() if name != "mixup"}
+    augment = Augment(splits.inputs.shape, **changes) if any(changes.values()) else None
+    if settings.augment.mixup and splits.inputs.tokens:
+        raise ValueError("augment.mixup mixes numbers, and the inputs are tokens: leave it out")
     balanced = settings.sampler == "balanced"
     if balanced and (splits.targets.objective != "classification" or splits.targets.each_token):
         raise ValueError("sampler=balanced is for samples of one class each: leave it out")

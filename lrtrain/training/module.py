@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
+from torch.distributions import Beta
 from torch.optim import Optimizer
 
 from lrtrain.objectives import Objective
@@ -23,6 +25,8 @@ class Supervised(Scheduled):
         make_optimizer: Returns the optimizer of the model's parameters.
         make_scheduler: Given the optimizer, returns its scheduler.
         monitor: The metric that the scheduler's feedback observes.
+        mixup: Train on mixtures of two samples each, by a share from Beta(mixup, mixup) for each batch, and on that
+            share of their losses; 0 does not (Zhang et al. 2018, arXiv:1710.09412).
     """
 
     def __init__(
@@ -32,6 +36,7 @@ class Supervised(Scheduled):
         make_optimizer: Callable[[], Optimizer],
         make_scheduler: Callable[[Optimizer], Scheduler],
         monitor: str,
+        mixup: float = 0.0,
     ) -> None:
         super().__init__()
         self.model = model
@@ -39,6 +44,7 @@ class Supervised(Scheduled):
         self.make_optimizer = make_optimizer
         self.make_scheduler = make_scheduler
         self.monitor = monitor
+        self.mixup = mixup
         self.measured = objective.measures
         self.val, self.test = Measures(objective), Measures(objective)
 
@@ -49,7 +55,15 @@ class Supervised(Scheduled):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss of a batch."""
         inputs, targets = batch
-        return self.objective.loss(self.model(inputs), targets)
+        if not self.mixup:
+            return self.objective.loss(self.model(inputs), targets)
+        # By the random numbers of the model, which a resumed run goes on with.
+        share = float(Beta(self.mixup, self.mixup).sample())
+        others = torch.randperm(len(inputs)).to(inputs.device)
+        outputs = self.model(torch.lerp(inputs[others], inputs, share))
+        return share * self.objective.loss(outputs, targets) + (1 - share) * self.objective.loss(
+            outputs, targets[others]
+        )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure a batch."""

@@ -67,7 +67,7 @@ def build_module(settings: Settings, plan: Plan, inputs: Inputs | None, targets:
                 f"model={settings.model.name} tells something of each token, and there is one target for all: give a "
                 "target for each, or use model=custom"
             )
-        kind = partial(Supervised, objective=build_objective(settings, targets))
+        kind = partial(Supervised, objective=build_objective(settings, targets), mixup=settings.augment.mixup)
 
     def make_optimizer() -> Optimizer:
         with of_values():
