@@ -30,8 +30,10 @@ from lrtrain.training.checkpoints import LastAndBest
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.end_of_run import EndOfRun
 from lrtrain.training.loader import Loader
+from lrtrain.training.population import crew
 from lrtrain.training.population.fit import Ordered, Population
 from lrtrain.training.population.kinds import why_alone
+from lrtrain.training.population.probe import Speed, quickest
 from lrtrain.training.population.stack import Member, Program, Stack
 from lrtrain.training.run import run_in
 
@@ -55,14 +57,18 @@ RUNS = (
 TIMES = ("wall_s", "started", "ended")
 
 
-def train(runs: Sequence[Sequence[str]], place: Path, start: Sequence[Start] = ()) -> list[Summary]:
-    """Train runs together, each in a folder named by its number."""
+def train(
+    runs: Sequence[Sequence[str]], place: Path, start: Sequence[Start] = (), most: int | None = None
+) -> list[Summary]:
+    """Train runs together, whether that pays or not, each in a folder named by its number."""
     ended: dict[int, Any] = {}
     orders = [
         Ordered(settings_of(*words), ClaimedFolder(place / str(number)), start[number] if start else FRESH, {})
         for number, words in enumerate(runs)
     ]
-    Population(print).train(orders, ended.__setitem__)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crew, "quickest", lambda *_: Speed(most or len(runs), 0.002, 0.001))
+        Population(print).train(orders, ended.__setitem__)
     for order in orders:
         order.folder.leave()  # type: ignore[attr-defined]
     return [ended[number] for number in range(len(runs))]
@@ -104,7 +110,7 @@ def summary(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("together")
-    train([(*EXACT, *words) for words in RUNS], place)
+    train([(*EXACT, *words) for words in RUNS], place, most=2)
     return place
 
 
@@ -157,6 +163,32 @@ def test_one_that_diverges_ends_alone(tmp_path: Path) -> None:
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     run_in(settings_of(*SMALL, "threads=1", "epochs=2", "seed=1", "lr=1e30"), tmp_path / "alone")
     assert_close(summary(tmp_path / "with" / "1"), summary(tmp_path / "alone"), "summary")
+
+
+def test_runs_that_are_quicker_one_by_one_are_trained_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [(*SMALL, "threads=1", "epochs=1", f"seed={seed}") for seed in (0, 1)]
+    train(words, tmp_path, most=1)
+    assert (
+        "trained one by one, as an update then takes 2,000 us, and of a population 1,000 us" in capsys.readouterr().out
+    )
+    run_in(settings_of(*words[1]), tmp_path / "alone")
+    ours, theirs = (checkpoint(tmp_path / name)["state_dict"] for name in ("1", "alone"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_probe_leaves_the_runs_as_they_are() -> None:
+    inputs = Inputs((1, 8, 8), None)
+    made = models.model("mlp", hidden=(8,), dropout=0.5)
+    pair = Pair(lambda: made.make(inputs, 10), inputs, lambda net, lr: SGD(net.parameters(), lr), (1.0, 1.0), False)
+
+    def state() -> list[Any]:
+        members = pair.stack.members
+        kept = [[each.net.state_dict(), each.optimizer.state_dict(), each.generator.get_state()] for each in members]
+        return [copy.deepcopy(kept), torch.get_rng_state()]
+
+    before = state()
+    quickest(pair.program, pair.stack.members, 8)
+    assert_close(state(), before, "state")
 
 
 def test_one_that_diverges_late_leaves_its_best_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

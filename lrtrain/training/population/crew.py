@@ -19,8 +19,10 @@ from lrtrain.datasets.sources import InMemory
 from lrtrain.errors import first_line
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.data import Data
+from lrtrain.training.loader import Loader
 from lrtrain.training.module import Supervised
 from lrtrain.training.network import has_compiler
+from lrtrain.training.population.probe import clock_of, quickest
 from lrtrain.training.population.rules import Rule, rule_of
 from lrtrain.training.population.stack import Member, Program, Stack
 from lrtrain.training.ranks import RandomNumbers
@@ -51,6 +53,21 @@ class Begin(NamedTuple):
     trainer: pl.Trainer
     member: Member
     step: int
+
+
+class Way(NamedTuple):
+    """How runs of a kind are trained.
+
+    Attributes:
+        program: Of their updates; None where each takes its own.
+        runs: How many together, at most.
+    """
+
+    program: Program | None
+    runs: float
+
+
+ALONE = Way(None, 1)
 
 
 class Seat(Generic[Result]):
@@ -153,14 +170,14 @@ class Crew(Generic[Result]):
     """Does the work of several runs of one kind, whose updates are taken together.
 
     Args:
-        programs: Of kinds of runs, by their names; what is made for this one is kept there.
+        ways: How kinds of runs are trained, by their names; what is found for this one is kept there.
         kind: Of the runs.
         later: Runs of the kind that this process has still to train after these.
         say: Tells a person a line.
     """
 
-    def __init__(self, programs: dict[str, Program], kind: str, later: int, say: Say) -> None:
-        self._programs, self._kind, self._later, self._say = programs, kind, later, say
+    def __init__(self, ways: dict[str, Way], kind: str, later: int, say: Say) -> None:
+        self._ways, self._kind, self._later, self._say = ways, kind, later, say
         self._taken, self._took = 0, 0.0
 
     def run(self, works: Sequence[Callable[[Seat[Result]], Result]]) -> Iterator[tuple[int, Seat[Result]]]:
@@ -172,12 +189,37 @@ class Crew(Generic[Result]):
                 yield seats.index(seat), seat
         asking = [seat for seat in seats if not seat.has_ended]
         for _, same in groupby(sorted(asking, key=_position), _position):
-            for seat in self._run_together(list(same)):
-                yield seats.index(seat), seat
+            group = list(same)
+            program, most = self._way(group) if len(group) > 1 else ALONE
+            parts = max(1, math.ceil(len(group) / most))
+            for part in range(parts):
+                for seat in self._run_together(group[part::parts], program):
+                    yield seats.index(seat), seat
 
-    def _run_together(self, seats: list[Seat[Result]]) -> Iterator[Seat[Result]]:
-        """Take the updates of runs that are at the same place."""
-        stack = self._stack(seats)
+    def _way(self, seats: Sequence[Seat[Result]]) -> Way:
+        """How the runs are trained quickest."""
+        if self._kind not in self._ways:
+            begun = [seat.asked for seat in seats if isinstance(seat.asked, Begin)]
+            try:
+                program = program_of(begun[0].trainer, begun[0].member)
+                loader = begun[0].trainer.train_dataloader
+                assert isinstance(loader, Loader), "only these are taken places of"
+                speed = quickest(program, [each.member for each in begun], loader.size(0))
+            except Exception as error:  # of many kinds, as whatever torch.func does not support raises them
+                self._say(f"trained one by one, as these runs cannot be stacked: {first_line(error)}")
+                self._ways[self._kind] = ALONE
+                return ALONE
+            if speed.runs == 1:
+                self._say(
+                    f"trained one by one, as an update then takes {speed.alone * 1e6:,.0f} us, and of a population "
+                    f"{speed.together * 1e6:,.0f} us a run"
+                )
+            self._ways[self._kind] = Way(program, math.inf if speed.runs == len(seats) else speed.runs)
+        return self._ways[self._kind]
+
+    def _run_together(self, seats: list[Seat[Result]], program: Program | None) -> Iterator[Seat[Result]]:
+        """Take the updates of runs that are at the same place; without a program each takes its own."""
+        stack = self._stack(seats, program) if program and len(seats) > 1 else None
         self._taken, self._took = 0, 0.0
         for seat in seats:
             seat.resume(stack is not None)
@@ -190,18 +232,10 @@ class Crew(Generic[Result]):
             if stack and alive:
                 self._serve(stack, alive)
 
-    def _stack(self, seats: Sequence[Seat[Result]]) -> Stack | None:
-        """The runs side by side; None where they cannot be."""
-        asked = [seat.asked for seat in seats]
-        members = [each.member for each in asked if isinstance(each, Begin)]
-        try:
-            if self._kind not in self._programs:
-                assert isinstance(asked[0], Begin), "it waits to begin"
-                self._programs[self._kind] = program_of(asked[0].trainer, asked[0].member)
-            stack = Stack(self._programs[self._kind], members)
-        except Exception as error:  # of many kinds, as whatever torch.func does not support raises them
-            self._say(f"trained one by one, as these runs cannot be stacked: {first_line(error)}")
-            return None
+    @staticmethod
+    def _stack(seats: Sequence[Seat[Result]], program: Program) -> Stack:
+        """The runs side by side."""
+        stack = Stack(program, [seat.asked.member for seat in seats if isinstance(seat.asked, Begin)])
         for row, seat in enumerate(seats):
             seat.place = stack, row
         return stack
@@ -235,7 +269,7 @@ class Crew(Generic[Result]):
         places = torch.split(torch.stack([stretch.places[: sum(sizes)] for stretch in rows]), sizes, dim=1)
         values = np.array([stretch.values[:count] for stretch in rows]).transpose(1, 3, 2, 0)
         measures = any(end and stretch.measures for end, stretch in zip(ends, stretches, strict=True))
-        clock = time.thread_time if stack.device.type == "cpu" else time.perf_counter  # others may use the CPU, too
+        clock = clock_of(stack.device)
         began = clock()
         measured = stack.take(places, torch.from_numpy(values), measures=measures)
         self._taken, self._took = self._taken + count, self._took + clock() - began

@@ -15,9 +15,8 @@ from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.log import logging_to
 from lrtrain.run_folder.summary import Summary
 from lrtrain.settings import Settings
-from lrtrain.training.population.crew import Crew, Say, Seat
+from lrtrain.training.population.crew import Crew, Say, Seat, Way
 from lrtrain.training.population.kinds import kind_of
-from lrtrain.training.population.stack import Program
 from lrtrain.training.private import no_callbacks_of_packages
 from lrtrain.training.session import Session
 
@@ -51,7 +50,7 @@ class Population:
     """
 
     def __init__(self, say: Say) -> None:
-        self._programs: dict[str, Program] = {}
+        self._ways: dict[str, Way] = {}
         self._splits: dict[str, Splits] = {}
         self._say = say
 
@@ -65,7 +64,7 @@ class Population:
             end: Told of each run that has ended, by its index, and what came of it, or why it could not begin.
             later: Runs of the kind that are to follow in other blocks.
         """
-        crew: Crew[Summary] = Crew(self._programs, kind_of(block[0].settings), later, self._say)
+        crew: Crew[Summary] = Crew(self._ways, kind_of(block[0].settings), later, self._say)
         with signals.interrupt_taken_over(), kept_as_it_is(), no_callbacks_of_packages():
             signals.defer()  # the runs look for one where they can be saved
             for index, seat in crew.run([self._work(ordered, len(block)) for ordered in block]):
