@@ -26,6 +26,7 @@ from lrtrain.plan.start import FRESH, Start
 from lrtrain.run_folder.claimed import ClaimedFolder
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import Summary, read_summary
+from lrtrain.sweeps.hint import hint_of_population
 from lrtrain.training.checkpoints import LastAndBest
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.end_of_run import EndOfRun
@@ -343,6 +344,26 @@ def test_nets_learn_and_validate_as_alone(name: str) -> None:
 def test_what_is_trained_one_by_one_says_why(words: tuple[str, ...], reason: str | None) -> None:
     found = why_alone(settings_of(*SMALL, *words))
     assert found is None if reason is None else reason in str(found)
+
+
+@pytest.mark.parametrize(
+    ("words", "left", "parameters", "told"),
+    [
+        ((), 47, 9_610, "will take about 94 s"),
+        (("optimizer=muon",), 47, 9_610, None),
+        (("model=gru",), 47, 9_610, None),
+        ((), 47, 300_000, None),
+        ((), 15, 9_610, None),
+    ],
+)
+def test_a_sweep_that_could_be_a_population_is_told(
+    words: tuple[str, ...], left: int, parameters: int, told: str | None
+) -> None:
+    config = settings_of(*SMALL, "model=mlp", *words).plain()
+    done = Summary(status="finished", wall_s=2.0, parameters=parameters, config=config)
+    found = hint_of_population(done, left, 1)
+    assert found is None if told is None else told in str(found)
+    assert hint_of_population(done, left, 20) is None  # so many at a time are quicker
 
 
 def test_a_sweep_of_a_population(command_line: CommandLine, tmp_path: Path) -> None:

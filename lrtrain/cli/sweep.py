@@ -33,6 +33,7 @@ from lrtrain.sweeps.comparison import compare_jobs
 from lrtrain.sweeps.coordinator import Coordinator, count_workers, start_beside
 from lrtrain.sweeps.dry_run import print_plan, print_search
 from lrtrain.sweeps.grid import check_kept, plan_jobs, read_grids
+from lrtrain.sweeps.hint import hint_of_population
 from lrtrain.sweeps.hparams import write_columns
 from lrtrain.sweeps.pruning import Pruning
 from lrtrain.sweeps.search import Search, Space, load_optuna
@@ -275,7 +276,8 @@ def _run(composer: Composer, folder: SweepFolder, plan: SweepPlan, how: SweepCom
     total = max(search.trials if search else 0, len(plan.jobs))
     workers = count_workers(how.jobs, total)
     view = View(folder, total, workers, live=not how.verbose, together=how.jobs == "population")
-    over = Coordinator(folder, plan, view, count=workers, search=search, stops=how.on_failure == "stop")
+    hint = hint_of_population if search is None and how.jobs != "population" else None
+    over = Coordinator(folder, plan, view, count=workers, search=search, stops=how.on_failure == "stop", hint=hint)
     command = [*PROGRAM, "-m", f"join={folder.path}"]
     try:
         if how.workers == "slurm" and search is None and over.left:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lrtrain.errors import FaultError, InterruptedRunError
 from lrtrain.process import parent, signals
-from lrtrain.run_folder.summary import BAD
+from lrtrain.run_folder.summary import BAD, Summary
 from lrtrain.run_folder.sweep_folder import DONE, PlannedJob, Standing, SweepFolder, SweepPlan
 from lrtrain.sweeps.clusters import Process
 from lrtrain.sweeps.search import Search
@@ -29,6 +29,9 @@ FRUITLESS = 3
 """Workers that may end one after the other before anything has come of them."""
 
 
+Hint = Callable[[Summary, int, int], str | None]
+
+
 class Coordinator:
     """Watches over the jobs of a sweep, whose folders alone say how they stand.
 
@@ -39,6 +42,7 @@ class Coordinator:
         count: How many jobs run at a time.
         search: Proposes more jobs as these end; None where the plan has all.
         stops: At the first job that fails.
+        hint: Given what came of the first job, how many are left, and how many run at a time, what a person is told.
 
     Attributes:
         plan: Its jobs, as far as there are.
@@ -46,13 +50,21 @@ class Coordinator:
     """
 
     def __init__(
-        self, folder: SweepFolder, plan: SweepPlan, view: View, *, count: int, search: Search | None, stops: bool
+        self,
+        folder: SweepFolder,
+        plan: SweepPlan,
+        view: View,
+        *,
+        count: int,
+        search: Search | None,
+        stops: bool,
+        hint: Hint | None = None,
     ) -> None:
         self.folder, self.plan, self.view = folder, plan, view
         self._count, self._search = count, search
         self.standings = folder.look_at_all(plan.jobs)
         self._open = {job.number: job for job in plan.jobs if self.standings[job.number].state not in DONE}
-        self._stops, self._changes = stops, 0
+        self._stops, self._changes, self._hint = stops, 0, hint
         self._lock = threading.Lock()
         self._written, self._took = 0.0, 0.0
         self.stopped = False
@@ -79,6 +91,10 @@ class Coordinator:
         if now.state in DONE:
             del self._open[job.number]
             self.view.tell(job, now)
+            if self._hint and now.summary:
+                if line := self._hint(now.summary, len(self._open), self._count):
+                    self.view.say(line)
+                self._hint = None
             self.stopped |= self._stops and now.state in BAD
 
     def _propose(self) -> bool:

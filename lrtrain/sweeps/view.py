@@ -47,7 +47,7 @@ class View:
         for job, standing in zip(plan.jobs, standings, strict=True):
             self._compare(job, standing)
         done = f", {self._done} of them done" if self._done else ""
-        self._say(f"{self.total} jobs{done}, {self._how}: {self.folder.path}")
+        self.say(f"{self.total} jobs{done}, {self._how}: {self.folder.path}")
         if self._live:
             self._live.start()
 
@@ -59,11 +59,11 @@ class View:
         if standing.state in BAD:
             error = standing.summary.error if standing.summary else None
             line = f"job {job.number} failed: {error}"
-            print(line, file=sys.stderr, flush=True) if not self._live else self._say(line)
+            print(line, file=sys.stderr, flush=True) if not self._live else self.say(line)
         elif not self._live:
             name, value = value_of(standing)
             measured = f"{name} {value:.4f}, " if value is not None else f"{standing.state}, "
-            self._say(f"[{self._done}/{self.total}] {job.name}: {measured}{standing.seconds:.1f} s")
+            self.say(f"[{self._done}/{self.total}] {job.name}: {measured}{standing.seconds:.1f} s")
 
     def refresh(self, plan: SweepPlan, standings: Sequence[Standing]) -> None:
         """Draw how it stands now."""
@@ -76,7 +76,8 @@ class View:
             self._live.stop()
             self._live = None
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Print a line above what is drawn."""
         self._console.print(line, markup=False, emoji=False, soft_wrap=True)
 
     def _drawn(self, plan: SweepPlan, standings: Sequence[Standing]) -> Group:

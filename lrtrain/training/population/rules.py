@@ -49,11 +49,15 @@ def _sgd(*, nesterov: bool, moves: bool) -> Rule:
         return group["lr"], group["momentum"], kept, group["weight_decay"]
 
     def update(weight: Tensor, gradient: Tensor, state: State, values: Values) -> None:
-        step = torch.addcmul(gradient, weight, values["weight_decay"])
-        if moves:
-            buffer = state["momentum_buffer"]
-            buffer.mul_(values["momentum"]).addcmul_(step, values["kept"])
-            step = torch.addcmul(step, buffer, values["momentum"]) if nesterov else buffer
+        kept, decay = values["kept"], values["weight_decay"]
+        if moves and not nesterov:  # in place, as memory that is new costs more than the sums
+            step = state["momentum_buffer"].mul_(values["momentum"]).addcmul_(gradient, kept)
+            step.addcmul_(weight, kept * decay)
+        else:
+            step = torch.addcmul(gradient, weight, decay)
+        if moves and nesterov:
+            buffer = state["momentum_buffer"].mul_(values["momentum"]).addcmul_(step, kept)
+            step = torch.addcmul(step, buffer, values["momentum"])
         weight.addcmul_(step, values["lr"], value=-1)
 
     names = "lr", "momentum", "kept", "weight_decay"
