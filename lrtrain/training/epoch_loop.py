@@ -255,6 +255,7 @@ def take_plain_test(trainer: pl.Trainer, module: pl.LightningModule, data: pl.Li
         and trainer.strategy.root_device.type == "cpu"
         and type(trainer.precision_plugin) in (Precision, DoublePrecision)
         and (type(limit), limit) == (float, 1.0)
+        and type(trainer.profiler) is PassThroughProfiler  # type: ignore[attr-defined]
         and not any(_own(each, pl.Callback, TEST) for each in others)
     ):
         return False
