@@ -65,11 +65,11 @@ def test_all_pairs_step_down_as_by_hand() -> None:
 
 
 def test_few_seeds_need_both_tests() -> None:
-    found = values(3, 4, seed=1, gap=4.0)
+    found = values(3, 5, seed=1, gap=4.0)
     orders = list(itertools.permutations(range(3)))
     ranges = [
         np.ptp(np.mean([found[list(order), seed] for seed, order in enumerate(chosen)], axis=0))
-        for chosen in itertools.product(orders, repeat=4)
+        for chosen in itertools.product(orders, repeat=5)
     ]
     for pair in compare_pairs(found):
         shuffled = np.mean([spread >= abs(pair.difference) - 1e-12 for spread in ranges])
@@ -91,6 +91,7 @@ def test_power_is_that_of_the_t_test() -> None:
     needed = seeds_to_settle(0.5, 1.0, 0.0)
     assert needed is not None
     assert smallest_found(1.0, needed) <= 0.5 < smallest_found(1.0, needed - 1)
+    assert seeds_to_settle(-0.1, 1.0, 0.6) == seeds_to_settle(0.1, 1.0, 0.6), "tied, whichever is better by so little"
     assert seeds_to_settle(0.0, 1.0, 0.0) is None, "nothing settles what is equal, without a margin"
 
 
@@ -208,14 +209,16 @@ def test_nothing_to_compare() -> None:
         compared({"a": [None, math.nan]})
 
 
-def tuned(*cells: tuple[str, float, Sequence[float | None], Sequence[float]]) -> Comparison:
+def tuned(*cells: tuple[str, float, Sequence[float | None], Sequence[float]], kind: str = "loss") -> Comparison:
     """A comparison of strategies, each with several rates: name, rate, validation losses, test losses."""
+    mode = "min" if kind == "loss" else "max"
     trials = [
         Trial(name, (("lr", rate),), seed, chosen, judged if chosen is not None else None)
         for name, rate, chosen_by, judged_by in cells
         for seed, (chosen, judged) in enumerate(zip(chosen_by, judged_by, strict=True))
     ]
-    return compare(trials, judge=Measure("test_loss", "min"), chooser=Measure("val_loss", "min"), by=["scheduler"])
+    judge, chooser = Measure(f"test_{kind}", mode), Measure(f"val_{kind}", mode)
+    return compare(trials, judge=judge, chooser=chooser, by=["scheduler"])
 
 
 def test_settings_are_chosen_by_the_validation_and_judged_by_the_test() -> None:
@@ -232,6 +235,13 @@ def test_a_failed_seed_bars_a_setting() -> None:
     [only] = found.strategies
     assert dict(only.settings) == {"lr": 0.2}
     assert only.failed == 1
+    [only] = tuned(("a", 0.1, [0.1, 0.1, 0.1, None], [0.1] * 4), ("a", 0.2, [1.0] * 3, [1.0] * 3)).strategies
+    assert dict(only.settings) == {"lr": 0.2}, "as many seeds, and none has failed"
+
+
+def test_the_best_setting_has_the_largest_value_where_larger_is_better() -> None:
+    [only] = tuned(("a", 0.1, [0.8] * 3, [0.7] * 3), ("a", 0.2, [0.9] * 3, [0.6] * 3), kind="acc").strategies
+    assert dict(only.settings) == {"lr": 0.2}
 
 
 def test_unequal_scatter_is_said() -> None:
