@@ -127,7 +127,7 @@ class _Rates:
     """
 
     def __init__(self, scheduler: Scheduler) -> None:
-        self._steps = [round(number * (scheduler.total_steps - 1) / (POINTS - 1)) for number in range(POINTS)]
+        self._steps = [round(number * scheduler.total_steps / (POINTS - 1)) for number in range(POINTS)]
         self._rates = [math.nan] * POINTS
         self._plan(scheduler, 0 if scheduler.state.scale == 1 else scheduler.last_epoch)
 

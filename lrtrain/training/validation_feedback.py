@@ -79,9 +79,8 @@ class ValidationFeedback(ValidationObserver):
 
 def _reason(before: float | None, best: float | None, time: str) -> str:
     """What a metric had done by a decision, of the best before and after it: improved, or not for some time."""
-    if before == best:
-        return f"had not improved on {best:.4g} for {time}"
-    return "improved" if before is None else f"improved on {before:.4g}"
+    known = "" if before is None else f" on {before:.4g}"
+    return f"had not improved{known} for {time}" if before == best else f"improved{known}"
 
 
 def _period(trainer: pl.Trainer) -> str:
