@@ -32,7 +32,7 @@ def run(job: Job, /, *, by_group: bool = False) -> Summary:
     began, now = time.perf_counter(), datetime.now(UTC)
     with ClaimedFolder(job.folder, locks=job.locks) as folder:
         folder.check_unused()
-        found, groups = find_rate(job), _by_group(job) if by_group else {}
+        groups, found = _by_group(job) if by_group else {}, find_rate(job)
         from lrtrain.report.curves import png
         from lrtrain.report.rate import print_groups, print_rate
 
