@@ -131,6 +131,7 @@ def test_a_run_says_what_is_wrong_unless_it_is_not_to(train: Train, command_line
 def test_what_is_certain_is_told_once_before_the_end(words: tuple[str, ...], told: int, train: Train) -> None:
     given = {"lr": "lr=1e-9"} | {word.partition("=")[0]: word for word in words}
     lines = train(*given.values(), *SMALL, "epochs=20", "logger=none").result.out.splitlines()
+    assert not any("tensorboard" in line for line in lines), "there is nothing to look at"
     found = [
         line for line in lines if line.startswith("epoch ") and "no better than chance: the best loss is 2." in line
     ]

@@ -320,7 +320,9 @@ def _show(folder: SweepFolder, over: Coordinator) -> int:
         if value_of("search", plan.command) and (best := best_job(plan, over.standings)):
             own = [word for word in best.words if key_of(word) not in ("seed", "threads", "hydra.sweep.dir")]
             print(f"its best settings over seeds: {as_command(['-m', *own, 'seed=0,1,2,3,4,5'])}")
-        print(f"{tally(over.standings)}\n{folder.table}\ntensorboard --logdir {folder.path}")
+        drawn = any(folder.job(job).events for job in plan.jobs)
+        curves = f"\ntensorboard --logdir {folder.path}" if drawn else ""
+        print(f"{tally(over.standings)}\n{folder.table}{curves}")
     if signals.received and over.left:
         said = f"interrupted by signal {int(signals.received)}; go on with -m resume={folder.path}"
         print(f"lrtrain: {said}", file=sys.stderr)

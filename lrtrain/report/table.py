@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lrtrain.evidence.diagnosis import Finding
+from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import Summary
 
 WIDTH = 80
@@ -30,7 +31,8 @@ def print_result(summary: Summary, folder: Path) -> None:
     line = f"{summary.strategy}: {rates}, {summary.steps:,} updates in {summary.wall_s:.1f} s"
     console.print(line, soft_wrap=True)
     print_findings(summary)
-    console.print(f"{folder}\ntensorboard --logdir {folder}", soft_wrap=True)
+    curves = f"\ntensorboard --logdir {folder}" if RunFolder(folder).events else ""
+    console.print(f"{folder}{curves}", soft_wrap=True)
 
 
 def print_findings(summary: Summary) -> None:
