@@ -385,8 +385,8 @@ class FileInPlace(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write the file, in a folder that is made where it is not there."""
         if self._holds:
-            weights = {part: _copied(checkpoint[part], {}) for part in WEIGHTS if part in checkpoint}
-            self._held = {**checkpoint, **weights, **{part: copy.deepcopy(checkpoint[part]) for part in CHANGING}}
+            changing = [part for part in (*WEIGHTS, "callbacks") if part in checkpoint]
+            self._held = {**checkpoint, **{part: _copied(checkpoint[part], {}) for part in changing}}
             return
         data = io.BytesIO()  # torch writing to the file itself would end in an error that does not say why
         weights = {part: _copied(checkpoint[part], {}, parts=True) for part in WEIGHTS if part in checkpoint}
@@ -399,10 +399,6 @@ class FileInPlace(TorchCheckpointIO):
 
 WEIGHTS = ("state_dict", "optimizer_states", "current_model_state")
 """The parts of a checkpoint that hold tensors of a network's size."""
-
-
-CHANGING = ("callbacks", "loops")
-"""Those that hold values which the training goes on to change."""
 
 
 def _copied(content: Any, known: dict[Any, Tensor], *, parts: bool = False) -> Any:

@@ -89,7 +89,7 @@ class EpochLoop(TrainingLoop):
         """Collect the hooks to call."""
         super().on_run_start(data_fetcher)
         plain = _is_plain(self.trainer, data_fetcher, double=self._stepper is not None)
-        self._hooks = _overridden(self.trainer) if plain else None
+        self._hooks = (self._hooks or _overridden(self.trainer)) if plain else None
         if self._stepper and self._hooks is None and self._observers is None:
             self._observers = []
             self._stepper.begin(self.trainer, False)

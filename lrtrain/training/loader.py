@@ -96,7 +96,7 @@ class Loader:
         first, self.batch = self.batch, self.batch + count
         if self._taken is None or self._taken[0] != self.epoch:
             self._taken = self.epoch, self._order()
-        sizes = [self.size(index) for index in range(first, self.batch)]
+        sizes = [*[self.batch_size] * (count - 1), self.size(self.batch - 1)]  # only an epoch's last one may be smaller
         start = first * self.batch_size
         return self._taken[1][start : start + sum(sizes)], sizes
 

@@ -96,7 +96,7 @@ def _state() -> dict[str, Any]:
     key = torch.from_numpy(common["state"]["key"].astype(np.int64))
     state = {
         "torch": torch.get_rng_state(),
-        "python": [version, list(internal), gauss],
+        "python": [version, torch.tensor(internal), gauss],  # a list of 625 numbers takes longer than all else to save
         "numpy": {**common, "state": {**common["state"], "key": key}},
     }
     return state | ({"cuda": torch.cuda.get_rng_state().cpu()} if torch.cuda.is_available() else {})
@@ -104,7 +104,8 @@ def _state() -> dict[str, Any]:
 
 def _restore(state: dict[str, Any]) -> None:
     version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
+    numbers = internal.tolist() if isinstance(internal, torch.Tensor) else internal  # of earlier versions
+    random.setstate((version, tuple(numbers), gauss))
     torch.set_rng_state(state["torch"].cpu())
     if "numpy" in state:  # which checkpoints of earlier versions do not have
         key = state["numpy"]["state"]["key"].numpy().astype(np.uint32)

@@ -200,6 +200,7 @@ class Session:
             devices = count_devices(self.trainer)
             self._segments = self._follow(steps_per_epoch(settings, devices))
             self.plan = plan_run(self._segments)
+            self._odd = warn_of(settings, self.plan)
             set_length(self.trainer, self.plan.horizon.epochs)
             assert isinstance(settings.checkpoint_every, Span)
             goes_back = settings.guard.on_nonfinite == "rollback"
@@ -288,7 +289,7 @@ class Session:
         if isinstance(self.module, Supervised):
             why = self.data.splits.why if isinstance(self.data, Data) else ""
             lines += [self.module.objective.sentence(why), *self.module.objective.remarks]
-        return [*lines, *(f"warning: {line}" for line in warn_of(settings, self.plan))]
+        return [*lines, *(f"warning: {line}" for line in self._odd)]
 
     def fit(self, until: SpanLike | Judge | None = None) -> Ended:
         """Train to the end, or until a position in the run: then at the first update that it can go on from exactly.
@@ -457,6 +458,8 @@ class Session:
 
         Not by Lightning's ckpt_path, which would set the callbacks back to when the weights were saved.
         """
+        if checkpoint == self.folder.last_checkpoint and self.checkpoints.has_saved and self.trainer.world_size == 1:
+            return self.module  # which has them
         whole = isinstance(self.trainer.strategy, FSDPStrategy)  # it leaves a module in shards, not to be used again
         module = build_module(self.settings, self.plan, *self._described) if whole else self.module
         if whole or self.trainer.is_global_zero:  # the others are given the weights of the first rank
@@ -540,7 +543,7 @@ class Session:
         found = told(diagnose(self._judged(status, steps)), self.folder.words, self.folder.path)
         if not self.settings.diagnosis:
             found = [finding for finding in found if finding.name == "schedule_unfinished"]
-        return [*found, *(Finding("warning", line) for line in warn_of(self.settings, self.plan))]
+        return [*found, *(Finding("warning", line) for line in self._odd)]
 
     def _judged(self, status: str, steps: int) -> Run:
         """What the diagnosis sees of the run."""
