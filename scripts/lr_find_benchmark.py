@@ -47,6 +47,7 @@ TASKS = {
         *("dataset=text", "dataset.file=CACHE/text.txt", "dataset.length=32", "model=transformer", "model.layers=2"),
         *("model.width=48", "model.heads=4", "trainer.limit_train_batches=100", "trainer.limit_val_batches=20"),
     ],
+    "regression": ["dataset=csv", "dataset.file=CACHE/regression.csv", "dataset.target=y"],
     "imbalanced": ["dataset=csv", "dataset.file=CACHE/imbalanced.csv", "dataset.target=label"],
 }
 GRIDS = {"sgd": np.logspace(-3, 1, 9), "adam": np.logspace(-5, -1, 9), "muon": np.logspace(-4, 0, 9)}
@@ -166,7 +167,7 @@ class Bench:
 
 
 def make_data(cache: Path) -> None:
-    """A text, and a table with one label in ten of the rarer kind; the same at every call."""
+    """A text, a table with one label in ten of the rarer kind, and one of noisy numbers; the same at every call."""
     cache.mkdir(parents=True, exist_ok=True)
     import argparse
     import difflib
@@ -184,6 +185,12 @@ def make_data(cache: Path) -> None:
     rows = [[*(f"x{i}" for i in range(8)), "label"]]
     rows += [[*(f"{x:.5f}" for x in row), label] for row, label in zip(values, labels, strict=True)]
     (cache / "imbalanced.csv").write_text("\n".join(map(",".join, rows)) + "\n")
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(2000, 8))
+    told = np.sin(2 * values[:, 0]) + values[:, 1] * values[:, 2] + 0.5 * rng.normal(size=2000)
+    rows = [[*(f"x{i}" for i in range(8)), "y"]]
+    rows += [[f"{x:.5f}" for x in (*row, y)] for row, y in zip(values, told, strict=True)]
+    (cache / "regression.csv").write_text("\n".join(map(",".join, rows)) + "\n")
 
 
 def main() -> None:
