@@ -230,6 +230,11 @@ def test_settings_are_chosen_by_the_validation_and_judged_by_the_test() -> None:
     assert any("best rate of a, 0.1, is at the edge of its grid: add lr=0.05" in warning for warning in found.warnings)
 
 
+def test_a_best_rate_at_the_upper_edge_asks_for_one_beyond_it() -> None:
+    found = tuned(("a", 0.1, [2.0] * 3, [2.0] * 3), ("a", 0.3, [1.0] * 3, [1.0] * 3))
+    assert any("best rate of a, 0.3, is at the edge of its grid: add lr=0.9" in warning for warning in found.warnings)
+
+
 def test_a_failed_seed_bars_a_setting() -> None:
     found = tuned(("a", 0.1, [0.1, 0.1, None], [0.1] * 3), ("a", 0.2, [1.0] * 3, [1.0] * 3))
     [only] = found.strategies

@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lrtrain import find_lr
 from lrtrain.errors import RequestError
-from lrtrain.evidence.range_test import Ramp, budget, find_rate, fit, judge
+from lrtrain.evidence.range_test import Ramp, Shape, budget, find_rate, fit, judge
 
 PLAIN = ("model=linear", "trainer=cpu", "log_every=1")
 SCALES = ("model=custom", "model.function=user_code:Scales")
@@ -54,6 +55,13 @@ def test_the_suggestion_is_stable_and_not_far_below_the_edge(curvature: float) -
     assert found.error is not None
     assert 1 <= found.error < 2
     assert found.updates <= 300
+
+
+def test_the_suggestion_is_not_above_the_rate_of_the_least_loss() -> None:
+    """Where a loss rises slowly beyond its least value, the edge alone says too little."""
+    of = partial(Shape, rates=np.ones(1), losses=np.ones(1), start=2.0, steepest=0.1, edge=10.0)
+    assert of(least=1.0).suggestion == pytest.approx(math.sqrt(0.1 * 1.5)), "between the fall and a share of the edge"
+    assert of(least=0.2).suggestion == 0.2
 
 
 @pytest.mark.parametrize(
