@@ -96,6 +96,9 @@ def test_model_is_loaded() -> None:
     Path("elsewhere").mkdir()
     moved = Path("run").rename("elsewhere/of another name")
     assert lrtrain.load(moved).predict(inputs.numpy()).tolist() == probabilities.tolist()
+    alone = (moved / "checkpoints" / "best.ckpt").rename("alone.ckpt")
+    with pytest.raises(RequestError, match="not in a run's folder"):
+        lrtrain.load(alone)
     with pytest.raises(ValueError, match=r"must have shape \(n, 1, 8, 8\)"):
         loaded.predict(np.zeros((3, 64)))
 

@@ -120,6 +120,8 @@ def load_run(path: Path, model: nn.Module | None = None) -> Loaded:
         RequestError: It is not in a run's folder, it is damaged, or only code of the user's can build its model.
     """
     folder = RunFolder(path.parent.parent)
+    if not folder.history.exists():
+        raise RequestError(f"{path} is not in a run's folder, which says what its model is: give that folder")
     stored = read_stored(folder.history)[-1]["settings"]
     own = {key: stored.get(key) for key in ("model", "dataset")}
     if model is None and (code := named_code(own)):
