@@ -26,6 +26,7 @@ from lrtrain.plan.start import FRESH, Start
 from lrtrain.run_folder.claimed import ClaimedFolder
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import Summary, read_summary
+from lrtrain.sweeps.coordinator import count_workers
 from lrtrain.sweeps.hint import hint_of_population
 from lrtrain.training.checkpoints import LastAndBest
 from lrtrain.training.configure_optimizers import scheduler_of
@@ -364,6 +365,12 @@ def test_a_sweep_that_could_be_a_population_is_told(
     found = hint_of_population(done, left, 1)
     assert found is None if told is None else told in str(found)
     assert hint_of_population(done, left, 20) is None  # so many at a time are quicker
+
+
+def test_a_cluster_has_as_many_populations_as_pay() -> None:
+    """A process of its own is worth 64 jobs; where it runs is for the cluster to say."""
+    assert [count_workers("population", jobs, here=False) for jobs in (10, 640)] == [1, 10]
+    assert count_workers("population", 64 * 10_000) < 10_000
 
 
 def test_a_sweep_of_a_population(command_line: CommandLine, tmp_path: Path) -> None:

@@ -274,7 +274,7 @@ def _retry(folder: SweepFolder, jobs: Sequence[PlannedJob], wanted: int | str | 
 def _run(composer: Composer, folder: SweepFolder, plan: SweepPlan, how: SweepCommand, search: Search | None) -> int:
     """Do the jobs that are not done, and show what came of all."""
     total = max(search.trials if search else 0, len(plan.jobs))
-    workers = count_workers(how.jobs, total)
+    workers = count_workers(how.jobs, total, here=how.workers == "local")
     view = View(folder, total, workers, live=not how.verbose, together=how.jobs == "population")
     hint = hint_of_population if search is None and how.jobs != "population" else None
     over = Coordinator(folder, plan, view, count=workers, search=search, stops=how.on_failure == "stop", hint=hint)

@@ -226,15 +226,19 @@ def visible_devices() -> list[str]:
     return []
 
 
-def count_workers(jobs: int | str, planned: int) -> int:
+def count_workers(jobs: int | str, planned: int, *, here: bool = True) -> int:
     """How many processes do the jobs.
 
     Args:
         jobs: So many; ``auto`` is one a GPU, or one a core, and ``population`` at most that.
         planned: How many jobs there are.
+        here: On this machine; a cluster decides itself how many of a population's there is room for.
     """
     if isinstance(jobs, int):
         return jobs
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     most = len(visible_devices()) or cores or 1
-    return most if jobs == "auto" else max(1, min(most, planned // SHARE_OF_PROCESS))
+    if jobs == "auto":
+        return most
+    shares = max(1, planned // SHARE_OF_PROCESS)
+    return min(most, shares) if here else shares
