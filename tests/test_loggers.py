@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import struct
+import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import GOOD
 from lrtrain.training.session import Session
 
-SECRETS = {"WANDB_API_KEY": "5ecret" + "0" * 34, "MLFLOW_TRACKING_PASSWORD": "5ecret-too"}
+SECRETS = {"WANDB_API_KEY": "5ecret" + "0" * 34, "MLFLOW_TRACKING_PASSWORD": "5ecret-too", "TOKEN": "5ecret-of-git"}
 
 Points = Mapping[str, Mapping[int, float]]
 """Values by name and step."""
@@ -61,11 +62,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
             patch.delenv(name, raising=False)
         for name, value in SECRETS.items():
             patch.setenv(name, value)
+        patch.chdir(in_repository(here.path.parent / "code"))
         session = Session.open(settings_of(*SMALL, *own), here, say=lambda _: None)
         assert session.fit(until="5st").status == "paused"
         assert session.conclude(session.fit()).status in GOOD
         assert "MLFLOW_TRACKING_URI" not in os.environ, "the next run would be logged there"
     return here
+
+
+def in_repository(folder: Path) -> Path:
+    """A folder in a repository whose remote has a token in its address."""
+    folder.mkdir()
+    own = ("-c", "user.name=x", "-c", "user.email=x@x", "-c", "commit.gpgsign=false", "commit", "--allow-empty", "-mx")
+    for words in (("init",), own, ("remote", "add", "origin", f"https://{SECRETS['TOKEN']}@host/x.git")):
+        subprocess.run(["git", *words], cwd=folder, capture_output=True, check=True)
+    return folder
 
 
 def read_csv_log(folder: RunFolder) -> Points:

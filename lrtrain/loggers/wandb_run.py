@@ -45,7 +45,8 @@ class WandbRun(RunLogger, WandbLogger):
                 dir=folder.path,
                 mode=mode,
                 reinit="create_new",  # not the run of the program around this one, if there is any
-                settings=wandb.Settings(console="off", quiet=True, silent=mode == "offline"),
+                # A remote's address may have a token in it; the commit is in the summary.
+                settings=wandb.Settings(console="off", disable_git=True, quiet=True, silent=mode == "offline"),
             )
         self._run.define_metric("trainer/global_step")
         self._run.define_metric("*", step_metric="trainer/global_step", step_sync=True)

@@ -31,8 +31,10 @@ def print_result(summary: Summary, folder: Path) -> None:
     line = f"{summary.strategy}: {rates}, {summary.steps:,} updates in {summary.wall_s:.1f} s"
     console.print(line, soft_wrap=True)
     print_findings(summary)
-    curves = f"\ntensorboard --logdir {folder}" if RunFolder(folder).events else ""
-    console.print(f"{folder}{curves}", soft_wrap=True)
+    files = RunFolder(folder)
+    lines = [f"{folder}", *([f"tensorboard --logdir {folder}"] if files.events else [])]
+    lines += [f"wandb sync {part}" for part in files.unsynced]
+    console.print("\n".join(lines), soft_wrap=True)
 
 
 def print_findings(summary: Summary) -> None:

@@ -125,6 +125,11 @@ class RunFolder:
         return sorted(self.path.glob(f"{self.EVENTS}.*"))
 
     @property
+    def unsynced(self) -> list[Path]:
+        """The parts of the run that Weights & Biases keeps offline."""
+        return sorted(self.wandb.glob("offline-run-*"))
+
+    @property
     def sweep(self) -> Path | None:
         """The folder of the sweep that the run is a job of; None where it is none."""
         return self.path.absolute().parent if (self.path.parent / SWEEP).is_file() else None
