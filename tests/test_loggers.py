@@ -12,6 +12,7 @@ import struct
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from lrtrain import loggers
 from lrtrain.errors import RequestError
 from lrtrain.loggers import Subject
 from lrtrain.loggers.csv_file import CSVFile
+from lrtrain.loggers.run_logger import refused_as
+from lrtrain.parameters.bound import Bound
 from lrtrain.plan.history import Segment, write_history
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import GOOD
@@ -241,6 +244,18 @@ def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(RequestError, match=r'logger=wandb needs wandb: pip install "lrtrain\[wandb\]"'):
         Session.open(settings_of("logger=[csv,wandb]"), RunFolder(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_opened_leaves_nothing(tmp_path: Path) -> None:
+    def unreachable(_: Subject, /) -> None:
+        with refused_as("other"):
+            raise ConnectionError("no route to the host\nand more")
+
+    both = (loggers.logger("csv"), Bound("other", unreachable, {}))
+    session = Session.open(replace(settings_of(*SMALL), logger=both), RunFolder(tmp_path / "run"), say=lambda _: None)
+    with pytest.raises(RequestError, match=r"^logger=other cannot be opened: ConnectionError: no route to the host$"):
+        session.fit()
+    assert [path for path in tmp_path.rglob("*") if path.is_file() or path.name == "csv_log"] == []
 
 
 def test_a_run_that_goes_on_keeps_its_loggers(tmp_path: Path) -> None:

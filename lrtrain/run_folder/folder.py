@@ -181,15 +181,15 @@ class RunFolder:
         shutil.rmtree(self._request, ignore_errors=True)
         self._request = None
         with suppress(OSError):
+            for path in self._logs - self._former_logs:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
             if self._former_history is not None:
                 write_bytes(self.history, self._former_history)
                 return
             for path in (self.history, self.ids, *self.events):
                 path.unlink(missing_ok=True)
-            for path in self._logs - self._former_logs:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     @property
     def _logs(self) -> set[Path]:
-        """What the loggers have written, apart from TensorBoard's files."""
-        return {path for path in (self.csv, self.wandb, self.mlflow, self.artifacts) if path.exists()}
+        """What the loggers have written, apart from TensorBoard's files, and what was said meanwhile."""
+        return {path for path in (self.csv, self.wandb, self.mlflow, self.artifacts, self.log) if path.exists()}
