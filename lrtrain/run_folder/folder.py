@@ -161,12 +161,20 @@ class RunFolder:
             if path.exists() and not path.is_dir():
                 path.unlink()
 
-    def write_request(self, files: Mapping[str, str]) -> None:
-        """Keep what was asked for, by name of file: in `.hydra`, or of a run that goes on in a folder below it."""
+    def write_request(self, files: Mapping[str, str], *, anew: bool = False) -> None:
+        """Keep what was asked for, by name of file: in `.hydra`, or of a run that goes on in a folder below it.
+
+        Args:
+            files: By name.
+            anew: A run begins, in the place of one that came to no checkpoint if there is any.
+        """
         place = self.path / ".hydra"
         if place.is_symlink():
             raise RequestError(f"{place} is a link, which nothing is written through: remove it")
-        if self.history.exists():
+        if anew:
+            for former in place.glob("resumed_*"):
+                shutil.rmtree(former)
+        elif self.history.exists():
             self._former_history = self.history.read_bytes()
             numbers = [path.name.removeprefix("resumed_") for path in place.glob("resumed_*")]
             place /= f"resumed_{max((int(number) for number in numbers if number.isdecimal()), default=0) + 1}"

@@ -340,7 +340,7 @@ class Session:
         try:
             self.folder.check_files()
             if not self.folder.begun:
-                self.folder.write_request(self._asked)
+                self.folder.write_request(self._asked, anew=not self._start.resumes)
                 write_history(self.folder.history, self._segments, self.identity)
             going_on = self._checkpoint if self._start.resumes else None
             if going_on is None:
