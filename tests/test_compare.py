@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from conftest import CommandLine, read_csv
 
+import lrtrain
 from lrtrain.models import model
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import Summary
@@ -46,6 +48,19 @@ def place(tmp_path: Path) -> Path:
                 loss = 0.1 * factor * own * math.exp(0.05 * math.sin(seed * 1.7))
                 make_run(tmp_path / "runs" / f"{name}_{rate}_{seed}", name, loss, lr=rate, seed=seed, workers=seed % 2)
     return tmp_path / "runs"
+
+
+def test_runs_of_before_a_key_was_there_and_logged_elsewhere_are_the_same(tmp_path: Path) -> None:
+    for seed, rate, name in itertools.product(range(3), (0.1, 0.2), ("cosine", "step")):
+        folder = tmp_path / f"{name}_{rate}_{seed}"
+        make_run(folder, name, rate, lr=rate, seed=seed)
+        whole = json.loads((folder / "summary.json").read_text())
+        whole["config"]["logger"] = {"wandb": {"project": "mine"}} if seed else {"name": "tensorboard"}
+        if seed == 2:
+            del whole["config"]["augment"]["mixup"], whole["config"]["trainer"]["deterministic"]
+        (folder / "summary.json").write_text(json.dumps(whole))
+    [found] = lrtrain.compare(runs=str(tmp_path)).found
+    assert [(dict(each.settings), each.tried, each.n) for each in found.strategies] == [({"lr": 0.1}, 2, 3)] * 2
 
 
 def test_comparison(place: Path, command_line: CommandLine, tmp_path: Path) -> None:

@@ -113,8 +113,11 @@ def _as_trials(records: Sequence[Record], asked: Question, chooser: str, judge: 
     own: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
         own.setdefault(_name(record, asked.by), []).append(record.config)
-    changes_nothing = {key for key, affects in Settings().effects().items() if affects is Affects.NOTHING}
-    others = changes_nothing.union(asked.by, (asked.pair_by, chooser, judge, RUN))
+    inert = {key for key, affects in Settings().effects().items() if affects is Affects.NOTHING}
+    within = {
+        key for config in (record.config for record in records) for key in config if key.partition(".")[0] in inert
+    }
+    others = {*inert, *within, *asked.by, asked.pair_by, chooser, judge, RUN}
     varied = {name: _varied(configs, others) for name, configs in own.items()}
     trials = {}
     for record in sorted(records, key=lambda record: record.ended):

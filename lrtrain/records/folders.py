@@ -6,15 +6,19 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import flat
+from lrtrain.parameters.signatures import Affects
 from lrtrain.records.record import Record, Series, as_series
 from lrtrain.run_folder.files import MOST_ROWS, read_text
 from lrtrain.run_folder.find import find_runs
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import Summary, read_summary
+from lrtrain.settings import KINDS, Settings
 
 
 def read_folders(below: Path) -> Iterator[Record]:
@@ -30,7 +34,7 @@ def _record(folder: RunFolder, summary: Summary, below: Path) -> Record:
     return Record(
         name=str(folder.path.relative_to(below)),
         place=folder.path,
-        config={**flat(summary.config), "scheduler": summary.strategy} if summary.config else {},
+        config={**_usual(), **flat(summary.config), "scheduler": summary.strategy} if summary.config else {},
         metrics=summary.best if summary.is_good else {},
         monitor=summary.monitor,
         status=summary.status,
@@ -42,6 +46,18 @@ def _record(folder: RunFolder, summary: Summary, below: Path) -> Record:
         versions=summary.versions,
         series=read_series(folder),
     )
+
+
+@cache
+def _usual() -> Mapping[str, Any]:
+    """What all runs have that said nothing else, those too that were there before one could."""
+    settings = Settings()
+    known = settings.effects()
+    return {
+        key: value
+        for key, value in flat(settings.plain()).items()
+        if key.partition(".")[0] not in KINDS and known.get(key) is Affects.RUN
+    }
 
 
 def read_series(folder: RunFolder) -> Mapping[str, Series]:
