@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import signal
 import socket
 import subprocess
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from conftest import CommandLine, Train, fork, read_csv
+from conftest import CommandLine, Train, read_csv
 from test_resume import assert_equal, checkpoint
 
 from lrtrain.training.loader import Batch
@@ -104,11 +103,6 @@ ONE = ("trainer=cpu", "log_every=1", "trainer.enable_progress_bar=false", "train
 TWO = (*ONE, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 
 
-def run_member() -> int:
-    runpy.run_path("member.py", run_name="__main__")
-    return 0
-
-
 def start(
     place: Path, *command: str, wanted: dict[str, Any], more: dict[str, str] | None = None
 ) -> subprocess.Popen[str]:
@@ -116,8 +110,6 @@ def start(
     ours = ("HYDRA_FULL_ERROR", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     environment |= {"WANTED": json.dumps(wanted), **(more or {})}
-    if command[0] == "member.py":
-        return fork(run_member, place, *command, environment=environment)
     return subprocess.Popen(
         [sys.executable, *command],
         cwd=place,

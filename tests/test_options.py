@@ -345,7 +345,7 @@ REFUSED = {
     "trainer.gradient_clip_val=0": "trainer.gradient_clip_val must be a number > 0",
     "trainer.gradient_clip_algorithm=nrom": "trainer.gradient_clip_algorithm must be norm or value",
     "+trainer.enable_checkpointing=false": "trainer.enable_checkpointing is set by lrtrain itself: leave it out",
-    "+trainer.callbacks=[]": "trainer.callbacks is set by lrtrain itself",
+    "+trainer.callbacks=[]": "trainer.callbacks is not used here: write callbacks=[my_module:MyCallback]",
     "+trainer.num_sanity_val_steps=2": "trainer.num_sanity_val_steps is set by lrtrain itself",
     "ema=1": "ema must be a number in [0, 1)",
     "compile=yes": "compile must be true or false",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -57,6 +58,7 @@ def _legend_columns(compared: Compared) -> int:
 def _draw_curves(axes: Axes, compared: Compared, name: str) -> None:
     """The median of each strategy's best setting, and the range over the seeds."""
     step: Literal["post"] | None = "post" if name == RATE else None
+    least, most = math.inf, -math.inf
     for place, (each, runs) in enumerate(zip(compared.found.strategies, compared.best_runs, strict=True)):
         colour, dash = style(place)
         if own := band(runs, name, "epochs"):
@@ -68,8 +70,11 @@ def _draw_curves(axes: Axes, compared: Compared, name: str) -> None:
                 "marker": "o" if len(own.at) == 1 else "",
             }
             axes.plot(own.at, own.median, color=colour, label=each.label, **line)
+            least, most = min(least, *own.low), max(most, *own.high)
     if name == RATE:
         axes.set_ylim(bottom=0)
+    elif 0 < 10 * least < most:
+        axes.set_yscale("log")  # else the first epochs leave no room to all others
     axes.set_ylabel("learning rate" if name == RATE else name)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)

@@ -29,6 +29,8 @@ from lightning.pytorch.strategies.launchers import subprocess_script
 from lightning.pytorch.trainer.connectors import callback_connector
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from torch import Tensor
+from torch.utils._pytree import tree_flatten as tree_flatten
+from torch.utils._pytree import tree_unflatten as tree_unflatten
 
 from lrtrain.process import ranks
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import Optimizer
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from lrtrain.errors import first_line
 from lrtrain.training.population.dropout import Mask, draw, mask_dropout
 from lrtrain.training.population.rules import Rule, Values, along, clip, norms, rule_of, whole
+from lrtrain.training.private import tree_flatten, tree_unflatten
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Batch = tuple[Tensor, Tensor]
