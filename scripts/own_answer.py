@@ -2,7 +2,7 @@
 
 Run: python scripts/own_answer.py --mnist DIR --text FILE
 Takes about an hour on two cores; a run of it that was stopped is gone on with. Writes the sweeps below outputs/answer,
-and the comparison of all of them into conf/sweep/answer.
+and the comparison of all of them into scripts/answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lrtrain.configs import config_dir
 from lrtrain.sweeps.grid import read_grids
 
 OUT = Path("outputs") / "answer"
-RESULTS = Path("conf") / "sweep" / "answer"
+RESULTS = Path("scripts") / "answer"
 ALL = [name for name in read_grids("tournament", [config_dir()]) if name != "common"]
 TEN = [
     "constant",
