@@ -6,8 +6,9 @@ import functools
 import gc
 import importlib
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
@@ -132,6 +133,7 @@ class _CompilerLater(_Later):
     def __init__(self) -> None:
         super().__init__(_COMPILER, __path__=[])
         self._left_out: list[Any] = []
+        self._swap = threading.Lock()  # several threads may ask at once
 
     def graph_break(self, *_: Any) -> None:
         """No graph is made."""
@@ -144,11 +146,12 @@ class _CompilerLater(_Later):
     @property
     def real(self) -> ModuleType:
         """The module itself, in the place of this."""
-        if sys.modules.get(_COMPILER) is self:
-            del sys.modules[_COMPILER]
-            vars(sys.modules["torch"]).pop("_dynamo", None)
-            for function in self._left_out:
-                vars(function).pop("__dynamo_disable", None)
+        with self._swap:
+            if sys.modules.get(_COMPILER) is self:
+                del sys.modules[_COMPILER]
+                vars(sys.modules["torch"]).pop("_dynamo", None)
+                for function in self._left_out:
+                    vars(function).pop("__dynamo_disable", None)
         return super().real
 
 
@@ -162,7 +165,8 @@ class _PartFinder(MetaPathFinder):
         """That of the part, which has been imported by then."""
         if fullname.rpartition(".")[0] != _COMPILER:
             return None
-        sys.meta_path.remove(self)
+        with suppress(ValueError):  # another thread has
+            sys.meta_path.remove(self)
         assert self._later.real
         part = importlib.import_module(fullname)
         return ModuleSpec(fullname, _Loaded(part))
