@@ -143,15 +143,19 @@ class _CompilerLater(_Later):
         self._left_out.append(function)
         return function
 
-    @property
-    def real(self) -> ModuleType:
-        """The module itself, in the place of this."""
+    def give_way(self) -> None:
+        """Let the next import be that of the module itself."""
         with self._swap:
             if sys.modules.get(_COMPILER) is self:
                 del sys.modules[_COMPILER]
                 vars(sys.modules["torch"]).pop("_dynamo", None)
                 for function in self._left_out:
                     vars(function).pop("__dynamo_disable", None)
+
+    @property
+    def real(self) -> ModuleType:
+        """The module itself, in the place of this."""
+        self.give_way()
         return super().real
 
 
@@ -167,7 +171,7 @@ class _PartFinder(MetaPathFinder):
             return None
         with suppress(ValueError):  # another thread has
             sys.meta_path.remove(self)
-        assert self._later.real
+        self._later.give_way()
         part = importlib.import_module(fullname)
         return ModuleSpec(fullname, _Loaded(part))
 
