@@ -114,7 +114,8 @@ def compose_once() -> None:
         key = (*rest, *options.items())
         if key not in kept:
             found: Any = compose(name, rest, **options)
-            kept[key] = found, found.hydra.run._get_node("dir")._value() if "hydra" in found else None
+            written: Any = OmegaConf.to_container(found.hydra.run) if "hydra" in found else {}
+            kept[key] = found, written.get("dir")
         found, usual = kept[key]
         OmegaConf.clear_cache(found)  # the time of day is a part of the usual folder
         if usual:

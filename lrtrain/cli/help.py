@@ -64,10 +64,9 @@ def _page_of(word: str) -> list[str]:
     group, _, name = word.partition("=")
     if group in PARTS:
         return [f"{group}: {_first_line(PARTS[group])}", *_keys(PARTS[group], f"  {group}."), ""]
-    if group not in (*KINDS, "logger", "scheduler", "feedback", "task"):
-        raise RequestError(
-            f"--help {word}: {nearest(group, [*KINDS, 'logger', 'scheduler', 'feedback', 'task', *PARTS])}"
-        )
+    groups = (*KINDS, "logger", "scheduler", "feedback", "task")
+    if group not in groups:
+        raise RequestError(f"--help {word}: {nearest(group, [*groups, *PARTS])}")
     if not name:
         return [f"{group}={choice}".ljust(WIDTH) + f"  {_about(group, choice)}".rstrip() for choice in choices(group)]
     if name not in choices(group):

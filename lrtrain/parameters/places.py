@@ -14,21 +14,6 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Place:
-    """The place of a user's code; its module is looked for, and imported only when it is used."""
-
-    def parse(self, value: object) -> str:
-        """Return the text if it names a place in a module that is there, else raise ValueError."""
-        if not isinstance(value, str):
-            raise ValueError(f"must be {self}, got {value!r}")
-        _check_place(value)
-        return value
-
-    def __str__(self) -> str:
-        return "a place such as my_module:MyClass"
-
-
-@dataclass(frozen=True)
 class PlaceText:
     """The place of a user's code, which is not looked for before it is used: a run's folder may name any."""
 
@@ -41,6 +26,17 @@ class PlaceText:
 
     def __str__(self) -> str:
         return "a place such as my_module:MyClass"
+
+
+@dataclass(frozen=True)
+class Place(PlaceText):
+    """The place of a user's code; its module is looked for, and imported only when it is used."""
+
+    def parse(self, value: object) -> str:
+        """Return the text if it names a place in a module that is there, else raise ValueError."""
+        place = super().parse(value)
+        _check_place(place)
+        return place
 
 
 class Code:

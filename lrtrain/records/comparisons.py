@@ -114,9 +114,8 @@ def _as_trials(records: Sequence[Record], asked: Question, chooser: str, judge: 
     for record in records:
         own.setdefault(_name(record, asked.by), []).append(record.config)
     inert = {key for key, affects in Settings().effects().items() if affects is Affects.NOTHING}
-    within = {
-        key for config in (record.config for record in records) for key in config if key.partition(".")[0] in inert
-    }
+    keys = dict.fromkeys(key for record in records for key in record.config)
+    within = {key for key in keys if key.partition(".")[0] in inert}
     others = {*inert, *within, *asked.by, asked.pair_by, chooser, judge, RUN}
     varied = {name: _varied(configs, others) for name, configs in own.items()}
     trials = {}
