@@ -1,6 +1,6 @@
 """Whether the rate that a finder suggests is a good one: against a grid of rates, and beside other finders.
 
-Run: python scripts/lr_find_benchmark.py [--seeds 5] [--tasks digits,text] [--optimizers sgd,adam] [--cache FOLDER]
+Run: OMP_NUM_THREADS=1 python scripts/lr_find_benchmark.py --workers 14 [--minutes 5] [--seeds 5] [--tasks digits,text]
 For each task, optimizer and seed, a run of three epochs at a constant rate is trained at each rate of a grid of nine,
 half a decade apart, and at each finder's suggestion. A suggestion is a hit if its validation loss is at most twice that
 of the grid's best. "spread" is the largest over the smallest suggestion of a task and an optimizer over the seeds;
@@ -8,21 +8,25 @@ of the grid's best. "spread" is the largest over the smallest suggestion of a ta
 
 The finders: ours (`task=find_lr`, 300 updates); Lightning's `Tuner.lr_find` (its own rule, on a ramp as it takes it:
 100 updates from 1e-8 to 1, losses averaged with 0.98); fastai's `valley` and `steep`, written from its description
-(100 updates from 1e-7 to 10, the same average). What is trained is kept in the cache, so that another call goes on.
+(100 updates from 1e-7 to 10, the same average).
+What is trained is kept in the cache at once, so that another call goes on; the table is of what is there. The first
+seeds come first, and the text, which costs most, after all else. All of it takes some 1.6 hours of CPU time, half of
+them for the text.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept import Kept, Key
 from lightning.pytorch.tuner.lr_finder import _LRFinder
 
 from lrtrain.cli.compose import Composer
@@ -58,12 +62,17 @@ COMMON = (
     *("trainer.enable_progress_bar=false", "log_every=1000"),
 )
 DIVERGED = 20.0
-Finder = Callable[[Any], float | None]
+Case = tuple[str, str, int]
+Finder = Callable[[Any], tuple[float | None, dict[str, Any]]]
+"""Finds a rate for a run, and what else is worth keeping."""
 
 
-def ours(settings: Any) -> float | None:
+def ours(settings: Any) -> tuple[float | None, dict[str, Any]]:
     """`task=find_lr`."""
-    return find_rate_for(settings).suggestion
+    found = find_rate_for(settings)
+    rates = found.shape.rates
+    losses = [[float(f"{loss:.5g}") for loss in ramp.losses] for ramp in found.ramps]
+    return found.suggestion, {"low": rates[0], "high": rates[-1], "updates": len(rates), "ramps": losses}
 
 
 def averaged(ramp: Ramp) -> tuple[list[float], list[float]]:
@@ -78,22 +87,23 @@ def averaged(ramp: Ramp) -> tuple[list[float], list[float]]:
     return list(ramp.rates[: len(losses)]), losses
 
 
-def lightning(settings: Any) -> float | None:
+def lightning(settings: Any) -> tuple[float | None, dict[str, Any]]:
     """`Tuner.lr_find` with its defaults."""
     with kept_as_it_is():
         rates, losses = averaged(_ramp(settings, FRESH, read, 1e-8, 1.0, 100, 0))
     finder = _LRFinder("exponential", 1e-8, 1.0, 100)
     finder.results = {"lr": rates, "loss": losses}
-    found: float | None = finder.suggestion()
-    return found
+    return finder.suggestion(), {}
 
 
-def fastai(rule: Callable[[Sequence[float], Sequence[float]], float], settings: Any) -> float | None:
+def fastai(
+    rule: Callable[[Sequence[float], Sequence[float]], float], settings: Any
+) -> tuple[float | None, dict[str, Any]]:
     """One of fastai's rules, on what it keeps of a ramp."""
     with kept_as_it_is():
         rates, losses = averaged(_ramp(settings, FRESH, read, 1e-7, 10.0, 100, 0))
     rates, losses = rates[10:-5], losses[10:-5]
-    return rule(rates, losses) if len(losses) > 2 else None
+    return (rule(rates, losses) if len(losses) > 2 else None), {}
 
 
 def valley(rates: Sequence[float], losses: Sequence[float]) -> float:
@@ -121,49 +131,42 @@ FINDERS: dict[str, Finder] = {
 }
 
 
-class Bench:
-    """Trains what is not in the cache.
+def cases(tasks: Sequence[str], optimizers: Sequence[str], seeds: int) -> list[Case]:
+    """Task, optimizer and seed: the first seeds first, and the costly text after all others."""
+    found = [(task, optimizer, seed) for seed in range(seeds) for task in tasks for optimizer in optimizers]
+    return sorted((case for case in found if case[:2] not in REFUSED), key=lambda case: case[0] == "text")
 
-    Args:
-        cache: A folder.
-    """
 
-    def __init__(self, cache: Path, composer: Composer) -> None:
-        self._cache, self._composer = cache, composer
-        self._file = cache / "done.jsonl"
-        lines = self._file.read_text().splitlines() if self._file.exists() else []
-        self._known = {tuple(row["key"]): row["value"] for row in map(json.loads, lines)}
+def keys(tasks: Sequence[str], optimizers: Sequence[str], seeds: int) -> Iterator[Key]:
+    """Of the results of all cases: of each rate of the grid and of each finder."""
+    for task, optimizer, seed in cases(tasks, optimizers, seeds):
+        for rate in GRIDS[optimizer]:
+            yield task, optimizer, seed, float(rate)
+        for finder in FINDERS:
+            yield task, optimizer, seed, finder
 
-    def suggestion(self, finder: str, task: str, optimizer: str, seed: int) -> float | None:
-        """What a finder suggests."""
-        key = (finder, task, optimizer, seed)
-        found: float | None = self._kept(key, lambda: FINDERS[finder](self._settings(task, optimizer, seed)))
-        return found
 
-    def loss(self, task: str, optimizer: str, seed: int, rate: float | None) -> float:
-        """The validation loss after three epochs at a constant rate."""
+def make(cache: Path, key: Key) -> dict[str, Any]:
+    """The result of a rate: the validation loss after three epochs; of a finder: that of the rate that it suggests."""
+    task, optimizer, seed, asked = key
+    with Composer() as composer:
+        rate: Any = asked
+        found: dict[str, Any] = {}
+        if isinstance(asked, str):
+            rate, found = FINDERS[asked](settings_of(composer, cache, task, optimizer, seed, 1e-3))
         if rate is None:
-            return math.inf
-        found = self._kept(("loss", task, optimizer, seed, rate), lambda: self._train(task, optimizer, seed, rate))
-        return math.inf if found is None else found
-
-    def _kept(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
-        if key not in self._known:
-            self._known[key] = make()
-            with self._file.open("a") as file:
-                file.write(json.dumps({"key": key, "value": self._known[key]}) + "\n")
-        return self._known[key]
-
-    def _settings(self, task: str, optimizer: str, seed: int, rate: float = 1e-3) -> Any:
-        words = [word.replace("CACHE", str(self._cache)) for word in TASKS[task]]
-        asked = prepare([*COMMON, *words, f"optimizer={optimizer}", f"seed={seed}", f"lr={rate!r}"])
-        return read_request(self._composer, asked).job.settings
-
-    def _train(self, task: str, optimizer: str, seed: int, rate: float) -> float | None:
+            return {"rate": None, "loss": None, **found}
         with tempfile.TemporaryDirectory() as place:
-            settings = self._settings(task, optimizer, seed, rate)
+            settings = settings_of(composer, cache, task, optimizer, seed, rate)
             summary = run_in(settings, Path(place) / "run", say=lambda _: None)
-        return summary.final.get("val_loss") if summary.is_good else None
+    return {"rate": rate, "loss": summary.final.get("val_loss") if summary.is_good else None, **found}
+
+
+def settings_of(composer: Composer, cache: Path, task: str, optimizer: str, seed: int, rate: float) -> Any:
+    """Those of a training of three epochs."""
+    words = [word.replace("CACHE", str(cache)) for word in TASKS[task]]
+    asked = prepare([*COMMON, *words, f"optimizer={optimizer}", f"seed={seed}", f"lr={rate!r}"])
+    return read_request(composer, asked).job.settings
 
 
 def make_data(cache: Path) -> None:
@@ -193,40 +196,52 @@ def make_data(cache: Path) -> None:
     (cache / "regression.csv").write_text("\n".join(map(",".join, rows)) + "\n")
 
 
+def report(found: Mapping[Key, Any], asked: Sequence[Case]) -> None:
+    """Print each miss, and the table of the cases whose grid is there."""
+    ratios: dict[str, list[float]] = {name: [] for name in FINDERS}
+    rates: dict[str, dict[tuple[str, str], list[float]]] = {name: defaultdict(list) for name in FINDERS}
+    known = [case for case in asked if all((*case, float(rate)) in found for rate in GRIDS[case[1]])]
+    for case in known:
+        grid = {float(rate): loss_of(found[*case, float(rate)]) for rate in GRIDS[case[1]]}
+        best = min(grid, key=lambda rate: grid[rate])
+        for name in FINDERS:
+            if (own := found.get((*case, name))) is None:
+                continue
+            ratio = min(loss_of(own) / grid[best], DIVERGED)
+            ratios[name].append(ratio)
+            rates[name][case[:2]] += [] if own["rate"] is None else [own["rate"]]
+            if ratio > 2:
+                print(f"miss: {name}: {', '.join(map(str, case))}: lr={own['rate']}, {ratio:.2f} x that of {best:.2g}")
+    print(f"\n{len(known)} of {len(asked)} cases")
+    print(f"{'finder':16s} {'hits':>10s} {'loss':>6s} {'median':>7s} {'largest spread':>15s}")
+    for name, values in ratios.items():
+        if values:
+            hits, mean = sum(value <= 2 for value in values), math.exp(np.mean(np.log(values)))
+            spread = max((max(own) / min(own) for own in rates[name].values() if own), default=math.inf)
+            print(f"{name:16s} {hits:4d} of {len(values):3d} {mean:6.2f} {np.median(values):7.2f} {spread:15.1f}")
+
+
+def loss_of(result: Mapping[str, Any]) -> float:
+    """Of a training; infinite where it diverged, or there was no rate to train at."""
+    return math.inf if result["loss"] is None else float(result["loss"])
+
+
 def main() -> None:
-    """Train what is missing, and print a row for each case and the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Train what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--optimizers", default=",".join(GRIDS))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
+    parser.add_argument("--minutes", type=float, help="after which no other training is begun")
     parser.add_argument("--cache", type=Path, default=Path("outputs/lr_find_benchmark"))
     asked = parser.parse_args()
-    make_data(asked.cache)
-    ratios: dict[str, list[float]] = {name: [] for name in FINDERS}
-    spreads: dict[str, list[float]] = {name: [] for name in FINDERS}
-    with Composer() as composer:
-        bench = Bench(asked.cache.resolve(), composer)
-        for task in asked.tasks.split(","):
-            for optimizer in asked.optimizers.split(","):
-                if (task, optimizer) in REFUSED:
-                    continue
-                found: dict[str, list[float]] = {name: [] for name in FINDERS}
-                for seed in range(asked.seeds):
-                    best = min(bench.loss(task, optimizer, seed, float(rate)) for rate in GRIDS[optimizer])
-                    for name in FINDERS:
-                        rate = bench.suggestion(name, task, optimizer, seed)
-                        ratio = min(bench.loss(task, optimizer, seed, rate) / best, DIVERGED)
-                        ratios[name].append(ratio if ratio > 0 else DIVERGED)
-                        found[name] += [] if rate is None else [rate]
-                        if ratio > 2:
-                            print(f"miss: {name}, {task}, {optimizer}, seed {seed}: lr={rate}, {ratio:.2f} x the best")
-                for name, rates in found.items():
-                    spreads[name].append(max(rates) / min(rates) if rates else math.inf)
-    print(f"\n{'finder':16s} {'hits':>10s} {'loss':>6s} {'median':>7s} {'largest spread':>15s}")
-    for name, values in ratios.items():
-        hits = sum(value <= 2 for value in values)
-        mean, middle = math.exp(np.mean(np.log(values))), np.median(values)
-        print(f"{name:16s} {hits:4d} of {len(values):3d} {mean:6.2f} {middle:7.2f} {max(spreads[name]):15.1f}")
+    cache = asked.cache.resolve()
+    make_data(cache)
+    chosen = asked.tasks.split(","), asked.optimizers.split(","), asked.seeds
+    kept = Kept(cache / "done.jsonl")
+    kept.make(partial(make, cache), keys(*chosen), asked.workers, asked.minutes)
+    report(kept.found, cases(*chosen))
 
 
 if __name__ == "__main__":
