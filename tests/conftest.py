@@ -102,24 +102,23 @@ def compose_once() -> None:
     """Let Hydra compose the same words once for all that this process does: it is half the time of a small run."""
     ours: Any = composing
     compose: Any = ours.compose
-    kept: dict[tuple[object, ...], tuple[Any, str | None]] = {}
-    place = re.compile(r"hydra\.run\.dir=([\w./-]+)")
+    kept: dict[tuple[object, ...], tuple[Any, dict[str, str]]] = {}
+    place = re.compile(r"hydra\.(run|sweep)\.dir='?([\w./-]+)'?")
 
     def once(name: str, words: list[str], **options: Any) -> DictConfig:
         said = [place.fullmatch(word) for word in words]
-        folders = [match[1] for match in said if match]
         rest = [word for word, match in zip(words, said, strict=True) if not match]
-        if len(folders) > 1 or any(word.startswith("hydra.") for word in rest):
+        if any(word.startswith("hydra.") for word in rest):
             return compose(name, words, **options)  # type: ignore[no-any-return]
         key = (*rest, *options.items())
         if key not in kept:
             found: Any = compose(name, rest, **options)
-            written: Any = OmegaConf.to_container(found.hydra.run) if "hydra" in found else {}
-            kept[key] = found, written.get("dir")
+            written: Any = OmegaConf.to_container(found.hydra) if "hydra" in found else {}
+            kept[key] = found, {kind: written[kind]["dir"] for kind in ("run", "sweep") if written}
         found, usual = kept[key]
         OmegaConf.clear_cache(found)  # the time of day is a part of the usual folder
-        if usual:
-            found.hydra.run.dir = folders[0] if folders else usual
+        for kind, folder in (usual | {match[1]: match[2] for match in said if match}).items():
+            found.hydra[kind].dir = folder
         return found  # type: ignore[no-any-return]
 
     ours.compose = once
