@@ -52,6 +52,7 @@ TASKS = {
         *("model.width=48", "model.heads=4", "trainer.limit_train_batches=100", "trainer.limit_val_batches=20"),
     ],
     "regression": ["dataset=csv", "dataset.file=CACHE/regression.csv", "dataset.target=y"],
+    "houses": ["dataset=csv", "dataset.file=CACHE/houses.csv", "dataset.target=price"],
     "imbalanced": ["dataset=csv", "dataset.file=CACHE/imbalanced.csv", "dataset.target=label"],
 }
 GRIDS = {"sgd": np.logspace(-3, 1, 9), "adam": np.logspace(-5, -1, 9), "muon": np.logspace(-4, 0, 9)}
@@ -170,7 +171,7 @@ def settings_of(composer: Composer, cache: Path, task: str, optimizer: str, seed
 
 
 def make_data(cache: Path) -> None:
-    """A text, a table with one label in ten of the rarer kind, and one of noisy numbers; the same at every call."""
+    """A text, and tables: of a rare label, of noisy numbers, of prices with little noise; the same at every call."""
     cache.mkdir(parents=True, exist_ok=True)
     import argparse
     import difflib
@@ -194,6 +195,16 @@ def make_data(cache: Path) -> None:
     rows = [[*(f"x{i}" for i in range(8)), "y"]]
     rows += [[f"{x:.5f}" for x in (*row, y)] for row, y in zip(values, told, strict=True)]
     (cache / "regression.csv").write_text("\n".join(map(",".join, rows)) + "\n")
+    rng = np.random.default_rng(2)
+    sizes, ages, quarters = rng.gamma(6, 25, 800) + 30, rng.integers(0, 90, 800), rng.integers(0, 5, 800)
+    prices = 2500 * sizes * np.array([0.8, 0.9, 1.0, 1.1, 1.6])[quarters] * (1 - ages / 300)
+    prices *= np.exp(0.02 * rng.normal(size=800))
+    rows = [["size", "age", "quarter", "price"]]
+    rows += [
+        [f"{size:.1f}", str(age), "abcde"[quarter], f"{price:.0f}"]
+        for size, age, quarter, price in zip(sizes, ages, quarters, prices, strict=True)
+    ]
+    (cache / "houses.csv").write_text("\n".join(map(",".join, rows)) + "\n")
 
 
 def report(found: Mapping[Key, Any], asked: Sequence[Case]) -> None:
