@@ -183,7 +183,7 @@ def test_prunes_as_optuna_does(kind: str, whole: Sweep, tmp_path: Path) -> None:
         [float(row["val_loss"]) for row in read_csv(whole.job(number) / "metrics.csv") if row["val_loss"]]
         for number in range(8)
     ]
-    pruners = {"median": optuna.pruners.MedianPruner(), "hyperband": optuna.pruners.HyperbandPruner(37, 1000)}
+    pruners = {"median": optuna.pruners.MedianPruner(5, 500), "hyperband": optuna.pruners.HyperbandPruner(37, 1000)}
     study = optuna.create_study(study_name="lrtrain", sampler=optuna.samplers.RandomSampler(), pruner=pruners[kind])
 
     def objective(trial: Any) -> float:
