@@ -77,7 +77,7 @@ def compare_updates(net: str, options: dict[str, object], members: int, updates:
 
     def together(compiled: int) -> None:
         stack.compiled = compiled
-        stack.take(places, values, measures=True)
+        stack.take(places, values, [9])
 
     ways = {"plain loop": plain, "eager": lambda: together(0), "compiled": lambda: together(32)}
     compiling = seconds(ways["compiled"], device)

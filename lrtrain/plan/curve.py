@@ -88,11 +88,11 @@ def warn_of(settings: Settings, plan: Plan) -> list[str]:
         found.append(f"optimizer=prodigy finds its rate itself, and lr={lr:g} multiplies that; it is meant for lr=1")
     if settings.optimizer.name == "rprop":
         found.append("optimizer=rprop ignores the schedule after the first update: it adapts its rates itself")
-    total = plan.horizon.total_steps
-    sampled = {step: plan.rate(step) for step in range(0, total, max(1, total // 1000))}
-    risen = max(sampled, key=lambda step: sampled[step]) / plan.horizon.steps_per_epoch
-    if stop and risen > stop:
-        found.append(f"early_stop={stop} can end the run while the rate still rises, until epoch {risen:.3g}")
+    if stop:
+        total = plan.horizon.total_steps
+        risen = max(range(0, total, max(1, total // 1000)), key=plan.rate) / plan.horizon.steps_per_epoch
+        if risen > stop:
+            found.append(f"early_stop={stop} can end the run while the rate still rises, until epoch {risen:.3g}")
     return found
 
 

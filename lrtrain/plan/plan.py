@@ -162,9 +162,11 @@ class Plan(NamedTuple):
             first -= stride
         while first and self.rate(first - 1) == last:
             first -= 1
+        idle, ends_at_zero = 2 * (total - first) >= total - self.begins, last == 0 and total - first > 1
+        if not (ends_at_zero or (self.policy in ("keep", "stretch") and idle)):
+            return
         peak = max(map(self.rate, range(0, total, stride)))
-        goes_on = self.policy in ("keep", "stretch") and 2 * (total - first) >= total - self.begins and last < peak
-        if goes_on or (last == 0 and total - first > 1):
+        if ends_at_zero or last < peak:
             text = f"the decay is over at update {first:,}: the {total - first:,} updates from there on have a rate of "
             text += f"{last:.4g}, where it was up to {peak:.4g}"
             yield text + ("; resume_plan=append or switch has a decay over what is left" if self.policy else "")

@@ -29,17 +29,26 @@ def import_large(module: str) -> ModuleType:
     """
     if module in sys.modules:  # to freeze again would keep the garbage of a sweep's jobs
         return sys.modules[module]
+    with collected_seldom():
+        try:
+            with signals.deferred():
+                importlib.import_module("torch")
+                _leave_compiler_for_later()
+                with _plots_left_for_later():
+                    importlib.import_module("torchmetrics")
+                return importlib.import_module(module)
+        finally:
+            gc.freeze()
+
+
+@contextmanager
+def collected_seldom() -> Iterator[None]:
+    """Have the garbage collector look less often where much is made that stays."""
     thresholds = gc.get_threshold()
     gc.set_threshold(*SELDOM)
     try:
-        with signals.deferred():
-            importlib.import_module("torch")
-            _leave_compiler_for_later()
-            with _plots_left_for_later():
-                importlib.import_module("torchmetrics")
-            return importlib.import_module(module)
+        yield
     finally:
-        gc.freeze()
         gc.set_threshold(*thresholds)
 
 

@@ -82,7 +82,7 @@ class Blocks:
             kind, wanted = self._read(job)
             if kind is None or wanted is None:
                 alone.append(job)
-            elif not block or kind == self._kinds[block[0].job.number][0]:
+            elif (not block or kind == self._kinds[block[0].job.number][0]) and self._is_open(job):  # others claim, too
                 folder = claims.enter_context(self._worker.claimed(self._worker.folder.job(job).path, wanted.locks))
                 if folder:
                     if folder.has_checkpoint:

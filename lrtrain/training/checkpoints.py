@@ -90,25 +90,25 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
         folder: Where the checkpoints belong.
         metric: That says which is best.
         cadence: Of the last checkpoint.
+        sharers: Runs that share the time of this process, and what checkpoints may take of it.
 
     Attributes:
         until: The update from which on the run pauses, as soon as it can go on exactly; None for never.
         judge: Asked after each validation whether it pauses.
         source: What the run goes on from, which is not read again.
         of_user: The callbacks of the user's, whose state is saved too.
-        sharers: Runs that share the time of this process, and what checkpoints may take of it.
         has_saved: Whether there has been a last checkpoint in this training.
     """
 
-    def __init__(self, folder: RunFolder, metric: Metric, cadence: Cadence) -> None:
+    def __init__(self, folder: RunFolder, metric: Metric, cadence: Cadence, sharers: int = 1) -> None:
         self.folder = folder
         self.metric = metric
         self.cadence = cadence
+        self.sharers = sharers
         self.until: int | None = None
         self.judge: Judge | None = None
         self.source: Saved | None = None
         self.of_user: list[pl.Callback] = []
-        self.sharers = 1
         self.has_saved = False
         self.best: dict[str, float] = {}
         self._written: dict[str, float] = {}

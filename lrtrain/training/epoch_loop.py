@@ -121,22 +121,29 @@ class EpochLoop(TrainingLoop):
         """Take the updates up to one that something may follow, whose hooks are called."""
         trainer, module, done = self.trainer, self.trainer.lightning_module, self.batch_progress.current.ready
         scheduler, validated = scheduler_of(trainer), trainer.val_check_batch or math.inf
-        room = min(trainer.num_training_batches - done, validated - done % validated)
+        room = min(trainer.num_training_batches - done, validated - done % validated, stepper.most)
         count = int(min(room, *(observer.patience(trainer) for observer in observers)))
         for hook in hooks["on_train_batch_start"]:
             hook(trainer, module, None, done)
-        first, values = scheduler.last_epoch, []
+        first, values, names = scheduler.last_epoch, [], scheduler.hyperparameters
         rates: list[list[Any]] = [scheduler.used_lrs]
+        settings: list[dict[str, float]] = []
         for ahead in range(count):
             values.append(stepper.read(ahead))
-            settings = {name: setting(scheduler.optimizer.param_groups[0], name) for name in scheduler.hyperparameters}
+            settings.append({name: setting(scheduler.optimizer.param_groups[0], name) for name in names})
             scheduler.count_update()
             rates.append(scheduler.used_lrs)
-        measures = any(observer.measures(trainer, first + count - 1) for observer in observers)
+        measured = sorted({step - first for each in observers for step in each.measured(trainer, first, count)})
         places, sizes = trainer.train_dataloader.take(count, begins=done == 0)
-        taken = stepper.take(Stretch(places, sizes, values, measures))
+        taken, passed = stepper.take(Stretch(places, sizes, values, measured)), Passed(first, rates, settings)
+        fault = next(filter(None, (each.fault(trainer, passed, taken) for each in observers)), None)
+        if fault:
+            taken = taken.until(fault.update)
+            scheduler.go_back(first + fault.update, rates[fault.update])
         for observer in observers:
-            observer.on_stretch(trainer, Passed(first, rates, settings), taken)
+            observer.on_stretch(trainer, passed, taken)
+        if fault:
+            raise fault.error
         self.count_batches(count, data_fetcher)
         outputs = {"loss": torch.tensor(taken.losses[-1], dtype=torch.float64)}
         for hook in hooks["on_train_batch_end"]:
@@ -213,10 +220,11 @@ class ValidationLoop(MeasuringLoop):
             return list(super().run())
         trainer, module, progress, hooks = self.trainer, self.trainer.lightning_module, self.batch_progress, self.hooks
         loader, count = self.batches()
-        in_training = [layer for layer in module.modules() if layer.training]
+        in_training = [] if self.stepper else [layer for layer in module.modules() if layer.training]
         progress.reset_on_run()
         with torch.no_grad():
-            module.eval()
+            if not self.stepper:  # which leaves the module as it is
+                module.eval()
             for name in ("on_validation_start", "on_validation_epoch_start"):
                 for hook in hooks[name]:
                     hook(trainer, module)

@@ -17,7 +17,7 @@ from lrtrain.errors import DivergedError
 from lrtrain.training.accumulation import weight_of
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.private import flag_non_finite
-from lrtrain.training.stretch import Passed, Stretched, Taken
+from lrtrain.training.stretch import Fault, Passed, Stretched, Taken
 from lrtrain.training.validation import ValidationObserver
 
 EXPLODED = 1e4
@@ -101,16 +101,17 @@ class DivergenceGuard(Stretched, ValidationObserver):
         if not sound:
             raise diverged(trainer, self._whose(trainer))
 
-    def on_stretch(self, trainer: pl.Trainer, passed: Passed, taken: Taken) -> None:
-        """Check all losses and gradients; the run then ends as it would have before the first update that is wrong."""
+    def fault(self, trainer: pl.Trainer, passed: Passed, taken: Taken) -> Fault | None:
+        """The first loss or gradient that is wrong."""
         for number, (loss, norm) in enumerate(zip(taken.losses, taken.norms, strict=True)):
             if self.first is None:
                 self.first = abs(loss)
-            if not (self._is_sound(loss) and math.isfinite(norm)):
-                scheduler = scheduler_of(trainer)
-                scheduler.go_back(passed.first + number, passed.rates[number])
-                sound = self._is_sound(loss)
-                raise diverged(trainer, "the gradient is not finite" if sound else f"train_loss is {loss:.4g}")
+            sound = self._is_sound(loss)
+            if not (sound and math.isfinite(norm)):
+                what = "the gradient is not finite" if sound else f"train_loss is {loss:.4g}"
+                rate = passed.rates[number + 1][0]
+                return Fault(number, diverged(trainer, what, passed.first + number, float(rate)))
+        return None
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Check the last update before its weights are measured."""

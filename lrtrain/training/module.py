@@ -85,5 +85,5 @@ class Supervised(Scheduled):
 
     def _report(self, stage: str, measures: Measures) -> None:
         # Lightning's log takes several times as long as a small validation.
-        for name, value in measures.compute():
-            self.trainer.callback_metrics[f"{stage}_{name}"] = value if value.dim() == 0 else value.mean()
+        found = {name: value if value.dim() == 0 else value.mean() for name, value in measures.compute()}
+        self.trainer.callback_metrics.update({f"{stage}_{name}": value for name, value in found.items()})

@@ -54,7 +54,6 @@ class Record(Stretched, ValidationObserver):
         self._before: dict[str, torch.Tensor] = {}
         self._gradients: dict[str, list[torch.Tensor]] = {}
         self._step = 0
-        self._rows: dict[str, Sequence[float]] = {}
         self._settings: dict[str, float] = {}
         self._scheduler: Scheduler | None = None
         self._used: list[float] = []
@@ -100,10 +99,10 @@ class Record(Stretched, ValidationObserver):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         """Copy the weights at a log point to measure its update."""
-        self._step = scheduler_of(trainer).last_epoch
-        if not self._is_point(trainer, self._step):
+        scheduler = scheduler_of(trainer)
+        self._step, names = scheduler.last_epoch, scheduler.hyperparameters
+        if not self._is_point(scheduler, self._step):
             return
-        names = scheduler_of(trainer).hyperparameters
         self._settings = {name: setting(optimizer.param_groups[0], name) for name in names}
         for name, weights in self._groups.items():
             gradients = [weight.grad for weight in weights if weight.grad is not None]
@@ -114,24 +113,12 @@ class Record(Stretched, ValidationObserver):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the log point after its update."""
-        rows, self._rows = self._rows or self._measure(), {}
-        scheduler, step = scheduler_of(trainer), self._step
-        if not rows or scheduler.last_epoch == step:  # a GradScaler skipped the update
+        rows = self._measure()
+        scheduler = scheduler_of(trainer)
+        if not rows or scheduler.last_epoch == self._step:  # a GradScaler skipped the update
             return
-        self.last_rate = next(iter(rates_of(scheduler).values()))
-        if step == 0:
-            self.first_rate = self.last_rate
         loss = batch_loss(trainer, outputs, batch_idx)
-        self._add(
-            step,
-            {
-                "epoch": step // (scheduler.steps_per_epoch or 1),
-                **rates_of(scheduler),
-                **self._settings,
-                **({} if loss is None else {"train_loss": loss}),
-                **_sizes(rows),
-            },
-        )
+        self._add_point(scheduler, self._step, rates_of(scheduler), {**self._settings, **_loss(loss), **_sizes(rows)})
 
     def _measure(self) -> dict[str, Sequence[float]]:
         """The norms of gradient (two), change and weights of each group, where they were prepared for."""
@@ -142,23 +129,18 @@ class Record(Stretched, ValidationObserver):
             found[name] = [float(value) for value in (*self._gradients[name], moved.norm(), weights.norm())]
         return found
 
-    def patience(self, trainer: pl.Trainer) -> float:
-        """Until the next log point."""
+    def measured(self, trainer: pl.Trainer, first: int, count: int) -> Sequence[int]:
+        """Those of log points."""
         scheduler = scheduler_of(trainer)
-        step, length = scheduler.last_epoch, scheduler.steps_per_epoch
-        left = (scheduler.total_steps or math.inf) - step
-        return min(-step % self.every + 1, left, length - step % length if length else math.inf)
-
-    def measures(self, trainer: pl.Trainer, step: int) -> bool:
-        """At a log point."""
-        return self._is_point(trainer, step)
+        return [step for step in range(first, first + count) if self._is_point(scheduler, step)]
 
     def on_stretch(self, trainer: pl.Trainer, passed: Passed, taken: Taken) -> None:
-        """Keep what belongs to a log point."""
-        self._step = passed.first + len(taken.losses) - 1
-        if self._is_point(trainer, self._step):
-            self._settings = dict(passed.settings)
-            self._rows = dict(zip(self._groups, taken.sizes, strict=True))
+        """Add its log points."""
+        scheduler = scheduler_of(trainer)
+        for number, sizes in taken.sizes.items():
+            step, rows = passed.first + number, dict(zip(self._groups, sizes, strict=True))
+            values = {**passed.settings[number], **_loss(taken.losses[number]), **_sizes(rows)}
+            self._add_point(scheduler, step, _named_rates(scheduler, passed.rates[number + 1]), values)
 
     def observe(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: dict[str, float], closing: bool
@@ -217,10 +199,18 @@ class Record(Stretched, ValidationObserver):
         """The names of the test's metrics."""
         return [name.replace("val_", "test_", 1) for name in self._validation if name.startswith("val_")]
 
-    def _is_point(self, trainer: pl.Trainer, step: int) -> bool:
-        scheduler, done = scheduler_of(trainer), step + 1
-        ends_epoch = scheduler.steps_per_epoch is not None and done % scheduler.steps_per_epoch == 0
-        return step % self.every == 0 or ends_epoch or done == scheduler.total_steps
+    def _is_point(self, scheduler: Scheduler, step: int) -> bool:
+        done, length = step + 1, scheduler.steps_per_epoch
+        return step % self.every == 0 or (length is not None and done % length == 0) or done == scheduler.total_steps
+
+    def _add_point(
+        self, scheduler: Scheduler, step: int, rates: Mapping[str, float], values: Mapping[str, float]
+    ) -> None:
+        """Add the log point of an update, of the rates that it had and what was measured of it."""
+        self.last_rate = next(iter(rates.values()))
+        if step == 0:
+            self.first_rate = self.last_rate
+        self._add(step, {"epoch": step // (scheduler.steps_per_epoch or 1), **rates, **values})
 
     def _add(self, step: int, values: dict[str, Any]) -> None:
         if self._row.get("step") != step:
@@ -244,6 +234,11 @@ def batch_loss(trainer: pl.Trainer, outputs: Any, batch_idx: int) -> float | Non
     return None if loss is None else float(loss) * trainer.accumulate_grad_batches / weight_of(trainer, batch_idx)
 
 
+def _loss(value: float | None) -> dict[str, float]:
+    """The loss by its name in the record, if there is one."""
+    return {} if value is None else {"train_loss": value}
+
+
 def _sizes(rows: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """The sizes of an update by their names in the record, of all groups together first."""
     gradients, absolute, changes, weights = zip(*rows.values(), strict=True)
@@ -262,9 +257,14 @@ def _named(norms: Sequence[float], ending: str) -> dict[str, float]:
 
 def rates_of(scheduler: Scheduler) -> dict[str, float]:
     """The rates of the last update by their names in the record; none of a group that no gradient moves."""
-    groups, rates = scheduler.optimizer.param_groups, zip(_columns(scheduler), scheduler.used_lrs, strict=False)
+    return _named_rates(scheduler, scheduler.used_lrs)
+
+
+def _named_rates(scheduler: Scheduler, rates: Sequence[float]) -> dict[str, float]:
+    """Rates of the groups by their names in the record; none of a group that no gradient moves."""
+    groups, named = scheduler.optimizer.param_groups, zip(_columns(scheduler), rates, strict=False)
     moved = [any(parameter.requires_grad for parameter in group["params"]) for group in groups]
-    return {name: rate for (name, rate), moves in zip(rates, moved, strict=False) if moves}
+    return {name: rate for (name, rate), moves in zip(named, moved, strict=False) if moves}
 
 
 def _columns(scheduler: Scheduler) -> list[str]:

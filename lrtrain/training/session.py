@@ -135,13 +135,14 @@ class Session:
         say: Say,
         stepper: Stepper | None,
         read: Callable[[Bound, Asked], Splits],
+        sharers: int,
     ) -> None:
         self.settings, self.folder, self.say = settings, folder, say
         if stepper is None and settings.compile and why_alone(settings) is None:
             from lrtrain.training.population.one import Whole  # few runs are compiled, and all wait for imports
 
             stepper = Whole()
-        self._stepper, self._read = stepper, read
+        self._stepper, self._read, self._sharers = stepper, read, sharers
         self._asked = asked
         self._began, self._started = time.perf_counter(), datetime.now(UTC)
         self._paused = False
@@ -159,6 +160,7 @@ class Session:
         say: Say = print,
         stepper: Stepper | None = None,
         read: Callable[[Bound, Asked], Splits] = read,
+        sharers: int = 1,
     ) -> Session:
         """Build all that a run is made of; writes nothing.
 
@@ -171,12 +173,13 @@ class Session:
             say: Tells a person a line; there is a progress bar only where that is printed.
             stepper: Takes the updates where it can, instead of Lightning's loop.
             read: Reads the dataset.
+            sharers: Runs that take turns in this process; of several, none is looked at while it goes on.
 
         Raises:
             RequestError: Something cannot be built from the settings, the hardware is not there, or the checkpoint is
                 not one of such a run.
         """
-        session = cls(settings, folder, asked or {}, say, stepper, read)
+        session = cls(settings, folder, asked or {}, say, stepper, read, sharers)
         session._build(start, scale)
         return session
 
@@ -185,10 +188,10 @@ class Session:
         pl.seed_everything(settings.seed, verbose=False)
         try:
             self._checkpoint = sound_checkpoint(start.folder) if start.folder else None
-            bar = settings.trainer.enable_progress_bar and self.say is print
+            bar = settings.trainer.enable_progress_bar and self.say is print and self._sharers == 1
             self._bar = RunBar(settings.log_every, bar, self.say)
             self.record = Record(self.folder, settings.log_every)
-            self.checkpoints = LastAndBest(self.folder, settings.metric, Cadence())
+            self.checkpoints = LastAndBest(self.folder, settings.metric, Cadence(), self._sharers)
             patience, metric = settings.early_stop, settings.metric
             self._early_stop = EarlyStop(metric.name, metric.mode, patience) if patience else None
             callbacks = self._callbacks(scale)
@@ -229,7 +232,7 @@ class Session:
         settings, metric = self.settings, self.settings.metric
         found = [SharedFolder(self.folder), *build_averaging(settings.optimizer, settings.ema), EndOfRun()]
         found += [Freezing(), DivergenceGuard(metric.name), ValidationFeedback(metric.name), self.record]
-        found += [EarlyFindings(self._judged)] if settings.diagnosis else []
+        found += [EarlyFindings(self._judged)] if settings.diagnosis and self._sharers == 1 else []
         found += [Milestones(settings.strategy), *([self._early_stop] if self._early_stop else [])]
         self.checkpoints.of_user = make_callbacks(settings.callbacks)
         found += self.checkpoints.of_user
@@ -518,7 +521,7 @@ class Session:
             seed=self.settings.seed,
             steps=steps,
             epochs=horizon.epochs if steps == horizon.total_steps else math.floor(steps / horizon.steps_per_epoch),
-            wall_s=round((time.perf_counter() - self._began) / self.checkpoints.sharers, 3),
+            wall_s=round((time.perf_counter() - self._began) / self._sharers, 3),
             started=self._started.isoformat(timespec="seconds"),
             ended=now.isoformat(timespec="seconds"),
             host=socket.gethostname(),

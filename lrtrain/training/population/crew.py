@@ -22,17 +22,15 @@ from lrtrain.training.data import Data
 from lrtrain.training.loader import Loader
 from lrtrain.training.module import Supervised
 from lrtrain.training.network import has_compiler
-from lrtrain.training.population.probe import clock_of, quickest
+from lrtrain.training.population.probe import quickest
 from lrtrain.training.population.rules import Rule, rule_of
-from lrtrain.training.population.stack import Member, Program, Stack
+from lrtrain.training.population.stack import TRIED, Measured, Member, Program, Stack
 from lrtrain.training.ranks import RandomNumbers
 from lrtrain.training.stretch import Stretch, Taken
 
-TRIED = 20
-"""Updates after which it is decided whether to compile those that are left."""
 COMPILING = 35
 """How much longer compiling an update takes than tracing it, about."""
-LEAST = 2.0
+LEAST = 4.0
 """Seconds that compiling takes at least."""
 GAIN = 0.5
 """Of the time of an update, what compiling saves, about."""
@@ -93,8 +91,7 @@ class Seat(Generic[Result]):
         self.error: BaseException | None = None
         self.has_ended = False
         self.place: tuple[Stack, int] | None = None
-        self.losses: list[float] = []
-        self.norms: list[float] = []
+        self._taken = Taken([], [], {})
         self._work = work
         self._answer: Any = None
         self._turn, self._back = threading.Event(), threading.Event()
@@ -125,6 +122,12 @@ class Seat(Generic[Result]):
         self._optimizer, self._rule = member.optimizer, rule_of(member.optimizer)
         return True
 
+    @property
+    def most(self) -> float:
+        """What takes all of them about a second."""
+        assert self.place, "it is stacked"
+        return self.place[0].most
+
     def read(self, ahead: int) -> list[tuple[float, ...]]:
         """What the optimizer's rule has to know of its groups."""
         assert self._rule is not None, "it has begun"
@@ -139,6 +142,23 @@ class Seat(Generic[Result]):
     def outputs(self, inputs: Tensor) -> Tensor:
         """What the run's network says of a batch, which the others validate too."""
         found: Tensor = self._ask(inputs)
+        return found
+
+    def receive(self, measured: Measured, count: int) -> Taken | None:
+        """Keep the run's own of what was measured of updates; gives what it has asked for, once all of it is there."""
+        assert self.place, "it is stacked"
+        assert isinstance(self.asked, Stretch), "it waits for updates"
+        row, (losses, norms, sizes) = self.place[1], self._taken
+        own = {len(losses) + number: measured.sizes[number][row] for number in self.asked.measured if number < count}
+        self._taken = Taken(
+            [*losses, *(each[row] for each in measured.losses)],
+            [*norms, *(each[row] for each in measured.norms)],
+            {**sizes, **own},
+        )
+        if count < len(self.asked.sizes):
+            self.asked = self.asked.after(count)
+            return None
+        found, self._taken = self._taken, Taken([], [], {})
         return found
 
     def leave(self) -> None:
@@ -178,7 +198,6 @@ class Crew(Generic[Result]):
 
     def __init__(self, ways: dict[str, Way], kind: str, later: int, say: Say) -> None:
         self._ways, self._kind, self._later, self._say = ways, kind, later, say
-        self._taken, self._took = 0, 0.0
 
     def run(self, works: Sequence[Callable[[Seat[Result]], Result]]) -> Iterator[tuple[int, Seat[Result]]]:
         """Do the work; gives each seat, and its index, when its run has ended."""
@@ -220,7 +239,6 @@ class Crew(Generic[Result]):
     def _run_together(self, seats: list[Seat[Result]], program: Program | None) -> Iterator[Seat[Result]]:
         """Take the updates of runs that are at the same place; without a program each takes its own."""
         stack = self._stack(seats, program) if program and len(seats) > 1 else None
-        self._taken, self._took = 0, 0.0
         for seat in seats:
             seat.resume(stack is not None)
         alive = seats
@@ -262,34 +280,16 @@ class Crew(Generic[Result]):
         asked = [seat.asked for seat in seats]
         stretches = [each for each in asked if isinstance(each, Stretch)]
         count = min(len(stretch.sizes) for stretch in stretches)
-        ends = [len(stretch.sizes) == count for stretch in stretches]
         by_row = {seat.place[1]: stretch for seat, stretch in zip(seats, stretches, strict=True) if seat.place}
         rows = [by_row.get(row, stretches[0]) for row in range(len(stack.members))]  # who has left is computed as well
         sizes = stretches[0].sizes[:count]
         places = torch.split(torch.stack([stretch.places[: sum(sizes)] for stretch in rows]), sizes, dim=1)
         values = np.array([stretch.values[:count] for stretch in rows]).transpose(1, 3, 2, 0)
-        measures = any(end and stretch.measures for end, stretch in zip(ends, stretches, strict=True))
-        clock = clock_of(stack.device)
-        began = clock()
-        measured = stack.take(places, torch.from_numpy(values), measures=measures)
-        self._taken, self._took = self._taken + count, self._took + clock() - began
-        if not stack.compiled and self._taken - count < TRIED <= self._taken:
+        asked_for = {number for stretch in stretches for number in stretch.measured}
+        measured = stack.take(places, torch.from_numpy(values), asked_for)
+        if not stack.compiled and stack.taken - count < TRIED <= stack.taken:
             self._choose(stack, seats, places[0], torch.from_numpy(values[0]))
-        found: list[Taken | None] = []
-        for seat, stretch, end in zip(seats, stretches, ends, strict=True):
-            assert seat.place, "it is stacked"
-            row = seat.place[1]
-            seat.losses += [losses[row] for losses in measured.losses]
-            seat.norms += [norms[row] for norms in measured.norms]
-            if end:
-                found.append(Taken(seat.losses, seat.norms, measured.sizes[row] if measures else []))
-                seat.losses, seat.norms = [], []
-            else:
-                found.append(None)
-                seat.asked = Stretch(
-                    stretch.places[sum(sizes) :], stretch.sizes[count:], stretch.values[count:], stretch.measures
-                )
-        return found
+        return [seat.receive(measured, count) for seat in seats]
 
     def _choose(self, stack: Stack, seats: Sequence[Seat[Result]], places: Tensor, values: Tensor) -> None:
         """Have updates like this one compiled where what is left of them pays for it; say so the first time."""
@@ -298,8 +298,8 @@ class Crew(Generic[Result]):
             return
         assert seats[0].trainer, "it is stacked"
         total = scheduler_of(seats[0].trainer).total_steps
-        left = (total - self._taken) + math.ceil(self._later / runs) * total
-        seconds = self._took / self._taken * left
+        left = (total - stack.taken) + math.ceil(self._later / runs) * total
+        seconds = stack.pace * left
         if (runs, size) not in program.compiled_for:
             if seconds * GAIN < LEAST:
                 return

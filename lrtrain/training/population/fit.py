@@ -10,6 +10,7 @@ from lrtrain.datasets import Asked, Splits, read
 from lrtrain.parameters.bound import Bound
 from lrtrain.plan.start import Start
 from lrtrain.process import signals
+from lrtrain.process.imports import collected_seldom
 from lrtrain.process.state import kept_as_it_is
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.log import logging_to
@@ -65,7 +66,7 @@ class Population:
             later: Runs of the kind that are to follow in other blocks.
         """
         crew: Crew[Summary] = Crew(self._ways, kind_of(block[0].settings), later, self._say)
-        with signals.interrupt_taken_over(), kept_as_it_is(), no_callbacks_of_packages():
+        with signals.interrupt_taken_over(), kept_as_it_is(), no_callbacks_of_packages(), collected_seldom():
             signals.defer()  # the runs look for one where they can be saved
             for index, seat in crew.run([self._work(ordered, len(block)) for ordered in block]):
                 if seat.result and seat.result.exception:
@@ -80,8 +81,7 @@ class Population:
             settings, folder, start, asked = ordered
             if not start.resumes:
                 folder.check_unused()
-            session = Session.open(settings, folder, start, asked=asked, say=print, stepper=seat, read=self._read)
-            session.checkpoints.sharers = sharers
+            session = Session.open(settings, folder, start, asked=asked, stepper=seat, read=self._read, sharers=sharers)
             for line in session.announce():
                 print(line)
             ended = session.fit()

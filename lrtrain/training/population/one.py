@@ -41,6 +41,11 @@ class Whole:
         self._stack.compiled = loader.size(0)
         return True
 
+    @property
+    def most(self) -> float:
+        """What takes about a second."""
+        return self._stack.most
+
     def read(self, ahead: int) -> list[tuple[float, ...]]:
         """What the optimizer's rule has to know of its groups."""
         rule = self._stack.program.rule
@@ -50,10 +55,10 @@ class Whole:
         """Take the updates."""
         places = torch.split(stretch.places[None], stretch.sizes, dim=1)
         values = torch.tensor(stretch.values, dtype=torch.float64).transpose(1, 2)[..., None]
-        measured = self._stack.take(places, values, measures=stretch.measures)
+        measured = self._stack.take(places, values, stretch.measured)
         self._done += len(stretch.sizes)
         losses, norms = ([row[0] for row in rows] for rows in (measured.losses, measured.norms))
-        return Taken(losses, norms, measured.sizes[0] if stretch.measures else [])
+        return Taken(losses, norms, {number: sizes[0] for number, sizes in measured.sizes.items()})
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """What the network says of a batch."""

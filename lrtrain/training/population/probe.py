@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 
-from lrtrain.training.population.stack import Member, Program, Stack
+from lrtrain.training.population.stack import Member, Program, Stack, clock_of
 
 FEW = 8
 """Runs of a small block, whose weights stay in the cache where those of a large one do not."""
@@ -50,11 +49,6 @@ def quickest(program: Program, members: Sequence[Member], size: int) -> Speed:
     return Speed(runs if together < alone else 1, alone, together)
 
 
-def clock_of(device: torch.device) -> Callable[[], float]:
-    """What tells the time of computations on a device: of a CPU, which others may use as well, the time on it."""
-    return time.thread_time if device.type == "cpu" else time.perf_counter
-
-
 def _time_alone(program: Program, member: Member, size: int) -> float:
     net, optimizer = copy.deepcopy((member.net, member.optimizer))
     device = next(net.parameters()).device
@@ -77,7 +71,7 @@ def _time_together(program: Program, members: Sequence[Member], size: int) -> fl
     read = [[program.rule.read(group, 1) for group in member.optimizer.param_groups] for member in copies]
     values = torch.tensor(read, dtype=torch.float64).permute(2, 1, 0)[None]
     places = [torch.zeros(len(members), size, dtype=torch.int64)]
-    return _time(lambda: stack.take(places, values, measures=False), stack.device) / len(members)
+    return _time(lambda: stack.take(places, values), stack.device) / len(members)
 
 
 def _copy(member: Member) -> Member:

@@ -95,8 +95,8 @@ def _adam(*, decoupled: bool, largest: bool) -> Rule:
 
 
 def norms(tensors: Sequence[Tensor], order: int = 2) -> Tensor:
-    """The norm of each tensor of each run, (tensors, runs)."""
-    found: Tensor = torch.stack([torch.linalg.vector_norm(each.flatten(1), order, dim=1) for each in tensors])
+    """The norm of each tensor, (runs, numbers), of each run: (tensors, runs)."""
+    found: Tensor = torch.stack([torch.linalg.vector_norm(each, order, dim=1) for each in tensors])
     return found
 
 
@@ -109,11 +109,6 @@ def whole(norms: Tensor, order: int = 2) -> Tensor:
 def clip(gradients: Sequence[Tensor], norm: Tensor, most: Tensor, by_value: bool) -> list[Tensor]:
     """The gradients, each run's clipped at its own norm or value, as Lightning does."""
     if by_value:
-        return [torch.minimum(torch.maximum(each, -along(most, each)), along(most, each)) for each in gradients]
+        return [torch.minimum(torch.maximum(each, -most[:, None]), most[:, None]) for each in gradients]
     share = (most / (norm + 1e-6)).clamp(max=1.0)
-    return [each * along(share, each) for each in gradients]
-
-
-def along(values: Tensor, weights: Tensor) -> Tensor:
-    """A value for each run in the shape that multiplies its weights."""
-    return values.view(-1, *[1] * (weights.dim() - 1))
+    return [each * share[:, None] for each in gradients]

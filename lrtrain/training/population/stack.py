@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Container, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import Optimizer
 
 from lrtrain.errors import first_line
 from lrtrain.training.population.dropout import Mask, draw, mask_dropout
-from lrtrain.training.population.rules import Rule, Values, along, clip, norms, rule_of, whole
+from lrtrain.training.population.rules import Rule, clip, norms, rule_of, whole
 from lrtrain.training.private import tree_flatten, tree_unflatten
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -43,13 +44,13 @@ class Arrays(NamedTuple):
     """What a step works on; the first dimension of every tensor is the runs.
 
     Attributes:
-        weights: By name; what is trained.
+        weights: What is trained, of each of the optimizer's groups in one row, (runs, numbers).
         fixed: Parameters that are not, and buffers, which a step may change.
-        states: What the optimizer keeps, for each of the weights.
+        states: What the optimizer keeps of a group, likewise.
         masks: Of the dropout.
     """
 
-    weights: dict[str, Tensor]
+    weights: list[Tensor]
     fixed: dict[str, Tensor]
     states: list[dict[str, Tensor]]
     masks: dict[str, Tensor]
@@ -81,13 +82,21 @@ class Program:
             raise ValueError("each run's own dropout is drawn on a CPU")
         self.rule: Rule = rule_of(member.optimizer)
         self.loss, self.gather, self.by_value = loss, gather, by_value
-        groups = enumerate(member.optimizer.param_groups)
-        of_group = {weight: number for number, group in groups for weight in group["params"]}
-        own = dict(member.net.named_parameters())
-        self.group_of = {name: of_group[weight] for name, weight in own.items() if weight.requires_grad}
-        self.still = {name: of_group.get(weight, 0) for name, weight in own.items() if name not in self.group_of}
-        self._gradient = grad_and_value(self._loss, has_aux=True)
-        self._gradients = vmap(self._gradient, in_dims=(0, 0, 0, 0, 0))
+        groups = member.optimizer.param_groups
+        of_group = {weight: number for number, group in enumerate(groups) for weight in group["params"]}
+        named = [(of_group.get(weight, 0), name, weight) for name, weight in member.net.named_parameters()]
+        self.trained, self.still = (
+            [
+                {
+                    name: weight.shape
+                    for place, name, weight in named
+                    if (place, weight.requires_grad) == (number, moves)
+                }
+                for number in range(len(groups))
+            ]
+            for moves in (True, False)
+        )
+        self._mapped: Callable[..., Any] = vmap(self._loss)
         self._outputs = vmap(self._forward, in_dims=(0, 0, None))
         self._traced: dict[tuple[int, int], Callable[[list[Tensor]], tuple[Tensor, ...]]] = {}
         self.fault: str | None = None
@@ -96,11 +105,12 @@ class Program:
 
     def _try(self, inputs: Tensor, targets: Tensor) -> None:
         """Take a gradient and an output of copies of the network, to see whether it can be done."""
-        tensors = {name: torch.stack([tensor.detach()] * 2) for name, tensor in _tensors(self.net).items()}
-        weights = {name: tensors[name] for name in self.group_of}
+        tensors = {name: tensor.detach() for name, tensor in _tensors(self.net).items()}
         masks = {mask.name: tensors.pop(mask.name).new_ones(2, 2, *mask.shape) for mask in self.masks}
-        fixed = {name: tensor for name, tensor in tensors.items() if name not in weights}
-        self._gradients(weights, fixed, masks, torch.stack([inputs] * 2), torch.stack([targets] * 2))
+        like, own = next(self.net.parameters()), [[tensors.pop(name) for name in group] for group in self.trained]
+        weights = [_in_rows([[tensor.clone() for tensor in group]], like).repeat(2, 1) for group in own]
+        fixed = {name: torch.stack([tensor] * 2) for name, tensor in tensors.items()}
+        self._gradients(Arrays(weights, fixed, [], masks), torch.stack([inputs] * 2), torch.stack([targets] * 2))
         self.outputs(weights, fixed, inputs)
 
     def batch(self, places: Tensor) -> Batch:
@@ -121,39 +131,52 @@ class Program:
             measures: Also the gradient's absolute values.
 
         Returns:
-            Each run's loss before the update, and the Euclidean norm of each weight's gradient before clipping,
-            (weights, runs); and the same with that of absolute values.
+            Each run's loss before the update, and the Euclidean norm of each group's gradient before clipping,
+            (groups, runs); and the same with that of absolute values.
         """
-        inputs, targets = batch
-        runs = len(inputs)
-        found, (losses, fixed) = self._of_runs(runs)(arrays.weights, arrays.fixed, arrays.masks, inputs, targets)
-        gradients = list(found.values())
+        gradients, losses, fixed = self._gradients(arrays, *batch)
         lengths = norms(gradients)
         sums = norms(gradients, 1) if measures else lengths
         if clips is not None:
             gradients = clip(gradients, whole(lengths), clips, self.by_value)
         for name, buffer in fixed.items():
             arrays.fixed[name].copy_(buffer)
-        for (name, weight), gradient, state in zip(arrays.weights.items(), gradients, arrays.states, strict=True):
-            own = values[:, self.group_of[name]]
-            known: Values = {key: along(own[place], weight) for place, key in enumerate(self.rule.names)}
-            self.rule.update(weight, gradient, state, known)
+        for number, (weight, gradient, state) in enumerate(zip(arrays.weights, gradients, arrays.states, strict=True)):
+            own = values[:, number, :, None].unbind()
+            self.rule.update(weight, gradient, state, dict(zip(self.rule.names, own, strict=True)))
         return losses, lengths, sums
 
-    def _of_runs(self, runs: int) -> Callable[..., Any]:
-        """Gradients, losses and changed buffers of so many runs; a single one is spared what batching it costs."""
-        if runs > 1:
-            return self._gradients
+    def _gradients(
+        self, arrays: Arrays, inputs: Tensor, targets: Tensor
+    ) -> tuple[Sequence[Tensor], Tensor, dict[str, Tensor]]:
+        """The gradients, losses and changed buffers of the runs.
 
-        def alone(*given: dict[str, Tensor] | Tensor) -> Any:
-            first: list[Any] = [
-                part[0] if isinstance(part, Tensor) else {name: own[0] for name, own in part.items()} for part in given
-            ]
-            gradients, (loss, fixed) = self._gradient(*first)
-            gradients, fixed = ({name: own[None] for name, own in part.items()} for part in (gradients, fixed))
-            return gradients, (loss[None], fixed)
+        Those of the sum of all losses are each run's own: torch's own pass backward costs less than one that
+        `torch.func` maps over the runs.
+        """
+        weights = [weight.detach().requires_grad_() for weight in arrays.weights]
+        losses, fixed = self._losses(self._named(weights), arrays.fixed, arrays.masks, inputs, targets)
+        gradients = torch.autograd.grad(losses.sum(), weights, materialize_grads=True)
+        return gradients, losses.detach(), fixed
 
-        return alone
+    def _losses(self, *given: dict[str, Tensor] | Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The losses and the changed buffers; a single run is spared what mapping costs."""
+        if len(given[-1]) > 1:
+            return self._mapped(*given)  # type: ignore[no-any-return]
+        only: list[Any] = [
+            part[0] if isinstance(part, Tensor) else {name: own[0] for name, own in part.items()} for part in given
+        ]
+        loss, fixed = self._loss(*only)
+        return loss[None], {name: own[None] for name, own in fixed.items()}
+
+    def _named(self, weights: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The weights by their names and in their shapes, of the rows of the groups."""
+        found = {}
+        for rows, shapes in zip(weights, self.trained, strict=True):
+            parts = torch.split(rows, [shape.numel() for shape in shapes.values()], dim=1) if shapes else ()
+            for (name, shape), part in zip(shapes.items(), parts, strict=True):
+                found[name] = part.view(len(rows), *shape)
+        return found
 
     def trace(self, arrays: Arrays, batch: Batch, values: Tensor, clips: Tensor | None) -> None:
         """Make ready to compile the step for so many runs, and samples of a batch.
@@ -183,11 +206,11 @@ class Program:
         self.compiled_for.add(_key(batch))
         return losses, lengths, sums
 
-    def outputs(self, weights: dict[str, Tensor], fixed: dict[str, Tensor], inputs: Tensor) -> Tensor:
+    def outputs(self, weights: Sequence[Tensor], fixed: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """What the networks say in eval mode of the same inputs: (runs, n, ...)."""
         self.net.eval()
         with torch.no_grad():
-            found: Tensor = self._outputs(weights, fixed, inputs)
+            found: Tensor = self._outputs(self._named(weights), fixed, inputs)
         self.net.train()
         return found
 
@@ -213,18 +236,24 @@ def _key(batch: Batch) -> tuple[int, int]:
     return runs, size
 
 
+LONGEST = 1.0
+"""Seconds that updates are to take at once, about: signals are answered, and checkpoints written, between two calls."""
+TRIED = 20
+"""Updates that are taken at once before it is known how long one takes."""
+
+
 class Measured(NamedTuple):
     """What was measured of some updates of all runs.
 
     Attributes:
         losses: Of each update, those of the runs.
         norms: Of their whole gradients, likewise.
-        sizes: Of each run, and each group, what `Taken` has of the last update; empty if not asked for.
+        sizes: By update, of those that were asked for: of each run, and each group, what `Taken` has of it.
     """
 
     losses: list[list[float]]
     norms: list[list[float]]
-    sizes: list[list[list[float]]]
+    sizes: dict[int, list[list[list[float]]]]
 
 
 class Stack:
@@ -239,35 +268,39 @@ class Stack:
 
     Attributes:
         compiled: Updates of batches of this size are compiled ones; 0 for none.
+        taken: Updates that were taken.
+        pace: Seconds an update took, on average of the last call.
     """
 
     def __init__(self, program: Program, members: Sequence[Member]) -> None:
         self.program, self.members = program, members
-        self.compiled = 0
+        self.compiled, self.taken, self.pace = 0, 0, LONGEST / TRIED
         self._generators: list[torch.Generator | None] = [member.generator for member in members]
         self._masks: dict[int, dict[str, Tensor]] = {}
         nets = [_tensors(member.net) for member in members]
-        trained = list(program.group_of)
-        columns = {name: _side_by_side([net[name] for net in nets]) for name in nets[0]}
-        self.weights = {name: columns[name] for name in trained}
-        self.fixed = {name: column for name, column in columns.items() if name not in self.weights}
+        groups = [[[net.pop(name) for name in group] for net in nets] for group in program.trained]
+        like = next(members[0].net.parameters())
+        self.weights = [_in_rows(group, like) for group in groups]
+        self.fixed = {name: _side_by_side([net[name] for net in nets]) for name in nets[0]}
         for member in members:
             _complete_state(member.optimizer, program.rule)
-        owners = [[net[name] for net in nets] for name in trained]
-        self.states, self._steps = zip(*map(self._join_states, owners), strict=True)
-        first = next(iter(self.weights.values()))
-        self.device, self.dtype = first.device, first.dtype
+        self.states = [
+            {key: _in_rows(self._states(group, key), like) for key in program.rule.state} for group in groups
+        ]
+        counted = groups if program.rule.counts else []
+        self._steps = [
+            _side_by_side(steps) for group in counted for steps in zip(*self._states(group, "step"), strict=True)
+        ]
+        self.device, self.dtype = self.weights[0].device, self.weights[0].dtype
         clips = torch.tensor([member.clips for member in members], dtype=self.dtype, device=self.device)
         self._clips = None if torch.isinf(clips).all() else clips
 
-    def _join_states(self, owners: Sequence[Tensor]) -> tuple[dict[str, Tensor], Tensor | None]:
-        """What the optimizers keep for one weight of each run side by side."""
-        rule = self.program.rule
-        if not (rule.state or rule.counts):
-            return {}, None
-        states = [member.optimizer.state[weight] for member, weight in zip(self.members, owners, strict=True)]
-        found = {key: _side_by_side([state[key] for state in states]) for key in rule.state}
-        return found, _side_by_side([state["step"] for state in states]) if rule.counts else None
+    def _states(self, weights: Sequence[Sequence[Tensor]], key: str) -> list[list[Tensor]]:
+        """What the optimizer of each run keeps for its weights under a name."""
+        return [
+            [member.optimizer.state[weight][key] for weight in own]
+            for member, own in zip(self.members, weights, strict=True)
+        ]
 
     def leave(self, row: int) -> None:
         """Give a run what is its own."""
@@ -279,31 +312,38 @@ class Stack:
                 if isinstance(value, Tensor):
                     state[key] = value.clone()
 
-    def take(self, places: Sequence[Tensor], values: Tensor, *, measures: bool) -> Measured:
+    @property
+    def most(self) -> int:
+        """How many updates to take at once."""
+        return max(1, int(LONGEST / self.pace))
+
+    def take(self, places: Sequence[Tensor], values: Tensor, measured: Container[int] = ()) -> Measured:
         """Take updates of all runs.
 
         Args:
             places: For each update, those of each run's samples, (runs, batch).
             values: What the rule has to know, (updates, names, groups, runs).
-            measures: The sizes of the last update.
+            measured: The updates whose sizes are asked for, from 0.
         """
-        found, before = [], []
+        clock, found, sizes = clock_of(self.device), [], {}
+        began = clock()
         batches = [batch.to(self.device).reshape(-1).view(batch.shape) for batch in places]  # strides as compiled for
         for number, (batch, own) in enumerate(zip(batches, values.to(self.device, self.dtype), strict=True)):
-            last = measures and number == len(places) - 1
-            if last:
-                before = [weight.clone() for weight in self.weights.values()]
+            measures = number in measured
+            before = [weight.clone() for weight in self.weights] if measures else []
             given = self._given(batch, own)
             if self.compiled and batch.shape[1] == self.compiled and not self.program.fault:
-                found.append(self.program.compiled(*given))
+                losses, lengths, sums = self.program.compiled(*given)
             else:
-                found.append(self.program.step(*given, measures=last))
+                losses, lengths, sums = self.program.step(*given, measures=measures)
+            found.append(torch.stack([losses, whole(lengths)]))
+            if measures:
+                sizes[number] = self._sizes(lengths, sums, before)
         for steps in self._steps:
-            if steps is not None:
-                steps += len(places)
-        losses, lengths, sums = zip(*found, strict=True)
-        before_update, gradients = torch.stack([torch.stack(losses), whole(torch.stack(lengths))]).tolist()
-        return Measured(before_update, gradients, self._sizes(lengths[-1], sums[-1], before) if measures else [])
+            steps += len(places)
+        before_update, gradients = torch.stack(found, dim=1).tolist()
+        self.taken, self.pace = self.taken + len(places), (clock() - began) / len(places)
+        return Measured(before_update, gradients, {number: own.tolist() for number, own in sizes.items()})
 
     def trace(self, places: Tensor, values: Tensor) -> None:
         """Make ready to compile updates of such batches, given what `take` is given of an update."""
@@ -317,18 +357,14 @@ class Stack:
         arrays = Arrays(self.weights, self.fixed, list(self.states), self._draw(places.shape[1]))
         return arrays, self.program.batch(places), values, self._clips
 
-    def _sizes(self, lengths: Tensor, sums: Tensor, before: Sequence[Tensor]) -> list[list[list[float]]]:
-        """The sizes of an update by run and group, of the norms of its gradients and the weights before it."""
-        program, groups = self.program, []
-        changes = norms([weight - old for weight, old in zip(self.weights.values(), before, strict=True)])
-        weights = norms([*before, *(self.fixed[name] for name in program.still)])
-        of_weight = [*program.group_of.values(), *program.still.values()]
-        for group in range(max(of_weight) + 1):
-            own = [place for place, number in enumerate(of_weight) if number == group]
-            trained = [place for place in own if place < len(before)]
-            parts = whole(lengths[trained]), whole(sums[trained], 1), whole(changes[trained]), whole(weights[own])
-            groups.append(torch.stack(parts))
-        return torch.stack(groups).permute(2, 0, 1).tolist()
+    def _sizes(self, lengths: Tensor, sums: Tensor, before: Sequence[Tensor]) -> Tensor:
+        """The sizes of an update, (runs, groups, 4), of the norms of its gradients and the weights before it."""
+        changes = norms([weight - old for weight, old in zip(self.weights, before, strict=True)])
+        weights = [
+            whole(norms([old, *(self.fixed[name].reshape(len(old), -1) for name in still)]))
+            for old, still in zip(before, self.program.still, strict=True)
+        ]
+        return torch.stack([lengths, sums, changes, torch.stack(weights)]).permute(2, 1, 0)
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """What all networks say of the same inputs in eval mode: (runs, n, ...)."""
@@ -337,14 +373,18 @@ class Stack:
     def _draw(self, size: int) -> dict[str, Tensor]:
         """The masks of a step, each run's in the order in which a run alone draws them."""
         if size not in self._masks:
-            first = next(iter(self.weights.values()))
             self._masks[size] = {
-                mask.name: first.new_ones(len(self.members), size, *mask.shape) for mask in self.program.masks
+                mask.name: self.weights[0].new_ones(len(self.members), size, *mask.shape) for mask in self.program.masks
             }
         masks = self._masks[size]
         for mask in self.program.masks:
             draw(mask, masks[mask.name], self._generators)
         return masks
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """What tells the time of computations on a device: of a CPU, which others may use as well, the time on it."""
+    return time.thread_time if device.type == "cpu" else time.perf_counter
 
 
 def _tensors(net: nn.Module) -> dict[str, Tensor]:
@@ -361,6 +401,17 @@ def _complete_state(optimizer: Optimizer, rule: Rule) -> None:
         for key in rule.state:
             if optimizer.state[weight].get(key) is None:
                 optimizer.state[weight][key] = torch.zeros_like(weight, requires_grad=False)
+
+
+@torch.no_grad()
+def _in_rows(tensors: Sequence[Sequence[Tensor]], like: Tensor) -> Tensor:
+    """The tensors of each run in one row, which they become views of, (runs, numbers); they may be none."""
+    none = like.new_empty(0)
+    rows = torch.stack([torch.cat([none, *(tensor.data.flatten() for tensor in own)]) for own in tensors])
+    for own, row in zip(tensors, rows, strict=True):
+        for tensor, part in zip(own, torch.split(row, [tensor.numel() for tensor in own]) if own else (), strict=True):
+            tensor.data = part.view_as(tensor)
+    return rows
 
 
 @torch.no_grad()
