@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import struct
@@ -24,6 +25,7 @@ from lrtrain import loggers
 from lrtrain.errors import RequestError
 from lrtrain.loggers import Subject
 from lrtrain.loggers.csv_file import CSVFile
+from lrtrain.loggers.event_records import RecordWriter
 from lrtrain.loggers.run_logger import refused_as
 from lrtrain.parameters.bound import Bound
 from lrtrain.plan.history import Segment, write_history
@@ -275,3 +277,14 @@ def test_a_run_that_goes_on_keeps_its_loggers(tmp_path: Path) -> None:
         assert [each.parameters.get("project") for each in found if each.name == "wandb"] == [project] * (
             "wandb" in names
         )
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 4, 5, 511, 512, 513, 515, 516, 1300])
+def test_records_are_those_of_tensorboard(length: int) -> None:
+    """Below and above the lengths at which the checksum is put together from parts."""
+    from tensorboard.summary.writer import record_writer
+
+    data, ours, theirs = bytes(range(256)) * 6, io.BytesIO(), io.BytesIO()
+    RecordWriter(ours).write(data[:length])
+    record_writer.RecordWriter(theirs).write(data[:length])
+    assert ours.getvalue() == theirs.getvalue()

@@ -18,11 +18,11 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.tensorflow_stub.errors import DataLossError
-from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
 from lrtrain.loggers import Subject
+from lrtrain.loggers.event_records import RecordWriter
 from lrtrain.loggers.run_logger import RunLogger, is_result
 from lrtrain.parameters.bound import flat
 from lrtrain.run_folder.files import write_bytes

@@ -292,7 +292,7 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
             if held:
                 self._files.save_checkpoint(held, scratch)
             else:
-                trainer.save_checkpoint(scratch)
+                trainer.save_checkpoint(scratch, weights_only=False)
             if lasting and trainer.is_global_zero:
                 _reach_disk(scratch)
         except BaseException:
@@ -369,7 +369,7 @@ class FileInPlace(TorchCheckpointIO):
         """What a checkpoint would hold now, of which nothing changes as the training goes on."""
         self._holds = True
         try:
-            trainer.save_checkpoint("")
+            trainer.save_checkpoint("", weights_only=False)
         finally:
             self._holds = False
         return self._held
