@@ -55,7 +55,10 @@ TASKS = {
     "houses": ["dataset=csv", "dataset.file=CACHE/houses.csv", "dataset.target=price"],
     "imbalanced": ["dataset=csv", "dataset.file=CACHE/imbalanced.csv", "dataset.target=label"],
 }
-GRIDS = {"sgd": np.logspace(-3, 1, 9), "adam": np.logspace(-5, -1, 9), "muon": np.logspace(-4, 0, 9)}
+GRIDS = {
+    name: [float(f"{rate:.4g}") for rate in np.logspace(low, low + 4, 9)]  # the same on all machines
+    for name, low in {"sgd": -3, "adam": -5, "muon": -4}.items()
+}
 REFUSED = [("mnist1d_linear", "muon")]
 """What has no weights for an optimizer."""
 COMMON = (
@@ -142,7 +145,7 @@ def keys(tasks: Sequence[str], optimizers: Sequence[str], seeds: int) -> Iterato
     """Of the results of all cases: of each rate of the grid and of each finder."""
     for task, optimizer, seed in cases(tasks, optimizers, seeds):
         for rate in GRIDS[optimizer]:
-            yield task, optimizer, seed, float(rate)
+            yield task, optimizer, seed, rate
         for finder in FINDERS:
             yield task, optimizer, seed, finder
 
@@ -211,9 +214,9 @@ def report(found: Mapping[Key, Any], asked: Sequence[Case]) -> None:
     """Print each miss, and the table of the cases whose grid is there."""
     ratios: dict[str, list[float]] = {name: [] for name in FINDERS}
     rates: dict[str, dict[tuple[str, str], list[float]]] = {name: defaultdict(list) for name in FINDERS}
-    known = [case for case in asked if all((*case, float(rate)) in found for rate in GRIDS[case[1]])]
+    known = [case for case in asked if all((*case, rate) in found for rate in GRIDS[case[1]])]
     for case in known:
-        grid = {float(rate): loss_of(found[*case, float(rate)]) for rate in GRIDS[case[1]]}
+        grid = {rate: loss_of(found[*case, rate]) for rate in GRIDS[case[1]]}
         best = min(grid, key=lambda rate: grid[rate])
         for name in FINDERS:
             if (own := found.get((*case, name))) is None:

@@ -52,18 +52,33 @@ CASES = {
         run_of(status="diverged", steps=7),
         run_of(loss=lambda z: 2.3 + 5 * z, ratio=0.2),
         run_of(loss=noisy(1.2, 0.4), ratio=0.1),
+        run_of(ratio=0.2),  # though the loss falls
     ],
-    "rate_too_low": [run_of(loss=lambda z: 2.3 - 0.3 * z, ratio=1e-5)],
-    "decayed_too_early": [run_of(rate=lambda z: 0.1 * 0.1 ** (5 * z), loss=cut_short)],
+    "rate_too_low": [
+        run_of(loss=lambda z: 2.3 - 0.3 * z, ratio=1e-5),
+        run_of(  # the loss falls in proportion to what the weights move, which is little
+            rate=cosine,
+            loss=lambda z: 2.3 - 0.5 * (z + math.sin(math.pi * z) / math.pi),
+            ratio=lambda z: 5e-3 * cosine(z),
+        ),
+    ],
+    "decayed_too_early": [
+        run_of(rate=lambda z: 0.1 * 0.1 ** (5 * z), loss=cut_short),
+        run_of(rate=lambda z: 0.1 if z < 0.005 else 0.001, loss=lambda z: 1.2 + 1.1 * math.exp(-99 * z)),
+    ],
     "decayed_too_late": [
         run_of(loss=noisy(0.5), ratio=0.01),
+        run_of(ratio=0.04),
         run_of(
             rate=lambda z: 0.1 if z < 0.92 else 0.001,
             loss=lambda z: 0.5 + 2 * math.exp(-60 * z) if z < 0.92 else 0.2,
             ratio=0.01,
         ),
     ],
-    "plateau_never_fired": [run_of(loss=noisy(0.5), ratio=0.01, feedback="plateau", patience=50)],
+    "plateau_never_fired": [
+        run_of(loss=noisy(0.5), ratio=0.01, feedback="plateau", patience=50),
+        run_of(ratio=0.01, feedback="plateau", patience=50),
+    ],
     "plateau_fired_on_noise": [
         run_of(rate=lambda z: 0.1 * 0.1 ** int(15 * z), loss=cut_short, feedback="plateau", patience=0)
     ],
@@ -89,6 +104,8 @@ def test_a_fault_is_named(name: str, run: Run) -> None:
     "run",
     [
         run_of(rate=cosine),
+        run_of(),
+        run_of(rate=cosine, loss=lambda z: 0.8 + 0.1 * math.exp(-12 * z), ratio=3e-4),  # of weights trained before
         run_of(rate=cosine, clip=10.0),
         run_of(rate=lambda z: 0.1 * 0.5 ** int(4 * z)),
         run_of(rate=lambda z: 0.1 / (1 + 4 * z)),

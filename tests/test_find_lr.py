@@ -60,8 +60,20 @@ def test_the_suggestion_is_stable_and_not_far_below_the_edge(curvature: float) -
 def test_the_suggestion_is_not_above_the_rate_of_the_least_loss() -> None:
     """Where a loss rises slowly beyond its least value, the edge alone says too little."""
     of = partial(Shape, rates=np.ones(1), losses=np.ones(1), start=2.0, steepest=0.1, edge=10.0)
-    assert of(least=1.0).suggestion == pytest.approx(math.sqrt(0.1 * 1.5)), "between the fall and a share of the edge"
+    assert of(least=1.0).suggestion == pytest.approx((0.1 * 1.5**2) ** (1 / 3)), "between the fall and the edge's share"
     assert of(least=0.2).suggestion == 0.2
+
+
+def test_ramps_begin_below_the_first_fall_where_no_rate_diverges() -> None:
+    """As where an optimizer bounds its updates: the highest rate then says nothing of the lowest that is of use."""
+
+    def take(low: float, high: float, updates: int, number: int) -> Ramp:
+        rates = np.geomspace(low, high, updates)
+        return Ramp(list(rates), list(4.2 + 0.3 * np.exp(-np.cumsum(rates) / 0.02)))
+
+    found = find_rate(take, 300)
+    assert found.suggestion is not None
+    assert found.shape.start == pytest.approx(4.5, rel=0.01)
 
 
 @pytest.mark.parametrize(

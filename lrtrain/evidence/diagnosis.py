@@ -24,8 +24,14 @@ MOST = 3
 """Findings that are told, the most urgent first."""
 LARGE_UPDATE = 0.03
 """Of the weights, by one update: more is too much for longer than a warm-up; around 1e-3 is usual."""
+HUGE_UPDATE = 0.1
+"""Too much for the usual one of a run, whatever its loss."""
+LIVELY_UPDATE = 8e-3
+"""Of the weights: more by the last updates, and the loss has not settled."""
 SMALL_UPDATE = 1e-3
 TINY_UPDATE = 5e-5
+BARELY = 0.6
+"""Of the norm of the weights: a training from random weights whose updates add up to less has hardly begun."""
 GROWTH = 8.0
 """Of the norm of the weights over a run."""
 DEAD = 1e-6
@@ -112,6 +118,12 @@ class Run:
         if not len(rates) or not len(ratios):
             return math.nan
         return _median(ratios[np.interp(at, steps, rates) > 0.5 * np.max(rates)])
+
+    @property
+    def moved(self) -> float:
+        """The updates added up, however they point, over the norm of the weights; NaN where that is not known."""
+        ratios = self.curve("update_ratio")[1]
+        return float(np.mean(ratios)) * self.steps if len(ratios) >= FEWEST else math.nan
 
     @property
     def loss(self) -> Points:
@@ -218,7 +230,9 @@ def _too_high(run: Run) -> Found:
         return
     losses, rates = run.loss[1], run.within("lr", 0.0)
     flat = len(rates) and rates[-1] > 0.3 * np.max(rates)
-    if (
+    if flat and ratio > HUGE_UPDATE:
+        yield "rate_too_high", f"{moves}, to the end", _lower(run)
+    elif (
         flat
         and ratio > LARGE_UPDATE
         and len(losses) >= FEWEST
@@ -235,12 +249,13 @@ def _too_low(run: Run) -> Found:
         return
     start, end, ratio = run.start, float(losses[-1]), run.update_at_peak
     middle, late = (float(np.interp(share * steps[-1], steps, losses)) for share in (0.5, 0.75))
-    if ratio > SMALL_UPDATE or end > 1.1 * start:
+    barely = run.moved < BARELY and end > 0.3 * start and _falls_as_it_moves(run)
+    if end > 1.1 * start or (ratio > SMALL_UPDATE and not barely):
         return
     crawls = end > 0.95 * start or (middle - end > 0.2 * (start - end) and end > 0.35 * start)
     tiny = ratio < TINY_UPDATE and end > 0.35 * start
     falls = ratio < 4 * TINY_UPDATE and end < 0.97 * late
-    if (crawls and not _is_gone(run, 0.5)) or tiny or falls:
+    if (crawls and not _is_gone(run, 0.5)) or tiny or falls or barely:
         size = f"; one update changes the weights by {ratio:.2g} of their norm" if ratio == ratio else ""
         said = f"the loss went from {start:.4g} to {end:.4g} in {run.steps:,} updates{size}"
         yield "rate_too_low", said, f"lr={_digits(10 * run.lr)}" if run.lr else "task=find_lr"
@@ -250,7 +265,11 @@ def _too_early(run: Run) -> Found:
     """The rate was gone while the loss still fell."""
     if run.feedback or not run.has("lr", "train_loss") or not _is_gone(run, 0.5):
         return
-    if told := _stopped_falling(run):
+    told = _stopped_falling(run)
+    end = float(run.loss[1][-1])
+    if not told and _is_gone(run, 0.3) and 0.35 * run.start < end < 0.95 * run.start:
+        told = f"the rate is below a twentieth of its peak for most of the run, and the loss stays at {end:.4g}"
+    if told:
         yield "decayed_too_early", told, "scheduler=cosine"
 
 
@@ -271,6 +290,9 @@ def _too_late(run: Run) -> Found:
     elif late >= early and (jumps > 0.1 or (jumps > 0.05 and not _memorises(run))):
         said = f"the loss is no lower than {early:.4g} since the middle of the run, and jumps by {jumps:.0%}"
         yield "decayed_too_late", said, "scheduler=cosine"
+    elif high >= 0.97 * run.steps and (size := _late_update(run)) > (LIVELY_UPDATE if late >= early else LARGE_UPDATE):
+        said = f"one update changes the weights by {size:.1%} to the end, so that the loss cannot settle"
+        yield "decayed_too_late", said, "scheduler=cosine"
 
 
 def _plateau(run: Run) -> Found:
@@ -282,10 +304,16 @@ def _plateau(run: Run) -> Found:
     count, best = len(losses), int(np.argmin(losses))
     before, late = losses[count // 4 : count // 2], losses[count // 2 :]
     still = count >= 8 and _median(late) > 0.9 * _median(before) and _jumps(late) > 0.1
-    if not drops and run.patience is not None and (still or count - best > max(5, count // 2)):
+    if drops or run.patience is None:
+        pass
+    elif still or count - best > max(5, count // 2):
         said = f"no reduction by {count} validations (patience {run.patience}), though val_loss stands still"
         yield "plateau_never_fired", said, f"patience={max(1, count // 10)}"
-    if drops > 1 and _is_gone(run, 0.5) and (told := _stopped_falling(run)):
+    elif 2 * run.patience > count and (size := _late_update(run)) > LIVELY_UPDATE:
+        said = f"no reduction by {count} validations (patience {run.patience}): one update still changes "
+        said += f"the weights by {size:.1%}"
+        yield "plateau_never_fired", said, f"patience={max(1, count // 10)}"
+    if drops > 1 and _is_gone(run, 0.65) and (told := _stopped_falling(run)):
         longer = 2 * run.patience + 2 if run.patience is not None else 5
         yield "plateau_fired_on_noise", f"{drops} reductions: {told}", f"patience={longer} smooth=ema:0.9"
 
@@ -303,7 +331,7 @@ def _over_fitting(run: Run) -> Found:
     at, losses = run.curve("val_loss")
     smooth = _smooth(losses, 3)
     best, end = int(np.argmin(smooth)), float(smooth[-1])
-    if at[best] < 0.7 * run.steps and end > 1.15 * smooth[best] and _memorises(run):
+    if at[best] < 0.7 * run.steps and end > 1.1 * smooth[best] and _memorises(run):
         said = f"val_loss was {losses[best]:.4g} at update {at[best]:,.0f} and is {losses[-1]:.4g}; train_loss fell on"
         yield "over_fitting", said, "early_stop=5"
 
@@ -380,6 +408,19 @@ def _memorises(run: Run) -> bool:
     """Whether the training loss fell on in the second half."""
     first, second = run.within("train_loss", 0.3, 0.6), run.within("train_loss", 0.7)
     return bool(len(first) and len(second) and np.mean(second) < 0.9 * np.mean(first))
+
+
+def _falls_as_it_moves(run: Run) -> bool:
+    """Whether the second half of what the weights moved still lowered the loss."""
+    (at, ratios), (steps, losses) = run.curve("update_ratio"), run.loss
+    halfway = at[np.searchsorted(np.cumsum(ratios), np.sum(ratios) / 2)]
+    middle, end = float(np.interp(halfway, steps, losses)), float(losses[-1])
+    return middle - end > 0.1 * (run.start - end)
+
+
+def _late_update(run: Run) -> float:
+    """The usual ratio of update and weights near the end, but for a last decay; NaN where it is not known."""
+    return _median(run.within("update_ratio", 0.75, 0.9))
 
 
 def _is_gone(run: Run, by: float) -> bool:

@@ -26,7 +26,7 @@ SCOUT = 0.2
 LOWEST, HIGHEST = 1e-6, 10.0
 """The rates of the first ramp."""
 BELOW, ABOVE = 1e-3, 4.0
-"""Those of the others, as factors of the highest at which the first had not diverged."""
+"""Those of the others, as factors of the highest at which the first had not diverged; lower where it never did."""
 LEAST_FALL = 0.03
 """Of the loss, as a share of what it begins with: a smaller one is taken for noise."""
 EDGE_SHARE = 0.15
@@ -77,9 +77,17 @@ class Shape(NamedTuple):
         return float(self.start - self.losses.min()) / (abs(self.start) or 1.0)
 
     @property
+    def begin(self) -> float:
+        """The rate from which on the loss has fallen by a fifth of the whole fall."""
+        return float(self.rates[int(np.argmax(self.losses <= self.start - 0.2 * (self.start - self.losses.min())))])
+
+    @property
     def suggestion(self) -> float:
-        """The geometric mean of the steepest fall and a share of the edge; below the rate of the least loss."""
-        return min(math.sqrt(self.steepest * EDGE_SHARE * self.edge), self.least)
+        """Between the steepest fall and a share of the edge, twice as near to that, as it varies less over the ramps.
+
+        Not above the rate of the least loss.
+        """
+        return min(math.cbrt(self.steepest * (EDGE_SHARE * self.edge) ** 2), self.least)
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,10 @@ def find_rate(take: Take, updates: int) -> RateFound:
     """
     first = take(LOWEST, HIGHEST, round(SCOUT * updates), 0)
     edge, length = _last_not_above_start(first), (updates - round(SCOUT * updates)) // RAMPS
-    ramps = [take(BELOW * edge, ABOVE * edge, length, number) for number in range(1, RAMPS + 1)]
+    low = BELOW * edge
+    if edge >= first.rates[-2]:  # updates that are bounded may never diverge: the edge says nothing of where they begin
+        low = min(low, fit([first]).begin / 10)
+    ramps = [take(low, ABOVE * edge, length, number) for number in range(1, RAMPS + 1)]
     return judge(ramps, len(first.losses) + sum(len(ramp.losses) for ramp in ramps))
 
 
@@ -152,8 +163,7 @@ def judge(ramps: Sequence[Ramp], updates: int) -> RateFound:
             reason=f"the loss falls at no rate {ends} within {len(shape.rates)} updates ({shape.start:.4g} to "
             f"{shape.losses.min():.4g}): it may need more of them, or check data and model",
         )
-    fell = shape.start - 0.2 * (shape.start - shape.losses.min())
-    low = min(float(shape.rates[int(np.argmax(shape.losses <= fell))]), shape.suggestion)
+    low = min(shape.begin, shape.suggestion)
     high = max(min(each.least for each in single), shape.suggestion)
     spread = float(np.std([math.log(each.suggestion) for each in single], ddof=1)) if len(single) > 1 else 0.0
     reason = (
