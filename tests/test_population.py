@@ -32,7 +32,7 @@ from lrtrain.training.checkpoints import LastAndBest
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.end_of_run import EndOfRun
 from lrtrain.training.loader import Loader
-from lrtrain.training.population import crew
+from lrtrain.training.population import crew, probe
 from lrtrain.training.population.fit import Ordered, Population
 from lrtrain.training.population.kinds import why_alone
 from lrtrain.training.population.probe import Speed, quickest
@@ -194,6 +194,22 @@ def test_a_probe_leaves_the_runs_as_they_are() -> None:
     before = state()
     quickest(pair.program, pair.stack.members, 8)
     assert_close(state(), before, "state")
+
+
+@pytest.mark.parametrize(("room", "runs"), [(16, 8), (4, 1)])
+def test_a_group_is_no_larger_than_memory(room: int, runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = NETS["linear"][1]
+    made = models.model("linear")
+    pair = Pair(lambda: made.make(inputs, 10), inputs, lambda net, lr: SGD(net.parameters(), lr), (1.0,) * 24, False)
+
+    def stack(program: Program, members: Sequence[Member]) -> Stack:
+        if len(members) > room:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return Stack(program, members)
+
+    monkeypatch.setattr(probe, "Stack", stack)
+    monkeypatch.setattr(probe, "_time_alone", lambda *_: 1.0)
+    assert quickest(pair.program, pair.stack.members, 8).runs == runs
 
 
 def test_one_that_diverges_late_leaves_its_best_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

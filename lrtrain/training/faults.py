@@ -36,9 +36,7 @@ def explained(error: BaseException, folder: RunFolder, ranks: int = 1) -> BaseEx
         interruption = InterruptedRunError(signals.received)
     if isinstance(interruption, InterruptedRunError):
         return InterruptedRunError(interruption.signum, str(folder.path) if resume else None)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and _MEMORY.search(said)
-    ):
+    if lacks_memory(error):
         smaller = f"; or {resume} resume_plan=weights_only with a smaller batch_size" if resume else ""
         return FaultError(f"out of memory ({_brief(error)}): free some, or use fewer workers, {then}{smaller}")
     if _FILES.search(said):
@@ -53,6 +51,12 @@ def explained(error: BaseException, folder: RunFolder, ranks: int = 1) -> BaseEx
             f"cannot write or read {where} ({error.strerror or error}): free space or fix the path, {then}"
         )
     return error
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had."""
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or (isinstance(error, RuntimeError) and _MEMORY.search(str(error)) is not None)
 
 
 def _lost_worker(error: BaseException) -> str | None:

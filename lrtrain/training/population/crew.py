@@ -228,7 +228,9 @@ class Crew(Generic[Result]):
                 self._say(f"trained one by one, as these runs cannot be stacked: {first_line(error)}")
                 self._ways[self._kind] = ALONE
                 return ALONE
-            if speed.runs == 1:
+            if math.isinf(speed.together):
+                self._say("trained one by one, as memory is too little for several")
+            elif speed.runs == 1:
                 self._say(
                     f"trained one by one, as an update then takes {speed.alone * 1e6:,.0f} us, and of a population "
                     f"{speed.together * 1e6:,.0f} us a run"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 
+from lrtrain.training.faults import lacks_memory
 from lrtrain.training.population.stack import Member, Program, Stack, clock_of
 
 FEW = 8
@@ -22,7 +24,8 @@ class Speed(NamedTuple):
     Attributes:
         runs: That are trained quickest together; 1 for one by one.
         alone: Seconds an update of a run by itself.
-        together: Seconds an update and run of so many, or of those that came closest.
+        together: Seconds an update and run of so many, or of those that came closest; infinite where memory is too
+            little for several.
     """
 
     runs: int
@@ -66,12 +69,18 @@ def _time_alone(program: Program, member: Member, size: int) -> float:
 
 
 def _time_together(program: Program, members: Sequence[Member], size: int) -> float:
-    copies = [_copy(member) for member in members]
-    stack = Stack(program, copies)
-    read = [[program.rule.read(group, 1) for group in member.optimizer.param_groups] for member in copies]
-    values = torch.tensor(read, dtype=torch.float64).permute(2, 1, 0)[None]
-    places = [torch.zeros(len(members), size, dtype=torch.int64)]
-    return _time(lambda: stack.take(places, values), stack.device) / len(members)
+    """Of copies, beside which there are the runs themselves: where there is memory for both, there is for them."""
+    try:
+        copies = [_copy(member) for member in members]
+        stack = Stack(program, copies)
+        read = [[program.rule.read(group, 1) for group in member.optimizer.param_groups] for member in copies]
+        values = torch.tensor(read, dtype=torch.float64).permute(2, 1, 0)[None]
+        places = [torch.zeros(len(members), size, dtype=torch.int64)]
+        return _time(lambda: stack.take(places, values), stack.device) / len(members)
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+        return math.inf
 
 
 def _copy(member: Member) -> Member:
