@@ -157,7 +157,7 @@ class Coordinator:
         """
         signals.defer()
         workers: dict[int, tuple[Process, int]] = {}
-        fruitless = 0
+        fruitless, pause = 0, EVERY / 5
         while self._open and not self.stopped and signals.received is None:
             for slot, (process, changes) in list(workers.items()):
                 if (code := process.poll()) is not None:
@@ -168,8 +168,10 @@ class Coordinator:
             if self._has_work():
                 for slot in [slot for slot in range(min(self._count, len(self._open))) if slot not in workers]:
                     workers[slot] = start(slot), self._changes
-            time.sleep(EVERY / 5)
+            time.sleep(pause)
+            began = time.monotonic()
             self.look()
+            pause = min(EVERY, max(EVERY / 5, SHARE * (time.monotonic() - began)))
         for process, _ in workers.values():
             if self._open:
                 process.send_signal(signals.received or signal.SIGTERM)
