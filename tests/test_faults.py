@@ -24,9 +24,10 @@ from lrtrain.errors import FaultError, InterruptedRunError
 from lrtrain.process import signals
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.log import RunLog
-from lrtrain.training.checkpoints import FileInPlace, sound_checkpoint
+from lrtrain.training.checkpoints import FileInPlace
 from lrtrain.training.faults import explained
 from lrtrain.training.module import Supervised
+from lrtrain.training.saved import sound_checkpoint
 
 __all__ = ["stop", "stopped"]
 FAILED, REFUSED = 1, 2

@@ -21,7 +21,7 @@ from lrtrain.errors import RequestError
 from lrtrain.run_folder.claim import Claim
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import read_summary
-from lrtrain.training import checkpoints
+from lrtrain.training import saved
 from lrtrain.training.module import Supervised
 from lrtrain.training.run import run_in
 from lrtrain.training.session import Session
@@ -175,7 +175,7 @@ def test_a_run_that_goes_on_reads_its_checkpoint_once(
 ) -> None:
     folder = train(*SMALL, "epochs=1").folder
     read: list[str] = []
-    own, theirs = checkpoints._read, TorchCheckpointIO.load_checkpoint
+    own, theirs = saved._read, TorchCheckpointIO.load_checkpoint
 
     def reading(path: Path) -> Any:
         read.append(path.name)
@@ -185,7 +185,7 @@ def test_a_run_that_goes_on_reads_its_checkpoint_once(
         read.append("again")
         return theirs(*given, **named)
 
-    monkeypatch.setattr(checkpoints, "_read", reading)
+    monkeypatch.setattr(saved, "_read", reading)
     monkeypatch.setattr(TorchCheckpointIO, "load_checkpoint", again)
     assert command_line(f"resume={folder}", "epochs=2", "resume_plan=keep").code == 0
     assert read.count("last.ckpt") == 1

@@ -229,7 +229,7 @@ class _Change(NamedTuple):
 
 def _change(settings: Settings, start: Start, overlay: Sequence[str]) -> _Change:
     """What resuming a run as asked for does to its plan; raises RequestError where there is nothing to resume."""
-    from lrtrain.training.checkpoints import feedback_states, sound_checkpoint  # import torch: a checkpoint is torch's
+    from lrtrain.training.saved import feedback_states, sound_checkpoint  # import torch: a checkpoint is torch's
 
     assert start.folder is not None
     if overlay:

@@ -23,8 +23,8 @@ from lrtrain.plan.history import read_data, read_stored
 from lrtrain.process.state import kept_as_it_is
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.settings import Settings, read_settings
-from lrtrain.training.checkpoints import load_weights
 from lrtrain.training.network import build_network, build_objective
+from lrtrain.training.saved import load_weights
 
 
 @dataclass(frozen=True)

@@ -46,15 +46,7 @@ from lrtrain.run_folder.summary import GOOD, Summary
 from lrtrain.schedules import updates
 from lrtrain.settings import Settings
 from lrtrain.training.averaging import build_averaging
-from lrtrain.training.checkpoints import (
-    Cadence,
-    Judge,
-    LastAndBest,
-    PausedRunError,
-    Saved,
-    check_moments,
-    sound_checkpoint,
-)
+from lrtrain.training.checkpoints import Cadence, Judge, LastAndBest, PausedRunError
 from lrtrain.training.configure_optimizers import Scheduled, scheduler_of
 from lrtrain.training.data import Data, build_data, check_measuring, check_samples, describe_data, unrecorded
 from lrtrain.training.early_findings import EarlyFindings
@@ -73,6 +65,7 @@ from lrtrain.training.progress_bar import RunBar
 from lrtrain.training.ranks import RandomNumbers, SharedFolder
 from lrtrain.training.rate_changes import Milestones
 from lrtrain.training.record import Record, rates_of
+from lrtrain.training.saved import Saved, check_moments, sound_checkpoint
 from lrtrain.training.stretch import Stepper
 from lrtrain.training.trainer import (
     build_trainer,

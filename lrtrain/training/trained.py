@@ -29,10 +29,10 @@ from lrtrain.run_folder.find import find_checkpoint
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import Summary
 from lrtrain.settings import Settings
-from lrtrain.training.checkpoints import load_weights
 from lrtrain.training.data import Data, build_data, check_samples, unrecorded
 from lrtrain.training.network import build_network, build_objective
 from lrtrain.training.progress_bar import RunBar
+from lrtrain.training.saved import load_weights
 from lrtrain.training.session import VERSIONS
 from lrtrain.training.trainer import build_trainer
 
