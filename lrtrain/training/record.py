@@ -10,7 +10,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger
-from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from lrtrain.run_folder.files import Table
@@ -105,8 +104,8 @@ class Record(Stretched, ValidationObserver):
             return
         self._settings = {name: setting(optimizer.param_groups[0], name) for name in names}
         for name, weights in self._groups.items():
-            gradients = [weight.grad for weight in weights if weight.grad is not None]
-            self._gradients[name] = [get_total_norm(gradients), get_total_norm(gradients, 1.0)]
+            gradient = _flat([weight.grad for weight in weights if weight.grad is not None])
+            self._gradients[name] = [gradient.norm(), gradient.norm(1)]
             self._before[name] = _flat(weights)
 
     def on_train_batch_end(
@@ -274,6 +273,6 @@ def _columns(scheduler: Scheduler) -> list[str]:
 
 
 @torch.no_grad()
-def _flat(weights: list[torch.Tensor]) -> torch.Tensor:
-    """A copy of all weights as one vector, whatever their memory format."""
-    return torch.cat([weight.reshape(-1) for weight in weights])
+def _flat(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """A copy of all weights or gradients as one vector, whatever their memory format; its norm takes one call."""
+    return torch.cat([tensor.reshape(-1) for tensor in tensors]) if tensors else torch.zeros(0)
