@@ -8,8 +8,10 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: batches this sm
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a process that has used a GPU cannot be forked
 
 import contextlib
+import copy
 import csv
 import functools
+import gc
 import io
 import json
 import re
@@ -18,17 +20,19 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from hydra._internal.config_repository import ConfigRepository
 from omegaconf import DictConfig, OmegaConf
 
 from lrtrain.cli import compose as composing
 from lrtrain.cli.compose import Composer
 from lrtrain.cli.request import Request, read_request
 from lrtrain.cli.words import prepare
+from lrtrain.configs import config_dir
 
 if TYPE_CHECKING:
     from lrtrain.datasets import Source, Splits
@@ -84,7 +88,7 @@ Train = Callable[..., Run]
 KEPT: dict[tuple[object, ...], Run] = {}
 """What was trained once for all tests of this process, by what was asked for."""
 
-LONGEST = ("test_distributed", "test_kill_and_resume", "test_resume", "test_signals", "test_faults", "test_hostile")
+LONGEST = ("test_distributed", "test_resume", "test_signals", "test_faults", "test_hostile")
 """The files that take longest, to be begun first: each is run by one process."""
 
 
@@ -99,7 +103,10 @@ SMALL = ("model=linear", "trainer=cpu", "log_every=1", "trainer.limit_train_batc
 
 
 def compose_once() -> None:
-    """Let Hydra compose the same words once for all that this process does: it is half the time of a small run."""
+    """Let Hydra compose the same words once for all that this process does, and read each of our files once.
+
+    Else that is half the time of a small run.
+    """
     ours: Any = composing
     compose: Any = ours.compose
     kept: dict[tuple[object, ...], tuple[Any, dict[str, str]]] = {}
@@ -121,10 +128,46 @@ def compose_once() -> None:
             found.hydra[kind].dir = folder
         return found  # type: ignore[no-any-return]
 
-    ours.compose = once
+    load = ConfigRepository.load_config
+    read: dict[str, Any] = {}
+
+    def load_once(repository: ConfigRepository, config_path: str) -> Any:
+        if {source.path for source in repository.sources} != {"hydra.conf", str(config_dir()), ""}:
+            return load(repository, config_path)  # somebody else's may change
+        if config_path not in read:
+            read[config_path] = load(repository, config_path)
+        found = copy.copy(read[config_path])
+        if found is not None:
+            found.config = copy.deepcopy(found.config)  # what is merged with it changes it
+        return found
+
+    ours.compose, ConfigRepository.load_config = once, load_once  # type: ignore[method-assign, assignment]
 
 
 compose_once()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now to itself, so that no garbage collection looks through it again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def save_figure() -> Iterator[Callable[..., None]]:
+    """Let matplotlib not render, which is most of the time of an evaluation or a preview."""
+    from matplotlib.figure import Figure
+
+    save = Figure.savefig
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda _, file, **__: file.write(b"not rendered"))
+        yield save
+
+
+@pytest.fixture
+def rendered(save_figure: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pictures be rendered, for a test that looks at them."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", save_figure)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from lrtrain.datasets import dataset, train_size
 from lrtrain.datasets.mnist1d import generate
 from lrtrain.datasets.sources import InMemory, Scale, Streamed, free_memory, placed
 from lrtrain.training.loader import Loader
+
+generated = functools.cache(generate)
+"""MNIST-1D, which takes a second to draw."""
 
 
 def test_digits_are_those_of_scikit_learn() -> None:
@@ -91,7 +95,7 @@ class Rows:
 
 def test_mnist1d_equals_the_data_of_its_authors() -> None:
     """Values of ``mnist1d`` 0.0.2.post1: ``make_dataset(get_dataset_args())``, training before test."""
-    signals, labels = generate()
+    signals, labels = generated()
     assert signals.shape == (5000, 40)
     assert labels[[0, 1, 2, 3, 4, 3999, 4000, 4999]].tolist() == [2, 6, 4, 5, 6, 8, 2, 4]
     some = [
@@ -110,7 +114,7 @@ def test_mnist1d_equals_the_data_of_its_authors() -> None:
 def test_mnist1d_equals_the_package() -> None:
     package = pytest.importorskip("mnist1d.data")
     theirs = package.make_dataset(package.get_dataset_args())
-    signals, labels = generate()
+    signals, labels = generated()
     assert np.abs(signals - np.concatenate([theirs["x"], theirs["x_test"]])).max() < 1e-12
     assert np.array_equal(labels, np.concatenate([theirs["y"], theirs["y_test"]]))
 
@@ -118,12 +122,13 @@ def test_mnist1d_equals_the_package() -> None:
 @pytest.mark.parametrize(
     ("validation", "sizes"), [(0.1, (3600, 400, 1000)), (0, (4000, 1000, 1000)), (0.5, (2000, 2000, 1000))]
 )
-def test_split_of_mnist1d(validation: float, sizes: tuple[int, ...]) -> None:
+def test_split_of_mnist1d(validation: float, sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lrtrain.datasets.mnist1d.generate", generated)
     splits = dataset("mnist1d", validation=validation).make()
     assert tuple(map(len, splits[:3])) == sizes
     assert train_size(dataset("mnist1d", validation=validation)) == sizes[0]
     assert splits.inputs == ((1, 40), None)
-    signals, labels = generate()
+    signals, labels = generated()
     found = parts(splits)
     own = np.concatenate([part[0] for part in found[: 2 if validation else 1]])
     assert own == pytest.approx(signals[:4000, None], abs=1e-6)

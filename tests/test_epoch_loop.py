@@ -33,6 +33,10 @@ CASES: list[list[str]] = [
 ]
 
 
+FEW = ("trainer=cpu", "epochs=3", "batch_size=128", "checkpoint_every=7st", "log_every=3", "model.dropout=0.1")
+"""Ten batches an epoch, the last one smaller."""
+
+
 class Seen(pl.Callback):
     """Counts the calls of each hook of a step."""
 
@@ -78,7 +82,7 @@ def observed(train: Train, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
         patch.setattr(
             pl.Trainer, "__init__", lambda self, **kw: make(self, **kw | {"callbacks": [seen, *kw["callbacks"]]})
         )
-        run = train("trainer=cpu", "epochs=3", "checkpoint_every=7st", "log_every=3", "model.dropout=0.1", *arguments)
+        run = train(*FEW, *arguments)
     checkpoint = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)
     return (run.folder / "metrics.csv").read_bytes(), checkpoint, seen
 

@@ -97,6 +97,7 @@ def test_measures_what_the_run_measured(arguments: tuple[str, ...], train: Train
     assert snapshot(done.folder) == before
 
 
+@pytest.mark.usefixtures("rendered")
 @pytest.mark.parametrize(("split", "prefix"), [("test", "test"), ("validation", "val"), ("train", "train")])
 def test_agrees_with_scikit_learn(split: str, prefix: str, trained: Train, evaluate: Task) -> None:
     done = trained(*SMALL, "epochs=2")
@@ -479,7 +480,6 @@ def test_counts_are_drawn_where_they_are_legible(classes: int, written: bool, mo
     monkeypatch.setattr(Axes, "text", lambda axes, *_, fontsize, **__: sizes.append(fontsize))
     counts = np.diag(np.full(classes, 1234))
     labels = [str(index) for index in range(classes)]
-    picture = confusion_picture(counts, labels, "title")
-    assert picture[:4] == b"\x89PNG"
+    confusion_picture(counts, labels, "title")
     assert len(sizes) == (classes if written else 0)
     assert all(size >= 5 for size in sizes)

@@ -84,6 +84,34 @@ def test_disk_full(
     assert_equal(folder, train(*asked).folder)
 
 
+def killed_at(number: int) -> int:
+    """The command line, killed as the file of a checkpoint gets another name for that time."""
+    seen, replace = [0], Path.replace
+
+    def counted(path: Path, target: Path) -> Path:
+        seen[0] += path.suffix == ".ckpt"
+        if seen[0] == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return replace(path, target)
+
+    Path.replace = counted  # type: ignore[method-assign, assignment]
+    return main()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
+def test_killed_runs_go_on_as_if_left_alone(train: Train, command_line: CommandLine, tmp_path: Path) -> None:
+    """Whichever files had their names by then; scripts/kill_and_resume.py kills at random moments."""
+    expected = train(*ASKED).folder
+    for number in range(4, 9):
+        folder = tmp_path / f"killed{number}"
+        process = fork(partial(killed_at, number), tmp_path, "lrtrain", *ASKED, f"hydra.run.dir={folder}")
+        process.communicate(timeout=300)
+        assert process.returncode == -signal.SIGKILL
+        resumed = command_line(f"resume={folder}")
+        assert resumed.code == 0, resumed.err
+        assert_equal(folder, expected)
+
+
 def test_no_room_even_for_the_summary(train: Train, monkeypatch: pytest.MonkeyPatch, command_line: CommandLine) -> None:
     """Every write fails from a checkpoint on; what had been written before is what the run goes on from."""
     save, full = FileInPlace.save_checkpoint, [False]

@@ -176,6 +176,7 @@ def test_a_module_with_two_optimizers_is_refused() -> None:
     assert "one optimizer" in said_of(lambda: find_lr(Two(), loader()))
 
 
+@pytest.mark.usefixtures("rendered")
 def test_the_task_writes_what_it_found_and_a_run_with_auto_uses_it(train: Train) -> None:
     task = train("task=find_lr", *PLAIN)
     found = json.loads((task.folder / "lr_find.json").read_text())

@@ -141,6 +141,7 @@ def test_runs_are_rows() -> None:
     assert all(isinstance(value, int | float | str | list | None) for row in rows for value in row.values())
 
 
+@pytest.mark.usefixtures("rendered")
 def test_preview_is_a_figure() -> None:
     figure = lrtrain.preview(scheduler="inverse_time", decay=0.01)
     assert figure._repr_png_().startswith(b"\x89PNG")

@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from conftest import settings_of
@@ -31,8 +32,13 @@ def gallery() -> ModuleType:
     return module
 
 
-def test_the_page_and_its_pictures_are_those_of_today(gallery: ModuleType) -> None:
-    entries = gallery.entries()
+@pytest.fixture(scope="module")
+def entries(gallery: ModuleType) -> list[Any]:
+    found: list[Any] = gallery.entries()
+    return found
+
+
+def test_the_page_and_its_pictures_are_those_of_today(gallery: ModuleType, entries: list[Any]) -> None:
     again = "run `python scripts/gallery.py`"
     assert gallery.page(entries) == (FOLDER / "README.md").read_text(), again
     wanted = {entry.name: entry.digest for entry in entries if entry.curve}
@@ -51,14 +57,15 @@ def test_every_strategy_has_a_section_with_its_keys_and_two_commands() -> None:
         assert f"python -m lrtrain task=preview scheduler={name}" in text
 
 
-def test_a_picture_draws_the_strategy(gallery: ModuleType) -> None:
-    entries = {entry.name: entry for entry in gallery.entries()}
-    rates = entries["multistep"].curve.rates
+@pytest.mark.usefixtures("rendered")
+def test_a_picture_draws_the_strategy(gallery: ModuleType, entries: list[Any]) -> None:
+    by_name = {entry.name: entry for entry in entries}
+    rates = by_name["multistep"].curve.rates
     assert [rates[step] for step in (0, 399, 400, 600)] == pytest.approx([0.1, 0.1, 0.01, 0.001])
     # The made-up loss improves on its best 5 times before it turns up.
     drops = sum(value < min(gallery.METRIC[:index]) for index, value in enumerate(gallery.METRIC) if index)
-    assert entries["validation_drop"].curve.rates[-1] == pytest.approx(0.1 * 0.9**drops)
-    assert gallery.picture(entries["cosine"])[:8] == b"\x89PNG\r\n\x1a\n"
+    assert by_name["validation_drop"].curve.rates[-1] == pytest.approx(0.1 * 0.9**drops)
+    assert gallery.picture(by_name["cosine"])[:8] == b"\x89PNG\r\n\x1a\n"
 
 
 def test_pictures_are_small() -> None:

@@ -26,7 +26,7 @@ from lrtrain.errors import RequestError
 from lrtrain.loggers import Subject
 from lrtrain.loggers.csv_file import CSVFile
 from lrtrain.loggers.event_records import RecordWriter
-from lrtrain.loggers.run_logger import refused_as
+from lrtrain.loggers.run_logger import keep_id, known_id, refused_as
 from lrtrain.parameters.bound import Bound
 from lrtrain.plan.history import Segment, write_history
 from lrtrain.run_folder.folder import RunFolder
@@ -210,8 +210,19 @@ def test_csv_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
     first.log_metrics({"test_loss": 0.5, "best/val_loss": 0.25}, 2)
     again = CSVFile(subject)
     again.drop_from(3, lambda name, step: (name, step) == ("val_loss", 2))
-    again.log_metrics({"lr": 7.0}, 3)
-    assert read_csv_log(RunFolder(tmp_path)) == {"lr": {0: 0.1, 1: 0.1 / 2, 2: 0.1 / 3, 3: 7.0}}
+    again.log_metrics({"train_loss": 7.0}, 3)
+    expected = {"lr": {0: 0.1, 1: 0.1 / 2, 2: 0.1 / 3}, "train_loss": {3: 7.0}}
+    assert read_csv_log(RunFolder(tmp_path)) == expected
+
+
+@pytest.mark.parametrize("value", ["../../x", "", "x" * 65, "x\n", 7, None])
+def test_what_is_no_id_in_another_place(value: Any, tmp_path: Path) -> None:
+    """A folder may come from anybody, and an id becomes part of an address."""
+    folder = RunFolder(tmp_path)
+    keep_id(folder, "mlflow", "a1-B_2")
+    keep_id(folder, "wandb", value)
+    assert known_id(folder, "mlflow") == "a1-B_2"
+    assert known_id(folder, "wandb") is None
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,10 @@ def test_metrics_are_those_of_scikit_learn() -> None:
         sklearn.hamming_loss(ONES, VALUES > 0),
     ]
     assert measured(own, VALUES, ONES) == pytest.approx(expected, rel=1e-5)
+    own = made("multilabel", Targets("multilabel", 3), threshold=0.7)
+    assert measured(own, VALUES, ONES)[1] == pytest.approx(
+        sklearn.f1_score(ONES, np.log(0.7 / 0.3) < VALUES, average="macro"), rel=1e-5
+    )
     own = made("regression", COLUMNS, metrics=["mape"])
     true, told = TRUTHS[:, :2] * (5, 0.1) + (100, -3), VALUES[:, :2] * (5, 0.1) + (100, -3)
     expected = [
@@ -205,6 +209,12 @@ def test_metrics_are_those_of_scikit_learn() -> None:
         sklearn.mean_absolute_percentage_error(true, told),
     ]
     assert measured(own, VALUES[:, :2], TRUTHS[:, :2]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_label_is_predicted_above_the_threshold() -> None:
+    layout = made("multilabel", LABELLED, threshold=0.7).layout(False, None)
+    [row] = layout.rows(torch.tensor([[0.6, 0.8]]), torch.empty(0))
+    assert dict(zip(layout.columns, row, strict=True)).items() >= {"predicted_a": 0, "predicted_b": 1}.items()
 
 
 def measured(own: Objective, outputs: Array, targets: Array) -> list[float]:
@@ -286,6 +296,7 @@ def test_numbers_are_standardised_and_given_back(numbers: Trained, tmp_path: Pat
     ]
 
 
+@pytest.mark.usefixtures("rendered")
 def test_numbers_are_evaluated(numbers: Trained, tmp_path: Path) -> None:
     result, folder = numbers.task(tmp_path, "task=evaluate")
     assert result.code == 0, result.err

@@ -121,6 +121,7 @@ def test_needs_no_torch_and_no_time(tmp_path: Path) -> None:
     assert python("-c", code, cwd=tmp_path).out.splitlines()[-1] == "[] 0"
 
 
+@pytest.mark.usefixtures("rendered")
 def test_says_what_it_will_do_in_text(preview: Preview) -> None:
     run = preview("scheduler=multistep", "warmup=2ep", "steps_per_epoch=40")
     out = run.result.out

@@ -116,6 +116,7 @@ def test_names_are_text(text: str) -> None:
     assert any(HOSTILE in said for said in rows)
 
 
+@pytest.mark.usefixtures("rendered")
 def test_same_runs_give_the_same_bytes(text: str, tmp_path: Path) -> None:
     assert written(tmp_path / "one") == text
     assert png(draw_comparisons(COMPARED)) == png(draw_comparisons(COMPARED))
@@ -213,6 +214,7 @@ def test_a_monitored_metric_is_judged_by_its_test_and_drawn_before_others() -> N
     assert page._metrics(compared)[:2] == ["val_f1", "train_loss"]
 
 
+@pytest.mark.usefixtures("rendered")
 def test_runs_that_say_little(tmp_path: Path) -> None:
     """Rows of a table: no curves, no rates, no folders, one seed."""
     configs = [{"scheduler": name, "seed": 1} for name in "ab"]

@@ -9,6 +9,7 @@ import signal
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,9 +19,10 @@ from test_sweeps import TINY, Sweep, assert_same, stop_in, sweep
 
 from lrtrain.cli.compose import Composer
 from lrtrain.run_folder.summary import Summary
-from lrtrain.run_folder.sweep_folder import PlannedJob, Standing
+from lrtrain.run_folder.sweep_folder import PlannedJob, Standing, SweepFolder
 from lrtrain.settings import Metric
 from lrtrain.sweeps.grid import by_key
+from lrtrain.sweeps.pruning import Pruning
 from lrtrain.sweeps.search import Search, Space, outcome_of
 
 optuna = pytest.importorskip("optuna", reason="the extra 'search' is not installed")
@@ -165,6 +167,18 @@ def test_interrupted_search_goes_on(searched: Sweep, tmp_path: Path, monkeypatch
     assert_same(again, searched, jobs=5)
     more = sweep(tmp_path, "resume=last", "trials=6")
     assert more.states == ["finished"] * 6
+
+
+def test_a_loss_that_is_not_a_number_is_the_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three of five runs have diverged by then, so that no finite loss is above the median."""
+    jobs = carry_out(Search("random", 6, space_of(["lr=interval(0,1)"]), LOSS, 0), lambda job: ended(1.0))
+    known: dict[int, Standing] = {}
+    monkeypatch.setattr(SweepFolder, "look", lambda _, job: known.get(job.number, Standing("running")))
+    pruning, plan = Pruning(SweepFolder(tmp_path), "median"), SimpleNamespace(jobs=jobs)
+    for job, loss in zip(jobs, (math.nan, math.nan, math.nan, 1.0, 2.0), strict=False):
+        pruning.judge(plan, job, LOSS)(0.25, loss)  # type: ignore[arg-type]
+        known[job.number] = ended(loss)
+    assert not pruning.judge(plan, jobs[5], LOSS)(0.25, 3.0)  # type: ignore[arg-type]
 
 
 PRUNED = ("lr=tag(log,interval(0.0001,1))", *SMALL, "epochs=4", "trials=8", "search=random")

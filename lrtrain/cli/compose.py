@@ -45,6 +45,10 @@ INSTEAD = {
 }
 """What to write in the place of Hydra's own keys."""
 
+_UNREAD = [f"~hydra/{group}" for group in ("env", "help", "hydra_help", "hydra_logging", "job_logging")]
+_UNREAD += ["~hydra/launcher", "~hydra/sweeper"]
+"""Leaves out what Hydra itself would run by, and nothing here reads: a quarter of the time of composing."""
+
 _SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
 
 _DEPENDENT = re.compile(r"\$\{(?!now:|scheduler\}|name\}|lrtrain\.first:)")
@@ -184,7 +188,7 @@ class Composer:
 
     def _composed(self, words: Sequence[str]) -> tuple[Composed, bool]:
         """What Hydra composes, and whether an interpolation in it may depend on a plain setting."""
-        found = compose("config", self.with_search(words), return_hydra_config=True)
+        found = compose("config", [*self.with_search(words), *_UNREAD], return_hydra_config=True)
         own = OmegaConf.masked_copy(found, [str(key) for key in found if key != "hydra"])
         raw = [OmegaConf.to_container(part, resolve=False) for part in (own, found.hydra.run, found.hydra.sweep)]
         written = raw[0], raw[1]["dir"], raw[2]["dir"]  # type: ignore[index, call-overload]
@@ -283,7 +287,7 @@ class Composer:
     def _known(self, chosen: Sequence[str]) -> dict[str, Any]:
         """The configuration of the same choices with nothing else said, to tell what keys there are."""
         try:
-            found = compose("config", self.with_search(chosen))
+            found = compose("config", [*self.with_search(chosen), *_UNREAD])
             plain = OmegaConf.to_container(found, resolve=False)
         except Exception as error:  # as above
             raise RequestError(first_line(error)) from error
