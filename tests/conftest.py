@@ -88,14 +88,14 @@ Train = Callable[..., Run]
 KEPT: dict[tuple[object, ...], Run] = {}
 """What was trained once for all tests of this process, by what was asked for."""
 
-LONGEST = ("test_distributed", "test_resume", "test_signals", "test_faults", "test_hostile")
+LONGEST = ("distributed", "resume", "sweeps", "command_line", "options", "evaluate", "faults", "signals", "population")
 """The files that take longest, to be begun first: each is run by one process."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files."""
     order = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    items.sort(key=lambda item: order.get(item.path.stem.removeprefix("test_"), len(order)))
 
 
 SMALL = ("model=linear", "trainer=cpu", "log_every=1", "trainer.limit_train_batches=4")

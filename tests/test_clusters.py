@@ -24,7 +24,9 @@ def save(number, frame):
     place.with_name("saved").write_text(str(number))
     sys.exit(143)
 signal.signal(signal.SIGTERM, save)
-place.write_text(json.dumps([name for name in os.environ if name.startswith("SLURM_")]))
+scratch = place.with_suffix(".new")
+scratch.write_text(json.dumps([name for name in os.environ if name.startswith("SLURM_")]))
+scratch.replace(place)
 time.sleep(60)
 """
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, CommandLine, Run, Train, python
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
@@ -85,6 +86,13 @@ def scales(run: Run, rule: Callable[[Observed, float], Observed]) -> list[float]
     """The scale in each epoch that a feedback rule gives for the validation losses of a run."""
     states = accumulate(run.series("val_loss").values(), rule, initial=Observed())
     return [state.scale for state in states]
+
+
+def test_tests_compose_the_same_words_once(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else these tests would take twice as long, and nothing would say so."""
+    train(*SMALL, "epochs=1")
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", lambda *_, **__: pytest.fail("composed again"))
+    train(*SMALL, "epochs=1", "seed=1")
 
 
 @pytest.mark.parametrize(("arguments", "formula"), FORMULAS.values(), ids=FORMULAS.keys())

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import read_csv
 
+from lrtrain.run_folder.claim import Claim
 from lrtrain.run_folder.files import Table, read_table, write_bytes, write_text
-from lrtrain.run_folder.folder import RunFolder
+from lrtrain.run_folder.find import find_checkpoint, find_run, state_of
+from lrtrain.run_folder.folder import SWEEP, RunFolder
 from lrtrain.run_folder.summary import Summary, read_summary
 
 
@@ -69,6 +72,47 @@ def test_summary_is_strict_json(tmp_path: Path) -> None:
 def test_no_summary(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_summary(RunFolder(tmp_path).summary)
+
+
+def test_the_last_run(tmp_path: Path) -> None:
+    """The newest that nobody runs and that is no job of a sweep goes on; the newest of all is measured."""
+    for age, name in enumerate(("sweep/0_seed=0", "live", "ended", "older")):
+        checkpoint = RunFolder(tmp_path / name).last_checkpoint
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.touch()
+        os.utime(checkpoint, (1e9 - age, 1e9 - age))
+    (tmp_path / "sweep" / SWEEP).write_text("{}")
+    claim = Claim.take(tmp_path / "live")
+    assert find_run("last", tmp_path).path == tmp_path / "ended"
+    claim.abandon()
+    assert find_run("last", tmp_path).path == tmp_path / "live"
+    assert find_checkpoint("last", tmp_path) == RunFolder(tmp_path / "sweep" / "0_seed=0").last_checkpoint
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no fork")
+def test_a_finished_run_that_is_killed_as_it_goes_on_is_interrupted(tmp_path: Path) -> None:
+    """One that is killed before its first update is still waiting for it."""
+    begun, waiting = RunFolder(tmp_path / "begun"), RunFolder(tmp_path / "waiting")
+    Summary(status="finished").write(begun.summary)
+    assert state_of(begun) == "finished"
+    for folder in (begun, waiting):
+        if not (child := os.fork()):
+            try:
+                Claim.take(folder.path)
+            finally:
+                os._exit(0)  # as if it were killed
+        os.waitpid(child, 0)
+    assert (state_of(begun), state_of(waiting)) == ("interrupted", "waiting")
+
+
+def test_the_best_job_of_a_sweep_has_come_to_its_end(tmp_path: Path) -> None:
+    """Not one that was pruned, whatever its metric was by then."""
+    (tmp_path / SWEEP).write_text("{}")
+    (tmp_path / "summary.csv").write_text("job,name,status\n1,1_lr=2,pruned\n0,0_lr=1,finished\n")
+    for name in ("0_lr=1", "1_lr=2"):
+        RunFolder(tmp_path / name).best_checkpoint.parent.mkdir(parents=True)
+        RunFolder(tmp_path / name).best_checkpoint.touch()
+    assert find_checkpoint(str(tmp_path)) == RunFolder(tmp_path / "0_lr=1").best_checkpoint
 
 
 def test_table_grows_by_whole_rows_of_full_precision(tmp_path: Path) -> None:

@@ -176,9 +176,9 @@ def test_a_loss_that_is_not_a_number_is_the_worst(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(SweepFolder, "look", lambda _, job: known.get(job.number, Standing("running")))
     pruning, plan = Pruning(SweepFolder(tmp_path), "median"), SimpleNamespace(jobs=jobs)
     for job, loss in zip(jobs, (math.nan, math.nan, math.nan, 1.0, 2.0), strict=False):
-        pruning.judge(plan, job, LOSS)(0.25, loss)  # type: ignore[arg-type]
+        pruning.judge(plan, job, LOSS)(0.75, loss)  # type: ignore[arg-type]
         known[job.number] = ended(loss)
-    assert not pruning.judge(plan, jobs[5], LOSS)(0.25, 3.0)  # type: ignore[arg-type]
+    assert not pruning.judge(plan, jobs[5], LOSS)(0.75, 3.0)  # type: ignore[arg-type]
 
 
 PRUNED = ("lr=tag(log,interval(0.0001,1))", *SMALL, "epochs=4", "trials=8", "search=random")

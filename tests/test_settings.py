@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import FrozenInstanceError, fields
+from itertools import zip_longest
 
 import pytest
 from conftest import requested, settings_of
@@ -27,22 +28,29 @@ from lrtrain.settings import (
 PARTS = (Settings, CurveSettings, GuardSettings, TrainerSettings, AugmentSettings)
 NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
     "custom": {
-        "scheduler": ("function=math:sqrt",),
         "model": ("model.function=json:loads",),
-        "dataset": ("dataset.function=json:loads", "dataset.classes=2"),
         "optimizer": ("optimizer.function=json:loads",),
     },
     "lightning": {"model": ("model.function=json:loads",)},
-    "csv": {"dataset": ("dataset.file=x.csv",)},
 }
 """What some choices cannot do without."""
-EVERY = [(group, name) for group in ("model", "optimizer", "feedback", "trainer", "logger") for name in choices(group)]
-EVERY += [("scheduler", name) for name in choices("scheduler") if name != "custom"] + [("dataset", "digits")]
+TOGETHER: tuple[dict[str, Sequence[str]], ...] = (
+    {"scheduler": [name for name in choices("scheduler") if name != "custom"]}
+    | {group: choices(group) for group in ("optimizer", "logger", "trainer")},
+    {"feedback": choices("feedback"), "model": choices("model"), "dataset": ["digits"]},
+)
+"""Groups whose first choices are made at once, and then their second ones, and so on."""
+CHOSEN = [
+    {group: name for group, name in zip(groups, names, strict=True) if name}
+    for groups in TOGETHER
+    for names in zip_longest(*groups.values())
+]
 
 
-@pytest.mark.parametrize(("group", "name"), EVERY)
-def test_same_after_they_were_written(group: str, name: str) -> None:
-    settings = settings_of(f"{group}={name}", *NEEDED.get(name, {}).get(group, ()))
+@pytest.mark.parametrize("chosen", CHOSEN, ids=lambda chosen: ",".join(chosen.values()))
+def test_same_after_they_were_written(chosen: Mapping[str, str]) -> None:
+    needed = [word for group, name in chosen.items() for word in NEEDED.get(name, {}).get(group, ())]
+    settings = settings_of(*(f"{group}={name}" for group, name in chosen.items()), *needed)
     written = json.loads(json.dumps(settings.plain()))
     assert read_settings(written) == settings
     assert read_settings(written).plain() == settings.plain()
