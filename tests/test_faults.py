@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import multiprocessing
@@ -324,17 +325,31 @@ def test_too_few_files_for_workers(files: int, tmp_path: Path) -> None:
     assert "raise the limit by ulimit -n" in done.stderr.splitlines()[-1]
 
 
+NO_ROOM = "cannot write what is to be printed (No space left on device)"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_output_that_cannot_be_written(unbuffered: str, tmp_path: Path) -> None:
+def test_output_that_cannot_be_written_as_it_ends(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "lrtrain", *SMALL, "epochs=1", f"hydra.run.dir={tmp_path / 'run'}"],
             stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False,
-            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
         )  # fmt: skip
     assert done.returncode == FAILED
-    assert done.stderr.count("\n") == 1
-    assert "cannot write what is to be printed (No space left on device)" in done.stderr
-    if not unbuffered:  # else its first line ends it
-        assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
+    one_line(Result(done.returncode, "", done.stderr), NO_ROOM)
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
+
+
+def write_at_once() -> int:
+    """The command line, whose output is a full disk without a buffer, as under `python -u`."""
+    sys.stdout = io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True)
+    return main()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_output_that_cannot_be_written_at_once(tmp_path: Path) -> None:
+    process = fork(write_at_once, tmp_path, "lrtrain", *SMALL, "epochs=1")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == FAILED
+    one_line(Result(FAILED, "", err), NO_ROOM)

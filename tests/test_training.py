@@ -19,10 +19,11 @@ from lrtrain.plan.history import Segment
 from lrtrain.plan.length import steps_per_epoch
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.training.data import build_data
-from lrtrain.training.guard import Gradients
+from lrtrain.training.guard import DivergenceGuard, Gradients
 from lrtrain.training.measures import Measures
 from lrtrain.training.network import build_module
 from lrtrain.training.record import Record
+from lrtrain.training.stretch import Passed, Taken
 
 
 def test_defaults_are_good(train: Train) -> None:
@@ -88,6 +89,13 @@ def test_gradient_that_is_not_finite(at: int, train: Train) -> None:
     assert run.summary["steps"] == at
     assert list(run.series("val_loss")) == ([3] if at > 3 else [])
     assert (run.folder / "checkpoints").exists() == (at > 3)
+
+
+def test_a_loss_that_begins_near_zero_has_room() -> None:
+    """It has exploded above ten thousand times the first one, or 1 where that was less."""
+    guard, passed = DivergenceGuard("val_loss"), Passed(0, [[0.1, 0.1, 0.1, 0.1]], [])
+    assert guard.fault(pl.Trainer.__new__(pl.Trainer), passed, Taken([1e-6, 9e3, 1e4], [1.0] * 3, {})) is None
+    assert guard.first == 1e-6
 
 
 def test_checked_one_update_later_as_on_an_accelerator(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
