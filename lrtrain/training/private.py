@@ -5,6 +5,7 @@ tests/test_private.py says for which versions they hold.
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import subprocess
@@ -174,6 +175,11 @@ def names_in_sanity_check(trainer: pl.Trainer) -> list[str]:
     assert results is not None, "its loop has run"
     of_loaders = (results._forked_name(metric, False) for metric in results.values() if metric.meta.on_epoch)
     return list(dict.fromkeys([*trainer.callback_metrics, *chain.from_iterable(of_loaders)]))
+
+
+def import_compiler() -> None:
+    """Import what makes kernels of a traced function: that takes longer than tracing a small one."""
+    importlib.import_module("torch._inductor")
 
 
 def flag_non_finite(tensors: list[Tensor], found: Tensor, one: Tensor) -> None:

@@ -25,13 +25,14 @@ from lrtrain.training.network import has_compiler
 from lrtrain.training.population.probe import quickest
 from lrtrain.training.population.rules import Rule, rule_of
 from lrtrain.training.population.stack import TRIED, Measured, Member, Program, Stack
+from lrtrain.training.private import import_compiler
 from lrtrain.training.ranks import RandomNumbers
 from lrtrain.training.stretch import Stretch, Taken
 
 COMPILING = 35
 """How much longer compiling an update takes than tracing it, about."""
-LEAST = 4.0
-"""Seconds that compiling takes at least."""
+LEAST = 6.0
+"""Seconds that compiling takes at least, the import of the compiler among them."""
 GAIN = 0.5
 """Of the time of an update, what compiling saves, about."""
 
@@ -305,6 +306,7 @@ class Crew(Generic[Result]):
         if (runs, size) not in program.compiled_for:
             if seconds * GAIN < LEAST:
                 return
+            import_compiler()
             began = time.thread_time()
             try:
                 stack.trace(places, values)

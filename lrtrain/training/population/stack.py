@@ -98,7 +98,8 @@ class Program:
         )
         self._mapped: Callable[..., Any] = vmap(self._loss)
         self._outputs = vmap(self._forward, in_dims=(0, 0, None))
-        self._traced: dict[tuple[int, int], Callable[[list[Tensor]], tuple[Tensor, ...]]] = {}
+        self._traced: dict[tuple[int, int], Callable[..., Any]] = {}
+        self._compiled: dict[tuple[int, int], Callable[..., Any]] = {}
         self.fault: str | None = None
         self.compiled_for: set[tuple[int, int]] = set()
         self._try(inputs, targets)
@@ -189,21 +190,24 @@ class Program:
         def step(flat: list[Tensor | None]) -> tuple[Tensor, ...]:
             return self.step(*tree_unflatten(flat, shape))
 
-        graph = make_fx(step)([None if tensor is None else tensor.clone() for tensor in tensors])
-        self._traced[_key(batch)] = torch.compile(graph, fullgraph=True, dynamic=False)
+        copies = [None if tensor is None else tensor.clone() for tensor in tensors]
+        self._traced[_key(batch)] = make_fx(step)(copies)
 
     def compiled(
         self, arrays: Arrays, batch: Batch, values: Tensor, clips: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The same step, compiled at the first call for so many runs; as it is where that fails."""
+        key = _key(batch)
         try:
-            if _key(batch) not in self._traced:
-                self.trace(arrays, batch, values, clips)
-            losses, lengths, sums = self._traced[_key(batch)](tree_flatten((arrays, batch, values, clips))[0])
+            if key not in self._compiled:
+                if key not in self._traced:
+                    self.trace(arrays, batch, values, clips)
+                self._compiled[key] = torch.compile(self._traced.pop(key), fullgraph=True, dynamic=False)
+            losses, lengths, sums = self._compiled[key](tree_flatten((arrays, batch, values, clips))[0])
         except Exception as error:  # of many kinds; nothing was computed yet
             self.fault = first_line(error)
             return self.step(arrays, batch, values, clips)
-        self.compiled_for.add(_key(batch))
+        self.compiled_for.add(key)
         return losses, lengths, sums
 
     def outputs(self, weights: Sequence[Tensor], fixed: dict[str, Tensor], inputs: Tensor) -> Tensor:
