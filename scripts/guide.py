@@ -137,7 +137,8 @@ Written by `python scripts/guide.py`, which trains what is shown: `{task}`, SGD 
 An update is the gradient times the rate. Where the rate is **too high**, updates overshoot: the loss rises or jumps,
 the weights shoot about and grow, and training never settles, or ends in NaN. Where it is **too low**, all is smooth,
 and little happens: the loss crawls, and still falls at the end as it did in the middle. Where it is **right**, the loss
-falls fast at first and then more slowly, with some noise.
+falls fast at first and then more slowly, with some noise; it may then learn so much that it over-fits, which is no
+fault of the rate.
 
 ![Training loss, validation loss and size of updates of three rates](guide/rates.png)
 
