@@ -306,9 +306,9 @@ class Crew(Generic[Result]):
         if (runs, size) not in program.compiled_for:
             if seconds * GAIN < LEAST:
                 return
-            import_compiler()
-            began = time.thread_time()
             try:
+                import_compiler()
+                began = time.thread_time()
                 stack.trace(places, values)
             except Exception as error:  # of many kinds, as in compiling
                 program.fault = first_line(error)

@@ -319,7 +319,7 @@ class Stack:
     @property
     def most(self) -> int:
         """How many updates to take at once."""
-        return max(1, int(LONGEST / self.pace))
+        return max(1, int(LONGEST / max(self.pace, 1e-6)))  # a clock may be coarser than an update
 
     def take(self, places: Sequence[Tensor], values: Tensor, measured: Container[int] = ()) -> Measured:
         """Take updates of all runs.
