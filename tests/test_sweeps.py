@@ -29,7 +29,7 @@ from lrtrain.configs import choices
 from lrtrain.errors import RequestError
 from lrtrain.run_folder.claim import is_live
 from lrtrain.run_folder.claimed import ClaimedFolder
-from lrtrain.sweeps.grid import name_job
+from lrtrain.sweeps.grid import name_job, plan_jobs
 from lrtrain.sweeps.worker import ATTEMPTS
 from lrtrain.training.checkpoints import LastAndBest
 
@@ -450,6 +450,12 @@ def test_numbers_do_not_depend_on_threads_of_the_machine(good: Sweep) -> None:
         config = json.loads((good.job(number) / "summary.json").read_text())["config"]
         assert config["threads"] == int(os.environ["OMP_NUM_THREADS"])
     assert torch.get_num_threads() == int(os.environ["OMP_NUM_THREADS"])
+
+
+def test_width_of_the_numbers_is_fixed_when_a_sweep_begins() -> None:
+    words = [[f"seed={number}"] for number in range(13)]
+    assert [job.name for job in plan_jobs(words, plan_jobs(words[:2]))] == [f"{n}_seed={n}" for n in range(13)]
+    assert plan_jobs(words)[0].name == "00_seed=0"
 
 
 def test_name_of_a_job() -> None:
