@@ -136,6 +136,17 @@ def test_a_run_leaves_what_it_leaves_alone(together: Path, alone: Path, number: 
     assert names[0] - {"previous.ckpt"} == names[1] - {"previous.ckpt"}
 
 
+def test_groups_are_measured_and_updated_as_alone(tmp_path: Path) -> None:
+    """With what looks at whole gradients and at each group's: clipping, weight decay, the sizes of updates."""
+    own = ("groups={.*bias:0.1}", "optimizer=adamw", "optimizer.weight_decay=0.1", "trainer.gradient_clip_val=0.5")
+    words = [(*EXACT, *own, "epochs=1", "lr=0.01", f"seed={seed}") for seed in (0, 1)]
+    train(words, tmp_path / "together")
+    run_in(settings_of(*words[1]), tmp_path / "alone")
+    found, wanted = tmp_path / "together" / "1", tmp_path / "alone"
+    assert_close(checkpoint(found), checkpoint(wanted), "last")
+    assert_close(table(found), table(wanted), "metrics")
+
+
 def test_weights_and_batches_begin_as_alone_to_the_bit(tmp_path: Path) -> None:
     words = [(*EXACT, "lr=1e-300", "epochs=1", f"seed={seed}") for seed in (0, 1)]
     train(words, tmp_path / "together")
