@@ -307,6 +307,7 @@ def test_numbers_are_evaluated(numbers: Trained, tmp_path: Path) -> None:
     assert "in the data's own unit" in result.out
 
 
+@pytest.mark.usefixtures("rendered")
 def test_labels_are_evaluated_and_predicted(labels: Trained, tmp_path: Path) -> None:
     result, folder = labels.task(tmp_path, "task=predict")
     assert result.code == 0, result.err
@@ -326,6 +327,7 @@ def test_labels_are_evaluated_and_predicted(labels: Trained, tmp_path: Path) -> 
     assert [float(row["precision"]) for row in read_csv(folder / "per_label.csv")] == pytest.approx(
         expected.tolist(), rel=1e-5
     )
+    assert (folder / "per_label.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize("kind", ["numbers", "labels"])

@@ -175,6 +175,7 @@ def test_refuses_what_is_not_there(command_line: CommandLine, tmp_path: Path, wr
     assert not list(tmp_path.glob("outputs/*/*"))
 
 
+@pytest.mark.usefixtures("rendered")
 def test_several_jobs_give_one_overlay(command_line: CommandLine, tmp_path: Path) -> None:
     result = command_line("-m", "task=preview", "scheduler=step,cosine,wsd", "lr=1")
     assert result.code == 0, result.err
@@ -182,7 +183,7 @@ def test_several_jobs_give_one_overlay(command_line: CommandLine, tmp_path: Path
     jobs = ["0_scheduler=step", "1_scheduler=cosine", "2_scheduler=wsd"]
     assert all((sweep / job / "schedule.csv").exists() for job in jobs)
     assert [row["strategy"] for row in read_csv(sweep / "summary.csv")] == ["cosine", "wsd", "step"]
-    assert (sweep / "schedule.png").exists()
+    assert (sweep / "schedule.png").read_bytes()[:4] == b"\x89PNG"
     assert "bound vs linear" in result.out
 
 

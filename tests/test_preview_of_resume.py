@@ -150,6 +150,7 @@ def test_new_run_of_the_old_weights_is_its_own_plan(stopped: Stopped, preview: P
     assert "change" not in shown.summary
 
 
+@pytest.mark.usefixtures("rendered")
 def test_folder_of_its_own(stopped: Stopped, command_line: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "outputs").mkdir()
     folder = Path(shutil.move(stopped(), tmp_path / "outputs" / "run"))
@@ -159,6 +160,7 @@ def test_folder_of_its_own(stopped: Stopped, command_line: CommandLine, tmp_path
     assert snapshot(folder) == before
     [table] = tmp_path.glob("outputs/*/*/schedule.csv")
     assert result.out.splitlines()[-1] == str(table.parent)
+    assert (table.parent / "schedule.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_finished_run_that_would_not_go_on(train: Train, preview: Preview) -> None:
