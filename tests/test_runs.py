@@ -16,6 +16,7 @@ from lrtrain.run_folder.files import Table, read_table, write_bytes, write_text
 from lrtrain.run_folder.find import find_checkpoint, find_run, state_of
 from lrtrain.run_folder.folder import SWEEP, RunFolder
 from lrtrain.run_folder.summary import Summary, read_summary
+from lrtrain.run_folder.sweep_folder import PlannedJob, SweepFolder
 
 
 def test_text_is_replaced(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_a_finished_run_that_is_killed_as_it_goes_on_is_interrupted(tmp_path: Pa
     begun, waiting = RunFolder(tmp_path / "begun"), RunFolder(tmp_path / "waiting")
     Summary(status="finished").write(begun.summary)
     assert state_of(begun) == "finished"
-    for folder in (begun, waiting):
+    for folder in (begun, begun, waiting):
         if not (child := os.fork()):
             try:
                 Claim.take(folder.path)
@@ -103,6 +104,8 @@ def test_a_finished_run_that_is_killed_as_it_goes_on_is_interrupted(tmp_path: Pa
                 os._exit(0)  # as if it were killed
         os.waitpid(child, 0)
     assert (state_of(begun), state_of(waiting)) == ("interrupted", "waiting")
+    jobs = [SweepFolder(tmp_path).look(PlannedJob(0, name, ())) for name in ("begun", "waiting", "not there")]
+    assert [(job.state, job.attempts) for job in jobs] == [("interrupted", 2), ("waiting", 1), ("waiting", 0)]
 
 
 def test_the_best_job_of_a_sweep_has_come_to_its_end(tmp_path: Path) -> None:
