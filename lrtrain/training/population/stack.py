@@ -79,7 +79,7 @@ class Program:
         inputs, targets = gather(torch.arange(2, device=device))
         self.masks: list[Mask] = mask_dropout(self.net, inputs)
         if self.masks and device.type != "cpu":
-            raise ValueError("each run's own dropout is drawn on a CPU")
+            raise ValueError("a run's own dropout is drawn on a CPU only: give model.dropout=0, or trainer=cpu")
         self.rule: Rule = rule_of(member.optimizer)
         self.loss, self.gather, self.by_value = loss, gather, by_value
         groups = member.optimizer.param_groups
