@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 Key = tuple[Any, ...]
@@ -43,7 +45,7 @@ class Kept:
         missing = [key for key in keys if key not in self.found]
         waiting, begun, count = iter(missing), time.monotonic(), 0
         running: dict[Future[Any], Key] = {}
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
             while True:
                 late = minutes is not None and time.monotonic() - begun > 60 * minutes
                 for key in islice(waiting, 0 if late else workers - len(running)):
@@ -67,3 +69,15 @@ class Kept:
         with self._file.open("a") as file:
             file.write(line + "\n")
         self.found[key] = json.loads(line)["value"]
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it does, even if that is killed."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
