@@ -331,8 +331,9 @@ class Stack:
         """
         clock, found, sizes = clock_of(self.device), [], {}
         began = clock()
-        batches = [batch.to(self.device).reshape(-1).view(batch.shape) for batch in places]  # strides as compiled for
-        for number, (batch, own) in enumerate(zip(batches, values.to(self.device, self.dtype), strict=True)):
+        # With other strides, as of parts of something longer, an update would be compiled again.
+        batches = [batch.to(self.device).reshape(-1).view(batch.shape) for batch in places]
+        for number, (batch, own) in enumerate(zip(batches, self._on_device(values), strict=True)):
             measures = number in measured
             before = [weight.clone() for weight in self.weights] if measures else []
             given = self._given(batch, own)
@@ -354,7 +355,10 @@ class Stack:
         masks = self._masks.get(places.shape[1], {})
         arrays = Arrays(self.weights, self.fixed, list(self.states), masks)
         batch = self.program.batch(places.to(self.device))
-        self.program.trace(arrays, batch, values.to(self.device, self.dtype), self._clips)
+        self.program.trace(arrays, batch, self._on_device(values), self._clips)
+
+    def _on_device(self, values: Tensor) -> Tensor:
+        return values.to(self.device, self.dtype).contiguous()
 
     def _given(self, places: Tensor, values: Tensor) -> tuple[Arrays, Batch, Tensor, Tensor | None]:
         """What a step is given; the masks are drawn."""
