@@ -414,6 +414,21 @@ def test_a_sweep_of_a_population(command_line: CommandLine, tmp_path: Path) -> N
     assert sorted(row["status"] for row in rows) == ["diverged"] * 8 + ["finished"] * 8
 
 
+def test_one_compilation_serves_stretches_of_any_length(
+    alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._dynamo.utils import counters
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    monkeypatch.setattr(crew, "LEAST", 0.0)
+    monkeypatch.setattr(crew, "COMPILING", 0.0)
+    torch._dynamo.reset()
+    counters.clear()
+    train([(*EXACT, *words) for words in RUNS[2:]], tmp_path)
+    assert counters["stats"]["unique_graphs"] == 1
+    assert_close(checkpoint(tmp_path / "0"), checkpoint(alone / "2"), "last")
+
+
 def test_compile_takes_the_whole_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One graph for all rates, and what the run leaves is what it leaves as it is."""
     from torch._dynamo.utils import counters
