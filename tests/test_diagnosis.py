@@ -113,6 +113,7 @@ def test_a_fault_is_named(name: str, run: Run) -> None:
         run_of(rate=cosine, ratio=lambda z: 0.1 if z < 0.05 else 1e-3),  # a hot start is no fault
         Run(),  # of which nothing is known
         Run(curves={"train_loss": (STEPS, 2 / STEPS)}, steps=400),
+        run_of(loss=lambda z: 2.3 - 0.5 * z, steps=8, planned=8),  # a trial, however little it moves the weights
     ],
 )
 def test_nothing_is_said_of_a_good_run(run: Run) -> None:

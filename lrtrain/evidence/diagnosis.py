@@ -32,6 +32,8 @@ SMALL_UPDATE = 1e-3
 TINY_UPDATE = 5e-5
 BARELY = 0.6
 """Of the norm of the weights: a training from random weights whose updates add up to less has hardly begun."""
+TRIAL = 100
+"""Updates: fewer add up to little at any rate."""
 GROWTH = 8.0
 """Of the norm of the weights over a run."""
 DEAD = 1e-6
@@ -249,7 +251,7 @@ def _too_low(run: Run) -> Found:
         return
     start, end, ratio = run.start, float(losses[-1]), run.update_at_peak
     middle, late = (float(np.interp(share * steps[-1], steps, losses)) for share in (0.5, 0.75))
-    barely = run.moved < BARELY and end > 0.3 * start and _falls_as_it_moves(run)
+    barely = run.steps >= TRIAL and run.moved < BARELY and end > 0.3 * start and _falls_as_it_moves(run)
     if end > 1.1 * start or (ratio > SMALL_UPDATE and not barely):
         return
     crawls = end > 0.95 * start or (middle - end > 0.2 * (start - end) and end > 0.35 * start)
