@@ -145,6 +145,7 @@ def compose_once() -> None:
 
 
 compose_once()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it runs in the background
 
 
 def pytest_collection_finish() -> None:
