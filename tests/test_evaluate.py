@@ -472,6 +472,7 @@ def test_most_frequent_errors_first() -> None:
     assert confusions(np.diag([3, 4]), 5) == []
 
 
+@pytest.mark.usefixtures("rendered")
 @pytest.mark.parametrize(("classes", "written"), [(2, True), (10, True), (65, False), (100, False), (600, False)])
 def test_counts_are_drawn_where_they_are_legible(classes: int, written: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     from matplotlib.axes import Axes
@@ -480,6 +481,7 @@ def test_counts_are_drawn_where_they_are_legible(classes: int, written: bool, mo
     monkeypatch.setattr(Axes, "text", lambda axes, *_, fontsize, **__: sizes.append(fontsize))
     counts = np.diag(np.full(classes, 1234))
     labels = [str(index) for index in range(classes)]
-    confusion_picture(counts, labels, "title")
+    picture = confusion_picture(counts, labels, "title")
+    assert picture[:4] == b"\x89PNG"
     assert len(sizes) == (classes if written else 0)
     assert all(size >= 5 for size in sizes)

@@ -86,6 +86,7 @@ POLICIES = {
 }
 
 
+@pytest.mark.usefixtures("rendered")
 @pytest.mark.parametrize(("policy", "arguments"), POLICIES.values(), ids=POLICIES.keys())
 def test_shows_the_rates_that_the_resumed_run_uses(
     policy: str | None, arguments: str, stopped: Stopped, preview: Preview, command_line: CommandLine
@@ -102,7 +103,7 @@ def test_shows_the_rates_that_the_resumed_run_uses(
     assert [row[:2] for row in used[:AT]] == [row[:2] for row in previewed[:AT]]
     assert [row[2] for row in previewed[:AT]] == pytest.approx([row[2] for row in used[:AT]], rel=1e-15)
     assert shown.result.out.splitlines()[0] in resumed.out.splitlines(), "both say the same sentence"
-    assert (shown.folder / "schedule.png").is_file()
+    assert (shown.folder / "schedule.png").read_bytes()[:4] == b"\x89PNG"
     assert (shown.summary["change"]["step"], shown.summary["change"]["policy"]) == (AT, policy)
 
 
