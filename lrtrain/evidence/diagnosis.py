@@ -306,15 +306,15 @@ def _plateau(run: Run) -> Found:
     count, best = len(losses), int(np.argmin(losses))
     before, late = losses[count // 4 : count // 2], losses[count // 2 :]
     still = count >= 8 and _median(late) > 0.9 * _median(before) and _jumps(late) > 0.1
-    if drops or run.patience is None:
-        pass
-    elif still or count - best > max(5, count // 2):
-        said = f"no reduction by {count} validations (patience {run.patience}), though val_loss stands still"
-        yield "plateau_never_fired", said, f"patience={max(1, count // 10)}"
-    elif 2 * run.patience > count and (size := _late_update(run)) > LIVELY_UPDATE:
-        said = f"no reduction by {count} validations (patience {run.patience}): one update still changes "
-        said += f"the weights by {size:.1%}"
-        yield "plateau_never_fired", said, f"patience={max(1, count // 10)}"
+    if not drops and run.patience is not None:
+        why = None
+        if still or count - best > max(5, count // 2):
+            why = ", though val_loss stands still"
+        elif 2 * run.patience > count and (size := _late_update(run)) > LIVELY_UPDATE:
+            why = f": one update still changes the weights by {size:.1%}"
+        if why:
+            said = f"no reduction by {count} validations (patience {run.patience}){why}"
+            yield "plateau_never_fired", said, f"patience={max(1, count // 10)}"
     if drops > 1 and _is_gone(run, 0.65) and (told := _stopped_falling(run)):
         longer = 2 * run.patience + 2 if run.patience is not None else 5
         yield "plateau_fired_on_noise", f"{drops} reductions: {told}", f"patience={longer} smooth=ema:0.9"

@@ -122,9 +122,7 @@ class Coordinator:
         def watch() -> None:
             wait = EVERY
             while not ended.wait(wait):
-                began = time.monotonic()
-                self.look()
-                wait = max(EVERY, SHARE * (time.monotonic() - began))
+                wait = self._look_again_in(EVERY)
 
         watching = threading.Thread(target=watch, name="sweep", daemon=True)
         watching.start()
@@ -169,9 +167,7 @@ class Coordinator:
                 for slot in [slot for slot in range(min(self._count, len(self._open))) if slot not in workers]:
                     workers[slot] = start(slot), self._changes
             time.sleep(pause)
-            began = time.monotonic()
-            self.look()
-            pause = min(EVERY, max(EVERY / 5, SHARE * (time.monotonic() - began)))
+            pause = min(EVERY, self._look_again_in(EVERY / 5))
         for process, _ in workers.values():
             if self._open:
                 process.send_signal(signals.received or signal.SIGTERM)
@@ -198,6 +194,12 @@ class Coordinator:
     def failed(self) -> int:
         """How many jobs failed or diverged."""
         return sum(standing.state in BAD for standing in self.standings)
+
+    def _look_again_in(self, least: float) -> float:
+        """Look at the jobs; the seconds, so many at least, until doing so again takes no more than its share."""
+        began = time.monotonic()
+        self.look()
+        return max(least, SHARE * (time.monotonic() - began))
 
     def _has_work(self) -> bool:
         return any(self.standings[number].state in ("waiting", "interrupted") for number in self._open)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from itertools import groupby
@@ -308,12 +307,10 @@ class Crew(Generic[Result]):
                 return
             try:
                 import_compiler()
-                began = time.thread_time()
-                stack.trace(places, values)
+                compiling = COMPILING * stack.trace(places, values)
             except Exception as error:  # of many kinds, as in compiling
                 program.fault = first_line(error)
                 return
-            compiling = COMPILING * (time.thread_time() - began)
             if seconds * GAIN < compiling:
                 return
             self._say(

@@ -67,7 +67,6 @@ class Program:
 
     Attributes:
         fault: Why it cannot be compiled, once that is known.
-        compiled_for: The numbers of runs, and of samples of a batch, that it was compiled for.
 
     Raises:
         Exception: The network is not one that `torch.func` takes; of many kinds, as what is not supported raises them.
@@ -98,10 +97,9 @@ class Program:
         )
         self._mapped: Callable[..., Any] = vmap(self._loss)
         self._outputs = vmap(self._forward, in_dims=(0, 0, None))
-        self._traced: dict[tuple[int, int], Callable[..., Any]] = {}
+        self._traced: dict[tuple[int, int], tuple[Callable[..., Any], float]] = {}
         self._compiled: dict[tuple[int, int], Callable[..., Any]] = {}
         self.fault: str | None = None
-        self.compiled_for: set[tuple[int, int]] = set()
         self._try(inputs, targets)
 
     def _try(self, inputs: Tensor, targets: Tensor) -> None:
@@ -179,19 +177,33 @@ class Program:
                 found[name] = part.view(len(rows), *shape)
         return found
 
-    def trace(self, arrays: Arrays, batch: Batch, values: Tensor, clips: Tensor | None) -> None:
-        """Make ready to compile the step for so many runs, and samples of a batch.
+    @property
+    def compiled_for(self) -> Container[tuple[int, int]]:
+        """The numbers of runs, and of samples of a batch, that it is compiled for."""
+        return self._compiled.keys()
+
+    def trace(self, arrays: Arrays, batch: Batch, values: Tensor, clips: Tensor | None) -> float:
+        """Make ready to compile the step for so many runs, and samples of a batch, where it is not yet.
 
         What is compiled is the list of operations that the step comes to: finding it in the code takes
         `torch.compile` several times as long.
+
+        Returns:
+            The seconds that finding it took.
         """
+        key = _key(batch)
+        if key in self._traced:
+            return self._traced[key][1]
+        began = time.thread_time()
         tensors, shape = tree_flatten((arrays, batch, values, clips))
 
         def step(flat: list[Tensor | None]) -> tuple[Tensor, ...]:
             return self.step(*tree_unflatten(flat, shape))
 
         copies = [None if tensor is None else tensor.clone() for tensor in tensors]
-        self._traced[_key(batch)] = make_fx(step)(copies)
+        graph = make_fx(step)(copies)
+        self._traced[key] = graph, time.thread_time() - began
+        return self._traced[key][1]
 
     def compiled(
         self, arrays: Arrays, batch: Batch, values: Tensor, clips: Tensor | None
@@ -200,14 +212,13 @@ class Program:
         key = _key(batch)
         try:
             if key not in self._compiled:
-                if key not in self._traced:
-                    self.trace(arrays, batch, values, clips)
-                self._compiled[key] = torch.compile(self._traced.pop(key), fullgraph=True, dynamic=False)
+                self.trace(arrays, batch, values, clips)
+                graph, _ = self._traced.pop(key)
+                self._compiled[key] = torch.compile(graph, fullgraph=True, dynamic=False)
             losses, lengths, sums = self._compiled[key](tree_flatten((arrays, batch, values, clips))[0])
         except Exception as error:  # of many kinds; nothing was computed yet
             self.fault = first_line(error)
             return self.step(arrays, batch, values, clips)
-        self.compiled_for.add(key)
         return losses, lengths, sums
 
     def outputs(self, weights: Sequence[Tensor], fixed: dict[str, Tensor], inputs: Tensor) -> Tensor:
@@ -350,12 +361,12 @@ class Stack:
         self.taken, self.pace = self.taken + len(places), (clock() - began) / len(places)
         return Measured(before_update, gradients, {number: own.tolist() for number, own in sizes.items()})
 
-    def trace(self, places: Tensor, values: Tensor) -> None:
-        """Make ready to compile updates of such batches, given what `take` is given of an update."""
+    def trace(self, places: Tensor, values: Tensor) -> float:
+        """Make ready to compile updates of such batches, given what `take` is given of one; the seconds it took."""
         masks = self._masks.get(places.shape[1], {})
         arrays = Arrays(self.weights, self.fixed, list(self.states), masks)
         batch = self.program.batch(places.to(self.device))
-        self.program.trace(arrays, batch, self._on_device(values), self._clips)
+        return self.program.trace(arrays, batch, self._on_device(values), self._clips)
 
     def _on_device(self, values: Tensor) -> Tensor:
         return values.to(self.device, self.dtype).contiguous()
