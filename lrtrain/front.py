@@ -57,6 +57,8 @@ def train(
     if request.nothing_left:
         return read_summary(RunFolder(request.job.folder).summary)
     job, say = request.job, (lambda _: None) if quiet else print
+    for line in job.remarks:
+        say(line)
     summary = run_in(
         job.settings,
         job.folder,

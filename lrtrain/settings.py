@@ -36,7 +36,7 @@ from lrtrain.parameters.rules import (
     RunLength,
     Text,
 )
-from lrtrain.parameters.signatures import Affects, SettingError, bind, defaults, effects
+from lrtrain.parameters.signatures import UNKNOWN, Affects, SettingError, bind, defaults, effects
 from lrtrain.parameters.spans import Span, SpanLike
 from lrtrain.schedules import Feedback, Schedule, by_name, constant, formula, registered, step
 from lrtrain.schedules.combinators import CooldownShape, RampShape
@@ -466,7 +466,7 @@ def read_settings(values: Mapping[str, Any], *, stored: bool = False) -> Setting
     own = [name for name in _own(Settings) if name not in ("scheduler", "logger")]
     found |= _take(left, own, stored)
     if left and not stored:
-        raise SettingError(next(iter(left)), "is not a setting", (*values.keys() - left.keys(),))
+        raise SettingError(next(iter(left)), UNKNOWN, (*values.keys() - left.keys(),))
     return Settings(**found)
 
 
@@ -490,7 +490,7 @@ def _known(values: dict[str, Any], kind: Callable[..., Any], path: str, stored: 
     if not stored and (missing := [name for name in names if name not in values]):
         raise SettingError(f"{path}{missing[0]}", "is missing; leave its default in place")
     if unknown := [name for name in values if name not in names and not stored]:
-        raise SettingError(f"{path}{unknown[0]}", "is not a setting", tuple(f"{path}{name}" for name in names))
+        raise SettingError(f"{path}{unknown[0]}", UNKNOWN, tuple(f"{path}{name}" for name in names))
     return {name: value for name, value in values.items() if name in names}
 
 

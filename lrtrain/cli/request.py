@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +16,7 @@ from lrtrain.configs import GROUPS, choices, own_file
 from lrtrain.errors import RequestError, first_line
 from lrtrain.parameters.bound import Bound
 from lrtrain.parameters.nearest import nearest
-from lrtrain.parameters.signatures import SettingError, defaults
+from lrtrain.parameters.signatures import UNKNOWN, SettingError, defaults
 from lrtrain.plan.changes import check_policy, compare, describe_devices
 from lrtrain.plan.curve import plan_run
 from lrtrain.plan.history import Segment, read_history
@@ -67,17 +69,13 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
         # Former callbacks are never made, and can be left out by callbacks=[].
         former = [{**each, "callbacks": []} for each in past] if start.resumes else []
         check_code([values, *former], composed.values)
+    before = past[-1] if start.resumes else None
     try:
-        locks, bound = _take_claim(values), _read_task(values, start)
-        finds_rate = _take_rate(values, bound.name, past[-1] if start.resumes else None)
-        settings = read_settings(values)
+        locks, bound, finds_rate = _take_command(values, start, before)
+        settings, left_out = _read_settings(composer, words, values, start)
     except SettingError as error:
-        preset = value_of("experiment", words)
-        if not error.said.startswith("is not a setting"):
+        if not error.said.startswith(UNKNOWN):
             raise RequestError(explain_setting(error)) from error
-        if preset and error.path not in map(key_of, words):
-            said = f"experiment={preset} sets {error.path}, which is not there with the other choices: leave one out"
-            raise RequestError(said) from error
         raise RequestError(explain_key(error.path, composed.values)) from error
     folder = place or composed.run_dir
     if start.folder and start.resumes and bound.name == "train":
@@ -85,7 +83,8 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     elif start.folder and not start.resumes and folder.resolve() == start.folder.path:
         raise RequestError("resume_plan=weights_only begins a new run: give it another hydra.run.dir")
     names_data = any(key_of(word).partition(".")[0] == "dataset" for word in words)
-    job = Job(settings, folder, start, _asked(composer.with_search(words), settings), locks, names_data, finds_rate)
+    asked = _asked(composer.with_search(words), settings)
+    job = Job(settings, folder, start, asked, locks, names_data, finds_rate, left_out)
     if start.folder and start.resumes:
         return Request(bound, job, _check_going_on(start.folder, settings, start.policy, bound.name))
     if bound.name in ("train", "preview"):
@@ -162,6 +161,53 @@ def _take_rate(values: dict[str, Any], task_name: str, past: dict[str, Any] | No
         raise RequestError("lr=auto is found by training a little: write task=find_lr first, then lr=NUMBER here")
     values["lr"] = past["lr"] if past else 1.0
     return task_name == "train" and past is None
+
+
+def _take_command(values: dict[str, Any], start: Start, past: dict[str, Any] | None) -> tuple[bool, Bound, bool]:
+    """Take all that is not a setting out of a configuration: whether to lock, the task, and whether it finds a rate."""
+    locks, bound = _take_claim(values), _read_task(values, start)
+    return locks, bound, _take_rate(values, bound.name, past)
+
+
+def _read_settings(
+    composer: Composer, words: Sequence[str], values: dict[str, Any], start: Start
+) -> tuple[Settings, list[str]]:
+    """The settings, and what there is to say of an experiment whose choices are not all made.
+
+    What it sets for a choice of its own is left out where the one made instead does not have that.
+
+    Raises:
+        SettingError: A value is wrong.
+        RequestError: The experiment sets what its own choices do not have either.
+    """
+    preset, left_out = value_of("experiment", words), list[str]()
+    while True:
+        try:
+            settings = read_settings(values)
+            break
+        except SettingError as error:
+            if not preset or not error.said.startswith(UNKNOWN) or error.path in map(key_of, words):
+                raise
+            if not _fits_its_choices(composer, words, start):
+                said = f"experiment={preset} sets {error.path}, which its own choices do not have: leave it out there"
+                raise RequestError(said) from error
+            *path, name = error.path.split(".")
+            del reduce(getitem, path, values)[name]
+            left_out.append(error.path)
+    which = ", ".join(left_out)
+    return settings, [f"not used of experiment={preset}, as other choices are made: {which}"] if left_out else []
+
+
+def _fits_its_choices(composer: Composer, words: Sequence[str], start: Start) -> bool:
+    """Whether an experiment is right by itself, with no other choice than its own."""
+    own = [word for word in words if key_of(word) == "experiment" or not composer.is_choice(key_of(word))]
+    values = composer.compose(composer.owned(own)).values
+    try:
+        _take_command(values, start, None)
+        read_settings(values)
+    except SettingError:
+        return False
+    return True
 
 
 def _read_task(values: dict[str, Any], start: Start) -> Bound:

@@ -17,6 +17,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from lrtrain.errors import RequestError
 from lrtrain.parameters.rules import Choice
 
+UNKNOWN = "is not a setting"
+"""What is said of a key that nothing has."""
+
 
 class Affects(Enum):
     """What a setting changes in a run that goes on; the third part of its annotation, and `RUN` where there is none."""
@@ -129,7 +132,7 @@ def bind(
     known = tuple(own.parameters)
     unknown = [f"{before}{name}" for name in kwargs if name not in own.parameters]
     if unknown and path is not None:
-        raise SettingError(unknown[0], f"is not a setting; there are {', '.join(known) or 'none'}", known)
+        raise SettingError(unknown[0], f"{UNKNOWN}; there are {', '.join(known) or 'none'}", known)
     try:
         bound = own.bind(*args, **kwargs)
     except TypeError as error:

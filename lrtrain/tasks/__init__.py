@@ -6,7 +6,7 @@ A `run` takes a `Job`, and keys of its own, which its signature declares; it ret
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ class Job(NamedTuple):
         locks: The folder; False is the user's word that nobody else writes there.
         names_data: The words say which data; other samples than those of a run that they come back to will do.
         finds_rate: The base rate is to be found before the run begins; the settings have some number in its place.
+        remarks: What there is to say of how its words were read.
     """
 
     settings: Settings
@@ -39,6 +40,7 @@ class Job(NamedTuple):
     locks: bool = True
     names_data: bool = False
     finds_rate: bool = False
+    remarks: Sequence[str] = ()
 
 
 def function(name: str) -> Callable[..., Summary]:

@@ -15,6 +15,8 @@ def run(job: Job, /) -> Summary:
     Raises:
         RequestError: The run cannot begin; nothing was written.
     """
+    for line in job.remarks if ranks.is_first(job.settings.trainer.is_alone) else ():
+        print(line)
     training = import_large("lrtrain.training.run")
     summary: Summary = training.run_in(
         job.settings, job.folder, start=job.start, asked=job.asked, locks=job.locks, finds_rate=job.finds_rate
