@@ -398,8 +398,8 @@ def test_a_sweep_that_could_be_a_population_is_told(
 
 
 def test_a_cluster_has_as_many_populations_as_pay() -> None:
-    """A process of its own is worth 40 jobs; where it runs is for the cluster to say."""
-    assert [count_workers("population", jobs, here=False) for jobs in (10, 400)] == [1, 10]
+    """A process of its own is worth 24 jobs; where it runs is for the cluster to say."""
+    assert [count_workers("population", jobs, here=False) for jobs in (10, 240)] == [1, 10]
     assert count_workers("population", 40 * 10_000) < 10_000
 
 

@@ -23,7 +23,7 @@ EVERY = 1.0
 """Seconds between two looks at the jobs, and at least between two versions of `sweep.json`."""
 SHARE = 20
 """Writing `sweep.json` takes at most the 20th part of the time, and so does looking at the jobs that run here."""
-SHARE_OF_PROCESS = 40
+SHARE_OF_PROCESS = 24
 """Jobs of a population that are worth a process of their own."""
 FRUITLESS = 3
 """Workers that may end one after the other before anything has come of them."""

@@ -94,9 +94,13 @@ def _adam(*, decoupled: bool, largest: bool) -> Rule:
     return Rule(names, read, ("exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if largest else [])), True, update)
 
 
-def norms(tensors: Sequence[Tensor], order: int = 2) -> Tensor:
-    """The norm of each tensor, (runs, numbers), of each run: (tensors, runs)."""
-    found: Tensor = torch.stack([torch.linalg.vector_norm(each, order, dim=1) for each in tensors])
+def norms(gradients: Sequence[Sequence[Tensor]], order: int = 2) -> Tensor:
+    """The norm of each group's tensors, (runs, numbers), of each run: (groups, runs)."""
+    return torch.stack([whole(torch.stack([_norm(each, order) for each in group]), order) for group in gradients])
+
+
+def _norm(rows: Tensor, order: int) -> Tensor:
+    found: Tensor = torch.linalg.vector_norm(rows, order, dim=1)
     return found
 
 
@@ -106,9 +110,9 @@ def whole(norms: Tensor, order: int = 2) -> Tensor:
     return found
 
 
-def clip(gradients: Sequence[Tensor], norm: Tensor, most: Tensor, by_value: bool) -> list[Tensor]:
+def clip(gradients: Sequence[Sequence[Tensor]], norm: Tensor, most: Tensor, by_value: bool) -> list[list[Tensor]]:
     """The gradients, each run's clipped at its own norm or value, as Lightning does."""
+    limit, share = most[:, None], (most / (norm + 1e-6)).clamp(max=1.0)[:, None]
     if by_value:
-        return [torch.minimum(torch.maximum(each, -most[:, None]), most[:, None]) for each in gradients]
-    share = (most / (norm + 1e-6)).clamp(max=1.0)
-    return [each * share[:, None] for each in gradients]
+        return [[torch.minimum(torch.maximum(each, -limit), limit) for each in group] for group in gradients]
+    return [[each * share for each in group] for group in gradients]

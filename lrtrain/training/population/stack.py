@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from lrtrain.errors import first_line
 from lrtrain.training.population.dropout import Mask, draw, mask_dropout
+from lrtrain.training.population.linear import use_columns
 from lrtrain.training.population.rules import Rule, clip, norms, rule_of, whole
 from lrtrain.training.private import tree_flatten, tree_unflatten
 
@@ -77,6 +78,7 @@ class Program:
         device = next(self.net.parameters()).device
         inputs, targets = gather(torch.arange(2, device=device))
         self.masks: list[Mask] = mask_dropout(self.net, inputs)
+        use_columns(self.net)
         if self.masks and device.type != "cpu":
             raise ValueError("a run's own dropout is drawn on a CPU only: give model.dropout=0, or trainer=cpu")
         self.rule: Rule = rule_of(member.optimizer)
@@ -140,23 +142,30 @@ class Program:
             gradients = clip(gradients, whole(lengths), clips, self.by_value)
         for name, buffer in fixed.items():
             arrays.fixed[name].copy_(buffer)
-        for number, (weight, gradient, state) in enumerate(zip(arrays.weights, gradients, arrays.states, strict=True)):
-            own = values[:, number, :, None].unbind()
-            self.rule.update(weight, gradient, state, dict(zip(self.rule.names, own, strict=True)))
+        for number, (group, states) in enumerate(zip(gradients, arrays.states, strict=True)):
+            known = dict(zip(self.rule.names, values[:, number, :, None].unbind(), strict=True))
+            parts = (self._split(rows, number) for rows in (arrays.weights[number], *states.values()))
+            for gradient, weight, *state in zip(group, *parts, strict=True):
+                self.rule.update(weight, gradient, dict(zip(states, state, strict=True)), known)
         return losses, lengths, sums
 
     def _gradients(
         self, arrays: Arrays, inputs: Tensor, targets: Tensor
-    ) -> tuple[Sequence[Tensor], Tensor, dict[str, Tensor]]:
-        """The gradients, losses and changed buffers of the runs.
+    ) -> tuple[list[list[Tensor]], Tensor, dict[str, Tensor]]:
+        """The gradients (of each group, of each of its weights, in rows), losses and changed buffers of the runs.
 
         Those of the sum of all losses are each run's own: torch's own pass backward costs less than one that
         `torch.func` maps over the runs.
         """
-        weights = [weight.detach().requires_grad_() for weight in arrays.weights]
-        losses, fixed = self._losses(self._named(weights), arrays.fixed, arrays.masks, inputs, targets)
-        gradients = torch.autograd.grad(losses.sum(), weights, materialize_grads=True)
-        return gradients, losses.detach(), fixed
+        weights = {name: weight.detach().requires_grad_() for name, weight in self._named(arrays.weights).items()}
+        losses, fixed = self._losses(weights, arrays.fixed, arrays.masks, inputs, targets)
+        found = torch.autograd.grad(losses.sum(), list(weights.values()), materialize_grads=True)
+        rows = dict(zip(weights, (gradient.flatten(1) for gradient in found), strict=True))
+        groups = [
+            [rows[name] for name in shapes] or [own.detach()]  # of none there is a part that is empty
+            for shapes, own in zip(self.trained, arrays.weights, strict=True)
+        ]
+        return groups, losses.detach(), fixed
 
     def _losses(self, *given: dict[str, Tensor] | Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The losses and the changed buffers; a single run is spared what mapping costs."""
@@ -171,11 +180,14 @@ class Program:
     def _named(self, weights: Sequence[Tensor]) -> dict[str, Tensor]:
         """The weights by their names and in their shapes, of the rows of the groups."""
         found = {}
-        for rows, shapes in zip(weights, self.trained, strict=True):
-            parts = torch.split(rows, [shape.numel() for shape in shapes.values()], dim=1) if shapes else ()
-            for (name, shape), part in zip(shapes.items(), parts, strict=True):
+        for number, (rows, shapes) in enumerate(zip(weights, self.trained, strict=True)):
+            for (name, shape), part in zip(shapes.items(), self._split(rows, number), strict=False):
                 found[name] = part.view(len(rows), *shape)
         return found
+
+    def _split(self, rows: Tensor, number: int) -> Sequence[Tensor]:
+        """The parts of a group's rows that belong to each of its weights."""
+        return torch.split(rows, [shape.numel() for shape in self.trained[number].values()] or [0], dim=1)
 
     @property
     def compiled_for(self) -> Container[tuple[int, int]]:
@@ -378,9 +390,9 @@ class Stack:
 
     def _sizes(self, lengths: Tensor, sums: Tensor, before: Sequence[Tensor]) -> Tensor:
         """The sizes of an update, (runs, groups, 4), of the norms of its gradients and the weights before it."""
-        changes = norms([weight - old for weight, old in zip(self.weights, before, strict=True)])
+        changes = norms([[weight - old] for weight, old in zip(self.weights, before, strict=True)])
         weights = [
-            whole(norms([old, *(self.fixed[name].reshape(len(old), -1) for name in still)]))
+            norms([[old, *(self.fixed[name].reshape(len(old), -1) for name in still)]])[0]
             for old, still in zip(before, self.program.still, strict=True)
         ]
         return torch.stack([lengths, sums, changes, torch.stack(weights)]).permute(2, 1, 0)
