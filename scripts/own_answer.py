@@ -36,12 +36,12 @@ FIVE = ["constant", "step", "inverse_time", "cosine", "wsd"]
 
 
 TEXT = [
-    *("dataset=text", "dataset.length=64", "dataset.stride=1", "model=transformer", "model.layers=4", "model.heads=4"),
-    *("model.width=128", "model.dropout=0", "model.bias=false", "optimizer=adamw", "optimizer.betas=[0.9,0.99]"),
+    *("dataset=text", "dataset.length=64", "dataset.stride=1", "model=transformer", "model.layers=2", "model.heads=2"),
+    *("model.width=64", "model.dropout=0", "model.bias=false", "optimizer=adamw", "optimizer.betas=[0.9,0.99]"),
     *("optimizer.weight_decay=0.1", "no_decay=true", "batch_size=12", "trainer.limit_train_batches=200"),
     *("trainer.gradient_clip_val=1", "warmup=100st", "epochs=10"),
 ]
-"""As experiment=shakespeare, whose `end` is not for all of the strategies."""
+"""As experiment=shakespeare with half of its layers and width; its `end` is not for all of the strategies."""
 
 
 def sweeps(mnist: str | None, text: str | None) -> dict[str, list[str]]:
@@ -52,10 +52,16 @@ def sweeps(mnist: str | None, text: str | None) -> dict[str, list[str]]:
         "mnist1d": [_seeds(10), _swept("scheduler", ALL), *signals, "lr=0.001,0.003,0.01,0.03,0.1"],
     }
     if mnist:
-        data = ["dataset=mnist", f"dataset.data_dir={mnist}", "batch_size=128", "epochs=5"]
+        data = ["dataset=mnist", f"dataset.data_dir={mnist}", "batch_size=128", "epochs=5", "model.hidden=[128]"]
         found["mnist"] = [_seeds(6), _swept("scheduler", TEN), *data, "lr=0.03,0.1,0.3"]
     if text:
-        found["shakespeare"] = [_seeds(2), _swept("scheduler", FIVE), *TEXT, f"dataset.file={text}", "lr=0.001,0.003"]
+        found["shakespeare"] = [
+            _seeds(2),
+            _swept("scheduler", FIVE),
+            *TEXT,
+            f"dataset.file={text}",
+            "lr=0.001,0.003,0.01",
+        ]
     return {name: [*words, "keep=none"] for name, words in found.items()}
 
 
