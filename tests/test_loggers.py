@@ -20,11 +20,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SMALL, read_csv, requested, settings_of
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lrtrain import loggers
 from lrtrain.errors import RequestError
 from lrtrain.loggers import Subject
 from lrtrain.loggers.csv_file import CSVFile
+from lrtrain.loggers.event_file import EventFile
 from lrtrain.loggers.event_records import RecordWriter
 from lrtrain.loggers.run_logger import keep_id, known_id, refused_as
 from lrtrain.parameters.bound import Bound
@@ -288,6 +290,19 @@ def test_a_run_that_goes_on_keeps_its_loggers(tmp_path: Path) -> None:
         assert [each.parameters.get("project") for each in found if each.name == "wandb"] == [project] * (
             "wandb" in names
         )
+
+
+def test_event_files_are_read_in_the_order_in_which_they_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a run goes on within a second, in a process of a lower number."""
+    monkeypatch.setattr("time.time", lambda: 1.7e9)
+    for step, process in enumerate((9, 5, 10)):
+        monkeypatch.setattr("os.getpid", lambda process=process: process)
+        part = EventFile(Subject(RunFolder(tmp_path), "run", [], "", {}, {}))
+        part.log_metrics({"lr": 0.1}, step)
+        part.end("finished")
+    assert [event.step for event in EventAccumulator(str(tmp_path)).Reload().Scalars("lr")] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 4, 5, 511, 512, 513, 515, 516, 1300])

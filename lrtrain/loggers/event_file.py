@@ -170,10 +170,13 @@ class _LazyWriter:
 
 
 def _open(folder: RunFolder) -> RecordWriter:
-    """Begin an event file; a resumed run has several."""
+    """Begin an event file; a resumed run has several, which TensorBoard reads in the order of their names."""
     folder.path.mkdir(parents=True, exist_ok=True)
-    name = f"{folder.EVENTS}.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{len(folder.events)}"
-    events = RecordWriter((folder.path / name).open("ab"))
+    stamps = (path.name.removeprefix(f"{folder.EVENTS}.").partition(".")[0] for path in folder.events)
+    began = max([int(time.time()), *(int(stamp) + 1 for stamp in stamps if stamp.isdecimal())])
+    events = RecordWriter(
+        (folder.path / f"{folder.EVENTS}.{began:010d}.{socket.gethostname()}.{os.getpid()}").open("ab")
+    )
     events.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
     return events
 
