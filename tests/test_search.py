@@ -224,6 +224,25 @@ def test_prunes_as_optuna_does(kind: str, whole: Sweep, tmp_path: Path) -> None:
     assert_equal(pruned.job(good), whole.job(good))
 
 
+def test_a_search_proposes_a_population_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TPE in rounds, each of which knows what came of those before; random search, which learns nothing, in one."""
+    known: list[tuple[int, list[str]]] = []
+    propose = Search.propose
+
+    def noted(self: Search, jobs: list[PlannedJob], standings: list[Standing]) -> PlannedJob:
+        known.append((len(jobs), [standing.state for standing in standings]))
+        return propose(self, jobs, standings)
+
+    monkeypatch.setattr(Search, "propose", noted)
+    own = (*TINY, "jobs=population", "trials=7", "lr=tag(log,interval(0.01,1))")
+    found = sweep(tmp_path, "search=tpe", *own, "hydra.sweep.dir=outputs/1/1_sweep")
+    assert (found.result.code, found.states) == (0, ["finished"] * 7)
+    assert known == [(number, ["finished"] * (number & ~1) + ["waiting"] * (number & 1)) for number in range(7)]
+    known.clear()
+    assert sweep(tmp_path, "search=random", *own).result.code == 0
+    assert known == [(number, ["waiting"] * number) for number in range(7)]
+
+
 def test_refused_search_writes_nothing(tmp_path: Path) -> None:
     refused = {
         ("search=tpe", "lr=0.1,0.2"): "needs trials=N",
@@ -233,7 +252,6 @@ def test_refused_search_writes_nothing(tmp_path: Path) -> None:
         ("search=tpe", "trials=3", "lr=tag(log,interval(0,1))"): "for log above 0",
         ("search=tpe", "trials=3", "lr=interval(0.1,1)", "seed=0,1"): "seed has one value in a search",
         ("search=tpe", "trials=3", "sweep=founding"): "leave out it or search=",
-        ("search=tpe", "trials=3", "jobs=population", "lr=interval(0.1,1)"): "leave out it or search=",
         ("search=tep", "trials=3", "lr=interval(0.1,1)"): "search must be",
         ("lr=interval(0.1,1)",): "add search=tpe trials=N",
         ("lr=0.1,0.2", "trials=3"): "trials= is for a search",

@@ -195,8 +195,6 @@ def _read_own(composer: Composer, words: Sequence[str]) -> SweepCommand:
         raise RequestError(
             "on_failure=stop needs somebody who watches, and workers=slurm leaves: leave one of them out"
         )
-    if how.search and how.jobs == "population":
-        raise RequestError("jobs=population trains the jobs of a grid together: leave out it or search=")
     if how.slurm and how.workers != "slurm":
         raise RequestError("slurm= is of workers=slurm: add that")
     check_workers(how.workers, how.slurm or {})
@@ -273,11 +271,13 @@ def _retry(folder: SweepFolder, jobs: Sequence[PlannedJob], wanted: int | str | 
 
 def _run(composer: Composer, folder: SweepFolder, plan: SweepPlan, how: SweepCommand, search: Search | None) -> int:
     """Do the jobs that are not done, and show what came of all."""
-    total = max(search.trials if search else 0, len(plan.jobs))
-    workers = count_workers(how.jobs, total, here=how.workers == "local")
-    view = View(folder, total, workers, live=not how.verbose, together=how.jobs == "population")
-    hint = hint_of_population if search is None and how.jobs != "population" else None
-    over = Coordinator(folder, plan, view, count=workers, search=search, stops=how.on_failure == "stop", hint=hint)
+    total, together = max(search.trials if search else 0, len(plan.jobs)), how.jobs == "population"
+    batch = search.batch if search and together else None
+    workers = count_workers(how.jobs, batch or total, here=how.workers == "local")
+    view = View(folder, total, workers, live=not how.verbose, together=together)
+    hint = hint_of_population if search is None and not together else None
+    stops = how.on_failure == "stop"
+    over = Coordinator(folder, plan, view, count=workers, search=search, batch=batch, stops=stops, hint=hint)
     command = [*PROGRAM, "-m", f"join={folder.path}"]
     try:
         if how.workers == "slurm" and search is None and over.left:

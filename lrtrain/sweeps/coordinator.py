@@ -41,6 +41,7 @@ class Coordinator:
         view: Shows it to a person.
         count: How many jobs run at a time.
         search: Proposes more jobs as these end; None where the plan has all.
+        batch: How many it proposes at once, when all before have ended; None for one whenever one can begin.
         stops: At the first job that fails.
         hint: Given what came of the first job, how many are left, and how many run at a time, what a person is told.
 
@@ -57,11 +58,12 @@ class Coordinator:
         *,
         count: int,
         search: Search | None,
+        batch: int | None = None,
         stops: bool,
         hint: Hint | None = None,
     ) -> None:
         self.folder, self.plan, self.view = folder, plan, view
-        self._count, self._search = count, search
+        self._count, self._search, self._batch = count, search, batch
         self.standings = folder.look_at_all(plan.jobs)
         self._open = {job.number: job for job in plan.jobs if self.standings[job.number].state not in DONE}
         self._stops, self._changes, self._hint = stops, 0, hint
@@ -98,14 +100,16 @@ class Coordinator:
             self.stopped |= self._stops and now.state in BAD
 
     def _propose(self) -> bool:
-        """Have the search propose a job for each worker that has none; it is written down before anybody begins it."""
-        before = len(self.plan.jobs)
-        while self._search and self._to_come and not self.stopped and len(self._open) < self._count:
+        """Have the search propose the jobs that can begin; they are written down before anybody begins them."""
+        free = self._count - len(self._open) if self._batch is None else 0 if self._open else self._batch
+        wanted = 0 if self.stopped else min(free, self._to_come)
+        for _ in range(wanted):
+            assert self._search, "else there are none to come"
             job = self._search.propose(self.plan.jobs, self.standings)
             self.plan = self.plan._replace(jobs=[*self.plan.jobs, job])
             self.standings.append(Standing())
             self._open[job.number] = job
-        return len(self.plan.jobs) > before
+        return wanted > 0
 
     @property
     def _to_come(self) -> int:

@@ -40,7 +40,8 @@ class Blocks:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._workers = count_workers(worker.how.jobs, len(worker.plan.jobs), here=worker.how.workers == "local")
+        open_jobs = sum(map(self._is_open, worker.plan.jobs))
+        self._workers = count_workers(worker.how.jobs, open_jobs, here=worker.how.workers == "local")
         self._fit = import_large("lrtrain.training.population.fit")
         self._kinds_of = import_large("lrtrain.training.population.kinds")
         self._population = self._fit.Population(_say)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 TRIES = 100
 """How often settings are drawn again that a job has had already, before one is taken from what is left."""
+ROUNDS = 4
+"""Batches of a sampler that learns from those before, where the jobs of one train together."""
 DIGITS = 4
 """Of a drawn number, as fine as its range needs: it is part of a folder's name."""
 
@@ -191,6 +193,11 @@ class Search(NamedTuple):
     space: Space
     metric: Metric
     seed: int
+
+    @property
+    def batch(self) -> int:
+        """How many jobs it proposes at once where these train together."""
+        return self.trials if self.sampler == "random" else math.ceil(self.trials / ROUNDS)
 
     def propose(self, jobs: Sequence[PlannedJob], standings: Sequence[Standing]) -> PlannedJob:
         """The next job, with settings that no job has had.
