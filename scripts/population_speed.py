@@ -27,7 +27,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from lrtrain import models
-from lrtrain.datasets import Inputs
+from lrtrain.datasets import Inputs, LastRead
 from lrtrain.plan.start import FRESH
 from lrtrain.run_folder.claimed import ClaimedFolder
 from lrtrain.settings import Settings, TrainerSettings
@@ -113,7 +113,10 @@ def compare_runs(members: int, device: torch.device) -> None:
         ]
         outcomes: dict[int, object] = {}
         both = seconds(
-            lambda: Population(lambda line: sys.stderr.write(f"{line}\n")).train(orders, outcomes.__setitem__), device
+            lambda: Population(lambda line: sys.stderr.write(f"{line}\n"), LastRead()).train(
+                orders, outcomes.__setitem__
+            ),
+            device,
         )
     assert all(getattr(outcome, "status", "") == "finished" for outcome in outcomes.values()), outcomes
     updates = 5 * 40

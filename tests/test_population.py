@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from lrtrain import models
-from lrtrain.datasets import Inputs
+from lrtrain.datasets import Inputs, LastRead
 from lrtrain.datasets.sources import InMemory
 from lrtrain.errors import DivergedError
 from lrtrain.plan.start import FRESH, Start
@@ -70,7 +70,7 @@ def train(
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crew, "quickest", lambda *_: Speed(most or len(runs), 0.002, 0.001))
-        Population(print).train(orders, ended.__setitem__)
+        Population(print, LastRead()).train(orders, ended.__setitem__)
     for order in orders:
         order.folder.leave()  # type: ignore[attr-defined]
     return [ended[number] for number in range(len(runs))]

@@ -23,10 +23,12 @@ from hydra import compose
 from omegaconf import OmegaConf
 from test_resume import assert_equal
 
+from lrtrain import datasets
 from lrtrain.cli.compose import Composer
 from lrtrain.cli.main import main
 from lrtrain.configs import choices
 from lrtrain.errors import RequestError
+from lrtrain.parameters.bound import Bound
 from lrtrain.run_folder.claim import is_live
 from lrtrain.run_folder.claimed import ClaimedFolder
 from lrtrain.sweeps.grid import name_job, plan_jobs
@@ -265,6 +267,23 @@ def test_composing_once_is_composing_each(tmp_path: Path) -> None:
                 continue
             assert repr(composer.compose(words).values) == repr(expected), words
     assert refused == 2  # keys that an optimizer and a model do not have
+
+
+def test_jobs_share_a_dataset_that_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read anew only where the next job asks for another one, or for other targets of it."""
+    read, known = datasets.read, []
+
+    def noted(bound: Bound, asked: datasets.Asked) -> datasets.Splits:
+        known.append(asked.objective)
+        return read(bound, asked)
+
+    monkeypatch.setattr(datasets, "read", noted)
+    assert sweep(tmp_path, "seed=0,1", *TINY, "epochs=1").states == ["finished"] * 2
+    assert known == [None]
+    last, digits = datasets.LastRead(), datasets.dataset("digits")
+    found = [last(digits, datasets.Asked(objective=objective)) for objective in (None, None, "classification")]
+    assert found[0] is found[1] is not found[2]
+    assert known[1:] == [None, "classification"]
 
 
 def test_interpolation_sees_what_is_swept(tmp_path: Path) -> None:

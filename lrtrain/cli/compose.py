@@ -244,13 +244,16 @@ class Composer:
                 raise RequestError(f"{key} has no effect here: of Hydra's own keys there are {', '.join(HONOURED)}")
 
     def _parse(self, words: Sequence[str]) -> list[Override]:
-        parser = OverridesParser.create(config_loader=self._loader)
         for word in (word for word in words if word not in self._parsed):
             try:
-                [self._parsed[word]] = parser.parse_overrides([word])
+                [self._parsed[word]] = self._parser.parse_overrides([word])
             except Exception as error:  # Hydra raises whatever its parsing of the text runs into
                 raise RequestError(explain_word(word)) from error
         return [self._parsed[word] for word in words]
+
+    @cached_property
+    def _parser(self) -> OverridesParser:
+        return OverridesParser.create(config_loader=self._loader)
 
     @cached_property
     def _groups(self) -> list[str]:

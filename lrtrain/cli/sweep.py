@@ -18,6 +18,7 @@ from lrtrain.cli.exit import FAILED, GOOD, code_of
 from lrtrain.cli.request import read_request
 from lrtrain.cli.words import is_of_sweep, key_of, quoted, value_of
 from lrtrain.configs import choices, config_dir
+from lrtrain.datasets import LastRead
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import Bound
 from lrtrain.parameters.nearest import nearest
@@ -336,9 +337,8 @@ def _worker(composer: Composer, folder: SweepFolder, plan: SweepPlan, how: Sweep
         return request.task, request.job
 
     pruning = Pruning(folder, how.prune) if how.prune else None
-    return Worker(
-        folder, plan, read, how, pruning, (*PROGRAM, *(word for word in plan.command if word.startswith("--")))
-    )
+    program = (*PROGRAM, *(word for word in plan.command if word.startswith("--")))
+    return Worker(folder, plan, read, how, pruning, LastRead(), program)
 
 
 def _join(folder: SweepFolder, watched: bool) -> int:

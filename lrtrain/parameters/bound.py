@@ -74,6 +74,8 @@ class Checked:
 
 def plain(value: Any) -> Any:
     """A checked value as a configuration holds it: the inverse of parsing."""
+    if value is None or type(value) in (bool, int, float, str):  # most are, and to ask for each kind takes longer
+        return value
     if isinstance(value, Span):
         return value.unit if value.unit == "auto" else str(value) if value.value else 0
     if isinstance(value, Code):

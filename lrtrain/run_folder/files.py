@@ -36,7 +36,7 @@ def read_text(path: Path, most: int = MOST_JSON) -> str:
 def read_words(path: Path) -> list[str]:
     """The words in a YAML file; none where it is not a list of texts, or not there."""
     try:
-        found = yaml.safe_load(read_text(path))
+        found = yaml.load(read_text(path), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - is safe
     except (OSError, yaml.YAMLError, RecursionError):
         return []
     return found if isinstance(found, list) and all(isinstance(word, str) for word in found) else []

@@ -44,7 +44,7 @@ class Blocks:
         self._workers = count_workers(worker.how.jobs, open_jobs, here=worker.how.workers == "local")
         self._fit = import_large("lrtrain.training.population.fit")
         self._kinds_of = import_large("lrtrain.training.population.kinds")
-        self._population = self._fit.Population(_say)
+        self._population = self._fit.Population(_say, worker.datasets)
         self._kinds: dict[int, tuple[str, Job]] = {}
         self._said: set[str] = set()
 

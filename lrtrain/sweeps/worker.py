@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from lrtrain.datasets import LastRead
 from lrtrain.errors import FaultError, InterruptedRunError, RequestError
 from lrtrain.parameters.bound import Bound
 from lrtrain.process import parent, signals
@@ -49,6 +50,7 @@ class Worker(NamedTuple):
         read: Reads a job.
         how: The sweep's own words.
         pruning: Ends jobs early; None for none.
+        datasets: Reads what jobs are trained on, which those of a sweep often share.
         program: Starts a process of this program, where a job needs several.
     """
 
@@ -57,6 +59,7 @@ class Worker(NamedTuple):
     read: Reader
     how: SweepCommand
     pruning: Pruning | None
+    datasets: LastRead
     program: Sequence[str]
 
     def outcomes(self) -> Iterator[tuple[PlannedJob, Summary]]:
@@ -127,6 +130,8 @@ class Worker(NamedTuple):
                     asked=wanted.asked,
                     finds_rate=wanted.finds_rate,
                     judge=judge,
+                    read=self.datasets,
+                    say=print if self.how.verbose else _say_nothing,
                 )
                 if self.how.verbose and outcome.is_good:
                     print_result(outcome, folder.path)
@@ -169,6 +174,10 @@ class Worker(NamedTuple):
         """Leave out what jobs print, unless it was asked for."""
         with Path(os.devnull).open("w") as nowhere, nullcontext() if self.how.verbose else redirect_stdout(nowhere):
             yield
+
+
+def _say_nothing(line: str) -> None:
+    """What a job tells a person who watches it alone: there is no bar either."""
 
 
 def _is_done(folder: RunFolder) -> bool:

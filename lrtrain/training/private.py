@@ -12,6 +12,7 @@ import subprocess
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import entry_points
 from itertools import chain
 from typing import Any, TypeAlias
@@ -139,10 +140,16 @@ def mark_unfinished(trainer: pl.Trainer) -> Iterator[None]:
             counts.processed += stopped
 
 
+@cache
+def _packages_have_callbacks() -> bool:
+    """Whether an installed package adds callbacks to every trainer."""
+    return bool(entry_points(group="lightning.pytorch.callbacks_factory"))
+
+
 @contextmanager
-def no_callbacks_of_packages() -> Iterator[None]:
-    """Look once for callbacks that installed packages add to every trainer, where many trainers are built in here."""
-    if entry_points(group="lightning.pytorch.callbacks_factory"):
+def callbacks_looked_for_once() -> Iterator[None]:
+    """Build a trainer without looking through all packages for callbacks, if none has had any in this process."""
+    if _packages_have_callbacks():
         yield
         return
     connector: Any = callback_connector

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from lrtrain.datasets import Asked, Splits, read
 from lrtrain.errors import FaultError
+from lrtrain.parameters.bound import Bound
 from lrtrain.plan.start import FRESH, Start
 from lrtrain.process import ranks, signals
 from lrtrain.process.state import kept_as_it_is
@@ -33,6 +35,7 @@ def run_in(
     locks: bool = True,
     finds_rate: bool = False,
     judge: Judge | None = None,
+    read: Callable[[Bound, Asked], Splits] = read,
     say: Say = print,
 ) -> Summary:
     """Train, test the final and the best weights, and write the summary.
@@ -48,6 +51,7 @@ def run_in(
         locks: The folder; False is the user's word that nobody else writes there.
         finds_rate: Find the base rate first, which takes the place of that of the settings.
         judge: Asked after each validation whether the run is pruned there.
+        read: Reads the dataset.
         say: Tells a person a line.
 
     Returns:
@@ -70,7 +74,7 @@ def run_in(
         if finds_rate:
             settings, asked = _with_rate_found(settings, start, asked or {}, say)
         with logging_to(folder.log):
-            summary = _train(settings, folder, start, asked, judge, say)
+            summary = _train(settings, folder, start, asked, judge, read, say)
             if summary.exception:
                 log.error("%s", summary.error, exc_info=summary.exception)
         return summary
@@ -111,13 +115,15 @@ def _train(
     start: Start,
     asked: Mapping[str, str] | None,
     judge: Judge | None,
+    read: Callable[[Bound, Asked], Splits],
     say: Say,
 ) -> Summary:
     """Train, and again as often as a rollback is allowed: from the last checkpoint, and then from one before."""
     guard, scale = settings.guard, None
     tries = guard.rollbacks if guard.on_nonfinite == "rollback" else 0
     for attempt in range(tries + 1):
-        session = Session.open(settings, folder, start, scale=scale, asked=None if attempt else asked, say=say)
+        words = None if attempt else asked
+        session = Session.open(settings, folder, start, scale=scale, asked=words, say=say, read=read)
         tell = say if session.trainer.is_global_zero else lambda _: None
         for line in session.announce():
             tell(line)

@@ -19,7 +19,7 @@ from lrtrain.run_folder.folder import RunFolder
 from lrtrain.schedules import Span
 from lrtrain.settings import Settings
 from lrtrain.training.epoch_loop import EpochLoop
-from lrtrain.training.private import cluster_of
+from lrtrain.training.private import callbacks_looked_for_once, cluster_of
 from lrtrain.training.stretch import Stepper
 
 PROFILERS = {"simple": "SimpleProfiler", "advanced": "AdvancedProfiler", "pytorch": "PyTorchProfiler"}
@@ -65,7 +65,7 @@ def build_trainer(
     for name in settings.trainer.others:
         if name in ours:
             raise ValueError(f"trainer.{name} is set by lrtrain itself: leave it out")
-    with of_values():
+    with of_values(), callbacks_looked_for_once():
         made = pl.Trainer(**{**asked, **settings.trainer.others, **ours})
     if made.precision != asked["precision"]:
         raise ValueError(f"trainer.precision={asked['precision']} needs a GPU: write {made.precision}")

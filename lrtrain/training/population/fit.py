@@ -6,8 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from lrtrain.datasets import Asked, Splits, read
-from lrtrain.parameters.bound import Bound
+from lrtrain.datasets import LastRead
 from lrtrain.plan.start import Start
 from lrtrain.process import signals
 from lrtrain.process.imports import collected_seldom
@@ -18,7 +17,6 @@ from lrtrain.run_folder.summary import Summary
 from lrtrain.settings import Settings
 from lrtrain.training.population.crew import Crew, Say, Seat, Way
 from lrtrain.training.population.kinds import kind_of
-from lrtrain.training.private import no_callbacks_of_packages
 from lrtrain.training.session import Session
 
 log = logging.getLogger("lrtrain")
@@ -48,11 +46,12 @@ class Population:
 
     Args:
         say: Tells a person a line.
+        read: Reads the datasets.
     """
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: Say, read: LastRead) -> None:
         self._ways: dict[str, Way] = {}
-        self._splits: dict[str, Splits] = {}
+        self._read = read
         self._say = say
 
     def train(
@@ -66,7 +65,7 @@ class Population:
             later: Runs of the kind that are to follow in other blocks.
         """
         crew: Crew[Summary] = Crew(self._ways, kind_of(block[0].settings), later, self._say)
-        with signals.interrupt_taken_over(), kept_as_it_is(), no_callbacks_of_packages(), collected_seldom():
+        with signals.interrupt_taken_over(), kept_as_it_is(), collected_seldom():
             signals.defer()  # the runs look for one where they can be saved
             for index, seat in crew.run([self._work(ordered, len(block)) for ordered in block]):
                 if seat.result and seat.result.exception:
@@ -89,9 +88,3 @@ class Population:
             return session.conclude(ended)
 
         return work
-
-    def _read(self, dataset: Bound, asked: Asked) -> Splits:
-        key = repr((dataset.name, dataset.parameters, asked))
-        if key not in self._splits:
-            self._splits[key] = read(dataset, asked)
-        return self._splits[key]
