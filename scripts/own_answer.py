@@ -52,8 +52,16 @@ def sweeps(mnist: str | None, text: str | None) -> dict[str, list[str]]:
         "mnist1d": [_seeds(10), _swept("scheduler", ALL), *signals, "lr=0.001,0.003,0.01,0.03,0.1"],
     }
     if mnist:
-        data = ["dataset=mnist", f"dataset.data_dir={mnist}", "batch_size=128", "epochs=5", "model.hidden=[128]"]
-        found["mnist"] = [_seeds(6), _swept("scheduler", TEN), *data, "lr=0.03,0.1,0.3"]
+        data = [
+            "dataset=mnist",
+            f"dataset.data_dir={mnist}",
+            "batch_size=128",
+            "epochs=5",
+            "model.hidden=[128]",
+            "every=2",
+            "patience=1",
+        ]
+        found["mnist"] = [_seeds(6), _swept("scheduler", TEN), *data, "lr=0.003,0.01,0.03,0.1,0.3"]
     if text:
         found["shakespeare"] = [
             _seeds(2),

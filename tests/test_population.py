@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import math
 import signal
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -235,6 +238,22 @@ def test_one_that_diverges_late_leaves_its_best_weights(tmp_path: Path, monkeypa
     assert [each.status for each in train(words, tmp_path / "together")] == ["diverged"] * 2
     run_in(settings_of(*words[1]), tmp_path / "alone")
     assert_close(checkpoint(tmp_path / "together" / "1", "best"), checkpoint(tmp_path / "alone", "best"), "best")
+
+
+def test_runs_save_at_the_same_updates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of them there looks at the clock, so that they go on together after their process was killed."""
+    saved = defaultdict[str, list[int]](list)
+    save, clock = LastAndBest.save_last, itertools.count(step=7)
+
+    def noted(self: LastAndBest, trainer: Any) -> None:
+        saved[self.folder.path.name].append(scheduler_of(trainer).last_epoch)
+        save(self, trainer)
+
+    monkeypatch.setattr(LastAndBest, "save_last", noted)
+    monkeypatch.setattr("lrtrain.training.checkpoints.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    train([(*EXACT, "checkpoint_every=1min", f"seed={seed}") for seed in range(3)], tmp_path)
+    assert saved["0"] == saved["1"] == saved["2"]
+    assert len(saved["0"]) > 2
 
 
 @pytest.mark.parametrize(("again", "at"), [("together", 22), ("alone", 24)], ids=["in mid-epoch", "at its end"])

@@ -57,6 +57,29 @@ SHARE = 0.01
 """Of a run's time, what its last checkpoints may take where nothing else is asked for."""
 
 
+class Sharers:
+    """Runs that share the time of a process: they save at the same updates, so that they can go on together.
+
+    Args:
+        count: How many.
+    """
+
+    def __init__(self, count: int = 1) -> None:
+        self.count = count
+        self._saved_at = time.monotonic()
+        self._step, self._is_due = -1, False
+
+    def are_due(self, step: int, seconds: float) -> bool:
+        """Whether they save after so many updates: if the first to get there has not seen it done for some seconds."""
+        if step != self._step:
+            self._step, self._is_due = step, time.monotonic() - self._saved_at >= seconds
+        return self._is_due
+
+    def note_save(self) -> None:
+        """One of them has saved."""
+        self._saved_at = time.monotonic()
+
+
 class PausedRunError(BaseException):
     """A run pauses at a checkpoint, because its session asked for that; nothing that handles errors is to handle it."""
 
@@ -88,7 +111,7 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
         folder: Where the checkpoints belong.
         metric: That says which is best.
         cadence: Of the last checkpoint.
-        sharers: Runs that share the time of this process, and what checkpoints may take of it.
+        sharers: Runs that share the time of this process, and what checkpoints may take of it; None if it is alone.
 
     Attributes:
         until: The update from which on the run pauses, as soon as it can go on exactly; None for never.
@@ -98,11 +121,11 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
         has_saved: Whether there has been a last checkpoint in this training.
     """
 
-    def __init__(self, folder: RunFolder, metric: Metric, cadence: Cadence, sharers: int = 1) -> None:
+    def __init__(self, folder: RunFolder, metric: Metric, cadence: Cadence, sharers: Sharers | None = None) -> None:
         self.folder = folder
         self.metric = metric
         self.cadence = cadence
-        self.sharers = sharers
+        self.sharers = sharers or Sharers()
         self.until: int | None = None
         self.judge: Judge | None = None
         self.source: Saved | None = None
@@ -114,7 +137,7 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
         self._best_is_new = self._is_judged = False
         self._infinite: set[str] = set()
         self._saved_step = self._seen_step = 0
-        self._saved_at = self._best_at = time.monotonic()
+        self._best_at = time.monotonic()
         self._save_took = 0.02  # until the first has been measured
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -126,7 +149,6 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
         self.folder.begun = True
         self._infinite = set(not_finite(dict(pl_module.named_buffers())))
         self._saved_step = self._seen_step = scheduler_of(trainer).last_epoch
-        self._saved_at = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -166,14 +188,14 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
         before = self.best
         self.best = {"epoch": trainer.current_epoch, "step": scheduler_of(trainer).last_epoch, **metrics}
         try:
-            if self.sharers == 1:
+            if self.sharers.count == 1:
                 self._write_best(trainer)
                 return
             self._held = self._files.hold(trainer)
         except BaseException:
             self.best = before
             raise
-        if time.monotonic() - self._best_at >= self._save_took / SHARE * self.sharers:
+        if time.monotonic() - self._best_at >= self._save_took / SHARE * self.sharers.count:
             self._write_best(trainer)
 
     def _write_best(self, trainer: pl.Trainer) -> None:
@@ -225,11 +247,11 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
         return bool(due), number
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
-        updates, seconds = self.cadence
+        (updates, seconds), step = self.cadence, scheduler_of(trainer).last_epoch
         if updates is None:
-            seconds = self._save_took / SHARE * self.sharers if seconds is None else seconds
-            return time.monotonic() - self._saved_at >= seconds
-        return scheduler_of(trainer).last_epoch - self._saved_step >= updates
+            seconds = self._save_took / SHARE * self.sharers.count if seconds is None else seconds
+            return self._saved_step < step and self.sharers.are_due(step, seconds)
+        return step - self._saved_step >= updates
 
     def _may_save(self, trainer: pl.Trainer, batch_idx: int) -> bool:
         """Whether a run can go on exactly from the end of this batch: no gradients pending, no validation to follow."""
@@ -271,9 +293,9 @@ class LastAndBest(Stretched, ValidationObserver, Checkpoint):
         self._save(trainer, self.folder.last_checkpoint, self.folder.previous_checkpoint, lasting=True)
         if trainer.is_global_zero:
             self.folder.best_as_of_last_checkpoint.unlink(missing_ok=True)
-        self._saved_step, self._saved_at = scheduler_of(trainer).last_epoch, time.monotonic()
-        self.has_saved = True
-        self._save_took = self._saved_at - began
+        self._saved_step, self.has_saved = scheduler_of(trainer).last_epoch, True
+        self._save_took = time.monotonic() - began
+        self.sharers.note_save()
 
     def _save(
         self,

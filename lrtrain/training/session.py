@@ -46,7 +46,7 @@ from lrtrain.run_folder.summary import GOOD, Summary
 from lrtrain.schedules import updates
 from lrtrain.settings import Settings
 from lrtrain.training.averaging import build_averaging
-from lrtrain.training.checkpoints import Cadence, Judge, LastAndBest, PausedRunError
+from lrtrain.training.checkpoints import Cadence, Judge, LastAndBest, PausedRunError, Sharers
 from lrtrain.training.configure_optimizers import Scheduled, scheduler_of
 from lrtrain.training.data import Data, build_data, check_measuring, check_samples, describe_data, unrecorded
 from lrtrain.training.early_findings import EarlyFindings
@@ -128,7 +128,7 @@ class Session:
         say: Say,
         stepper: Stepper | None,
         read: Callable[[Bound, Asked], Splits],
-        sharers: int,
+        sharers: Sharers,
     ) -> None:
         self.settings, self.folder, self.say = settings, folder, say
         if stepper is None and settings.compile and why_alone(settings) is None:
@@ -153,7 +153,7 @@ class Session:
         say: Say = print,
         stepper: Stepper | None = None,
         read: Callable[[Bound, Asked], Splits] = read,
-        sharers: int = 1,
+        sharers: Sharers | None = None,
     ) -> Session:
         """Build all that a run is made of; writes nothing.
 
@@ -166,13 +166,13 @@ class Session:
             say: Tells a person a line; there is a progress bar only where that is printed.
             stepper: Takes the updates where it can, instead of Lightning's loop.
             read: Reads the dataset.
-            sharers: Runs that take turns in this process; of several, none is looked at while it goes on.
+            sharers: Runs that take turns in this process, none of which is watched by a person; None if it is alone.
 
         Raises:
             RequestError: Something cannot be built from the settings, the hardware is not there, or the checkpoint is
                 not one of such a run.
         """
-        session = cls(settings, folder, asked or {}, say, stepper, read, sharers)
+        session = cls(settings, folder, asked or {}, say, stepper, read, sharers or Sharers())
         session._build(start, scale)
         return session
 
@@ -181,7 +181,7 @@ class Session:
         pl.seed_everything(settings.seed, verbose=False)
         try:
             self._checkpoint = sound_checkpoint(start.folder) if start.folder else None
-            bar = settings.trainer.enable_progress_bar and self.say is print and self._sharers == 1
+            bar = settings.trainer.enable_progress_bar and self.say is print and self._sharers.count == 1
             self._bar = RunBar(settings.log_every, bar, self.say)
             self.record = Record(self.folder, settings.log_every)
             self.checkpoints = LastAndBest(self.folder, settings.metric, Cadence(), self._sharers)
@@ -225,7 +225,7 @@ class Session:
         settings, metric = self.settings, self.settings.metric
         found = [SharedFolder(self.folder), *build_averaging(settings.optimizer, settings.ema), EndOfRun()]
         found += [Freezing(), DivergenceGuard(metric.name), ValidationFeedback(metric.name), self.record]
-        found += [EarlyFindings(self._judged)] if settings.diagnosis and self._sharers == 1 else []
+        found += [EarlyFindings(self._judged)] if settings.diagnosis and self._sharers.count == 1 else []
         found += [Milestones(settings.strategy), *([self._early_stop] if self._early_stop else [])]
         self.checkpoints.of_user = make_callbacks(settings.callbacks)
         found += self.checkpoints.of_user
@@ -514,7 +514,7 @@ class Session:
             seed=self.settings.seed,
             steps=steps,
             epochs=horizon.epochs if steps == horizon.total_steps else math.floor(steps / horizon.steps_per_epoch),
-            wall_s=round((time.perf_counter() - self._began) / self._sharers, 3),
+            wall_s=round((time.perf_counter() - self._began) / self._sharers.count, 3),
             started=self._started.isoformat(timespec="seconds"),
             ended=now.isoformat(timespec="seconds"),
             host=socket.gethostname(),

@@ -15,6 +15,7 @@ from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.log import logging_to
 from lrtrain.run_folder.summary import Summary
 from lrtrain.settings import Settings
+from lrtrain.training.checkpoints import Sharers
 from lrtrain.training.population.crew import Crew, Say, Seat, Way
 from lrtrain.training.population.kinds import kind_of
 from lrtrain.training.session import Session
@@ -67,7 +68,8 @@ class Population:
         crew: Crew[Summary] = Crew(self._ways, kind_of(block[0].settings), later, self._say)
         with signals.interrupt_taken_over(), kept_as_it_is(), collected_seldom():
             signals.defer()  # the runs look for one where they can be saved
-            for index, seat in crew.run([self._work(ordered, len(block)) for ordered in block]):
+            sharers = Sharers(len(block))
+            for index, seat in crew.run([self._work(ordered, sharers) for ordered in block]):
                 if seat.result and seat.result.exception:
                     with logging_to(block[index].folder.log):
                         log.error("%s", seat.result.error, exc_info=seat.result.exception)
@@ -75,7 +77,7 @@ class Population:
                 assert outcome is not None
                 end(index, outcome)
 
-    def _work(self, ordered: Ordered, sharers: int) -> Callable[[Seat[Summary]], Summary]:
+    def _work(self, ordered: Ordered, sharers: Sharers) -> Callable[[Seat[Summary]], Summary]:
         def work(seat: Seat[Summary]) -> Summary:
             settings, folder, start, asked = ordered
             if not start.resumes:
