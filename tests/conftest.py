@@ -12,6 +12,7 @@ import copy
 import csv
 import functools
 import gc
+import importlib
 import io
 import json
 import re
@@ -20,19 +21,20 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pytest
 from hydra._internal.config_repository import ConfigRepository
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, base
 
 from lrtrain.cli import compose as composing
-from lrtrain.cli.compose import Composer
+from lrtrain.cli.compose import Composed, Composer
 from lrtrain.cli.request import Request, read_request
 from lrtrain.cli.words import prepare
 from lrtrain.configs import config_dir
+from lrtrain.process.imports import import_large
 
 if TYPE_CHECKING:
     from lrtrain.datasets import Source, Splits
@@ -103,30 +105,57 @@ SMALL = ("model=linear", "trainer=cpu", "log_every=1", "trainer.limit_train_batc
 
 
 def compose_once() -> None:
-    """Let Hydra compose the same words once for all that this process does, and read each of our files once.
+    """Let Hydra parse and compose the same words once for all that this process does, and read each of our files once.
 
     Else that is half the time of a small run.
     """
-    ours: Any = composing
-    compose: Any = ours.compose
+    ours, composer, grammar = cast(Any, composing), cast(Any, Composer), cast(Any, base)
+    compose, composed, begin, list_groups = ours.compose, composer._composed, composer.__init__, composer._groups.func
     kept: dict[tuple[object, ...], tuple[Any, dict[str, str]]] = {}
+    plain: dict[tuple[str, ...], tuple[Composed, bool]] = {}
+    parsed: dict[str, Any] = {}
+    groups: list[str] = []
     place = re.compile(r"hydra\.(run|sweep)\.dir='?([\w./-]+)'?")
 
-    def once(name: str, words: list[str], **options: Any) -> DictConfig:
-        said = [place.fullmatch(word) for word in words]
-        rest = [word for word, match in zip(words, said, strict=True) if not match]
+    def split(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+        """The words that name no folder, and the folders."""
+        said = {word: place.fullmatch(word) for word in words}
+        rest = tuple(word for word in words if not said[word])
+        return rest, {match[1]: match[2] for match in said.values() if match}
+
+    def compose_kept(name: str, words: list[str], **options: Any) -> DictConfig:
+        rest, folders = split(words)
         if any(word.startswith("hydra.") for word in rest):
             return compose(name, words, **options)  # type: ignore[no-any-return]
         key = (*rest, *options.items())
         if key not in kept:
-            found: Any = compose(name, rest, **options)
+            found: Any = compose(name, list(rest), **options)
             written: Any = OmegaConf.to_container(found.hydra) if "hydra" in found else {}
             kept[key] = found, {kind: written[kind]["dir"] for kind in ("run", "sweep") if written}
         found, usual = kept[key]
         OmegaConf.clear_cache(found)  # the time of day is a part of the usual folder
-        for kind, folder in (usual | {match[1]: match[2] for match in said if match}).items():
+        for kind, folder in (usual | folders).items():
             found.hydra[kind].dir = folder
         return found  # type: ignore[no-any-return]
+
+    def composed_kept(composer: Composer, words: Sequence[str]) -> tuple[Composed, bool]:
+        rest, _ = split(words)
+        if composer.folders(words) or any(word.startswith("hydra.") for word in rest):
+            return composed(composer, words)  # type: ignore[no-any-return]
+        if rest not in plain:
+            plain[rest] = composed(composer, words)
+        found, depends = plain[rest]
+        dirs = compose_kept("config", [*words, *ours._UNREAD], return_hydra_config=True).hydra
+        places = (Path(str(each.dir)).absolute() for each in (dirs.run, dirs.sweep))
+        return Composed(copy.deepcopy(found.values), *places), depends
+
+    def begin_parsed(composer: Composer, folder: str | None = None) -> None:
+        begin(composer, folder)
+        composer._parsed = parsed
+
+    def list_groups_once(composer: Composer) -> list[str]:
+        groups.extend([] if groups else list_groups(composer))
+        return groups
 
     load = ConfigRepository.load_config
     read: dict[str, Any] = {}
@@ -141,15 +170,28 @@ def compose_once() -> None:
             found.config = copy.deepcopy(found.config)  # what is merged with it changes it
         return found
 
-    ours.compose, ConfigRepository.load_config = once, load_once  # type: ignore[method-assign, assignment]
+    ours.compose, ConfigRepository.load_config = compose_kept, load_once  # type: ignore[method-assign, assignment]
+    composer._composed, composer.__init__, composer._groups = composed_kept, begin_parsed, property(list_groups_once)
+    grammar.parse = functools.cache(grammar.parse)
 
 
-compose_once()
+def spare() -> None:
+    """Leave out what takes time and changes no result."""
+    import_large("lrtrain.training.run")
+    compose_once()
+    registry: Any = importlib.import_module("lightning.fabric.utilities.registry")
+    registry.entry_points = functools.cache(registry.entry_points)  # which Lightning reads anew for each trainer
+    os.fsync = lambda fd: None  # no test cuts the power
+    gc.disable()  # until all is imported, which stays
+
+
+spare()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it runs in the background
 
 
 def pytest_collection_finish() -> None:
     """Leave what is imported by now to itself, so that no garbage collection looks through it again."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 
@@ -213,7 +255,11 @@ def run_line(folder: Path, *arguments: str, trace: str = "0") -> Result:
 
 
 def fork(
-    act: Callable[[], int], folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    act: Callable[[], int],
+    folder: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    **others: Any,
 ) -> subprocess.Popen[str]:
     """Do something in a process of its own, in a group of its own, that has imported all that this one has.
 
@@ -222,6 +268,7 @@ def fork(
         folder: Where it is.
         arguments: What it finds in `sys.argv`.
         environment: Its variables; those of this process where not given.
+        others: What `subprocess.Popen` is told otherwise.
     """
 
     def run() -> None:
@@ -245,7 +292,7 @@ def fork(
             os._exit(code)
 
     options: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    options |= {"cwd": folder, "text": True, "start_new_session": True}
+    options |= {"cwd": folder, "text": True, "start_new_session": True, **others}
     return subprocess.Popen([sys.executable], preexec_fn=run, restore_signals=False, **options)  # as Python has them
 
 

@@ -3,88 +3,105 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-from conftest import CommandLine, Train, read_csv
+from conftest import CommandLine, Train, fork, read_csv
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers import subprocess_script
 from test_resume import assert_equal, checkpoint
+from torch import Tensor
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from lrtrain.__main__ import main
+from lrtrain.process import ranks
 from lrtrain.training.loader import Batch
 from lrtrain.training.module import Supervised
 
-MEMBER = '''
-"""The command line, with what a test wants of each rank; tells the rate of every update, and the process."""
 
-import json
-import math
-import os
-import signal
-import sys
-import time
-from pathlib import Path
+def take_part(wanted: dict[str, Any]) -> int:
+    """The command line, with what a test wants of each rank; tells the rate of every update, and the process."""
+    ranks._PARENT = os.getppid()  # as whoever imports it anew sees it
+    rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
+    seen, training_step, validation_step = [0], Supervised.training_step, Supervised.validation_step
+    setup_environment = DDPStrategy.setup_environment
+    told = Path(f"told.{rank}").open("w")  # noqa: SIM115 - until the process ends
 
-from lrtrain.__main__ import main
-from lrtrain.process.imports import import_large
+    def tell(**what: Any) -> None:
+        print(json.dumps(what), file=told, flush=True)
 
-import_large("lrtrain.training.run")
+    def step(module: Supervised, batch: Batch, batch_idx: int) -> Tensor:
+        tell(lr=module.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        loss = training_step(module, batch, batch_idx)
+        fault = wanted.get("faults", {}).get(f"{rank}:{seen[0]}")
+        seen[0] += 1
+        if fault == "nan":
+            return loss * math.nan
+        if fault == "explodes":
+            return loss + 1e9  # by itself, the gradient tells nobody
+        if fault:
+            os.kill(os.getpid(), getattr(signal, fault))
+        return loss
 
-from lightning.pytorch.strategies import DDPStrategy
+    def validate(module: Supervised, batch: Batch, batch_idx: int) -> None:
+        validation_step(module, batch, batch_idx)
+        if "val_loss" in wanted:
+            module.val.loss.reset()
+            module.val.loss.update(wanted["val_loss"][rank][module.current_epoch])
 
-from lrtrain.training.module import Supervised
+    def meet(strategy: DDPStrategy) -> None:
+        tell(meets=True)
+        if wanted.get("waits") and rank:
+            time.sleep(600)
+        setup_environment(strategy)
 
-rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
-wanted = json.loads(os.environ["WANTED"])
-seen, training_step, validation_step = [0], Supervised.training_step, Supervised.validation_step
-told = (Path(__file__).parent / f"told.{rank}").open("w")
-
-
-def tell(**what):
-    print(json.dumps(what), file=told, flush=True)
-
-
-def step(module, batch, batch_idx):
-    tell(lr=module.optimizers().param_groups[0]["lr"])
-    loss = training_step(module, batch, batch_idx)
-    fault = wanted.get("faults", {}).get(f"{rank}:{seen[0]}")
-    seen[0] += 1
-    if fault == "nan":
-        return loss * math.nan
-    if fault == "explodes":
-        return loss + 1e9  # by itself, the gradient tells nobody
-    if fault:
-        os.kill(os.getpid(), getattr(signal, fault))
-    return loss
-
-
-def validate(module, batch, batch_idx):
-    validation_step(module, batch, batch_idx)
-    if "val_loss" in wanted:
-        module.val.loss.reset()
-        module.val.loss.update(wanted["val_loss"][rank][module.current_epoch])
-
-
-def meet(strategy):
-    tell(meets=True)
-    if wanted.get("waits") and rank:
-        time.sleep(600)
-    setup_environment(strategy)
-
-
-if __name__ == "__main__":
     tell(pid=os.getpid())
-    Supervised.training_step, Supervised.validation_step = step, validate
-    setup_environment, DDPStrategy.setup_environment = DDPStrategy.setup_environment, meet
-    sys.exit(main())
-'''
+    Supervised.training_step, Supervised.validation_step = step, validate  # type: ignore[method-assign, assignment]
+    DDPStrategy.setup_environment = meet  # type: ignore[method-assign, assignment]
+    return main()
+
+
+def take_part_when_started(wanted: dict[str, Any]) -> int:
+    """Wait to be told the variables of the process that is to be started."""
+    if said := sys.stdin.readline():
+        os.environ.clear()
+        os.environ.update(json.loads(said))
+        return take_part(wanted)
+    return 0
+
+
+def begin(wanted: dict[str, Any]) -> int:
+    """Be the first process; the second one waits beside it, and is what Lightning starts, spared all imports."""
+    streams: dict[str, Any] = {"stdout": None, "stderr": None, "start_new_session": False}
+    second = fork(partial(take_part_when_started, wanted), Path(), *sys.argv, **streams)
+
+    def start_second(command: Sequence[str], env: dict[str, str], cwd: str | None) -> subprocess.Popen[str]:
+        print(json.dumps(env), file=second.stdin, flush=True)
+        return second
+
+    subprocess_script.subprocess = SimpleNamespace(Popen=start_second)  # type: ignore[attr-defined, assignment]
+    return take_part(wanted)
+
+
+def begin_under_torchrun(wanted: dict[str, Any]) -> int:
+    """Be what `torchrun --standalone --nproc-per-node 2` is, whose processes are spared all imports."""
+    launched = LaunchConfig(
+        1, 1, 2, run_id="any", rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork"
+    )
+    codes: dict[int, int] = elastic_launch(launched, take_part)(wanted)
+    return max(codes.values())
 
 
 class Ended(NamedTuple):
@@ -104,21 +121,11 @@ TWO = (*ONE, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 
 
 def start(
-    place: Path, *command: str, wanted: dict[str, Any], more: dict[str, str] | None = None
+    place: Path, act: Callable[[dict[str, Any]], int], *words: str, more: Mapping[str, str] = {}, **wanted: Any
 ) -> subprocess.Popen[str]:
-    (place / "member.py").write_text(MEMBER)
     ours = ("HYDRA_FULL_ERROR", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    environment = {name: value for name, value in os.environ.items() if name not in ours}
-    environment |= {"WANTED": json.dumps(wanted), **(more or {})}
-    return subprocess.Popen(
-        [sys.executable, *command],
-        cwd=place,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    environment = {name: value for name, value in os.environ.items() if name not in ours} | dict(more)
+    return fork(partial(act, wanted), place, "lrtrain", *words, environment=environment)
 
 
 def ended(process: subprocess.Popen[str], place: Path) -> Ended:
@@ -134,7 +141,7 @@ def ended(process: subprocess.Popen[str], place: Path) -> Ended:
 
 
 def run(place: Path, *arguments: str, **wanted: Any) -> Ended:
-    return ended(start(place, "member.py", *arguments, wanted=wanted), place)
+    return ended(start(place, begin, *arguments, **wanted), place)
 
 
 VAL_LOSS = [[4.0, 3.0, 2.0, 1.0], [1.0, 3.0, 5.0, 7.0]]
@@ -176,10 +183,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Both:
         port = str(free.getsockname()[1])
     job = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_JOB_ID": "7"}
     job |= {"SLURM_JOB_NAME": "train", "SLURM_NODEID": "0", "SLURM_NODELIST": "127.0.0.1", "MASTER_PORT": port}
-    wanted, asked = {"val_loss": VAL_LOSS}, ("member.py", *TWO, *PLATEAU, "batch_size=16")
-    tasks = [
-        start(place, *asked, wanted=wanted, more={**job, "SLURM_PROCID": rank, "SLURM_LOCALID": rank}) for rank in "01"
-    ]
+    asked = (*TWO, *PLATEAU, "batch_size=16")
+    places = [{**job, "SLURM_PROCID": rank, "SLURM_LOCALID": rank} for rank in "01"]
+    tasks = [start(place, take_part, *asked, more=more, val_loss=VAL_LOSS) for more in places]
     ends = [ended(task, place) for task in tasks]
     assert [end.code for end in ends] == [0, 0], [end.err for end in ends]
     return Both(ends, only(place.glob("outputs/*/*")))
@@ -241,8 +247,7 @@ class Fate(NamedTuple):
 def fate(tmp_path_factory: pytest.TempPathFactory) -> Fate:
     """A run that is terminated, then loses the second process, then the first one, and then is left to finish."""
     place = tmp_path_factory.mktemp("fate")
-    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "member.py")
-    spared = ended(start(place, *launch, *DROPOUT, wanted={}), place)
+    spared = ended(start(place, begin_under_torchrun, *DROPOUT), place)
     assert spared.code == 0, spared.err
     faults = ("0:4", "SIGTERM"), ("1:5", "SIGKILL"), ("0:5", "SIGKILL"), ("0:99", "")
     ends, status = [], []
@@ -346,7 +351,7 @@ def test_divergence_of_one_rank_stops_all(tmp_path: Path) -> None:
 def test_signal_before_the_processes_have_met(whom: str, tmp_path: Path) -> None:
     """The first one waits in torch for the second one."""
     killed = whom.endswith("SIGKILL")
-    process = start(tmp_path, "member.py", *TWO, wanted={"waits": True})
+    process = start(tmp_path, begin, *TWO, waits=True)
     told = [tmp_path / "told.0", tmp_path / "told.1"]
     until = time.monotonic() + SECONDS
     while not all(path.exists() and "meets" in path.read_text() for path in told):
