@@ -302,6 +302,7 @@ assert scipy.signal.windows.hann(3)[1] == 1
 import torch._dynamo.exc
 from lightning.fabric.wrappers import OptimizedModule
 assert torch._dynamo.exc is sys.modules["torch._dynamo.exc"] is sys.modules["torch._dynamo"].exc
+assert torch._dynamo.exc.Unsupported is torch._dynamo.convert_frame.Unsupported, "it is there once"
 assert torch._dynamo.exc.__spec__.loader.get_filename() == torch._dynamo.exc.__file__
 plain = torch.nn.Linear(1, 1)
 assert isinstance(torch.compile(plain), OptimizedModule) and not isinstance(plain, OptimizedModule)

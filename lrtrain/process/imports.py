@@ -182,6 +182,7 @@ class _PartFinder(MetaPathFinder):
             sys.meta_path.remove(self)
         self._later.give_way()
         part = importlib.import_module(fullname)
+        del sys.modules[fullname]  # else the import would go by the part's own specification, and execute it again
         return ModuleSpec(fullname, _Loaded(part))
 
 
