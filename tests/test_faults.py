@@ -8,7 +8,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SMALL, CommandLine, Result, Train, fork
+from conftest import SMALL, CommandLine, Result, Train, fork, python
 from test_resume import SHORT, Stop, assert_equal, checkpoint, stop, stopped
 
 from lrtrain.cli.main import main
@@ -304,6 +303,25 @@ def test_rollback_goes_further_back_than_weights_that_have_exploded(
     assert list(run.series("lr").values()) == [0.1] * 6 + [0.025] * 6
 
 
+def limited_to(files: int) -> int:
+    """The command line, with fewer files than it needs."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    return main()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+@pytest.mark.parametrize("files", [12, 15], ids=["before the first worker", "before the second worker"])
+def test_too_few_files_for_workers(files: int, tmp_path: Path) -> None:
+    """The workers that could be started heed no signal, and do not keep the command from ending."""
+    words = (*SMALL, "epochs=3", "workers=2", f"hydra.run.dir={tmp_path / 'run'}")
+    process = fork(partial(limited_to, files), tmp_path, "lrtrain", *words)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == FAILED, err
+    assert "raise the limit by ulimit -n" in err.splitlines()[-1]
+
+
 LIMITED_FILES = """
 import resource, sys
 from lrtrain.__main__ import main
@@ -313,43 +331,30 @@ sys.exit(main())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
-@pytest.mark.parametrize("files", [14, 22], ids=["before the first worker", "before the first batch"])
-def test_too_few_files_for_workers(files: int, tmp_path: Path) -> None:
-    """The workers that could be started heed no signal, and do not keep the command from ending."""
+def test_too_few_files_for_batches(tmp_path: Path) -> None:
+    """The workers end with a program of its own."""
     words = (*SMALL, "epochs=3", "workers=2", f"hydra.run.dir={tmp_path / 'run'}")
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED_FILES, str(files), *words], capture_output=True, text=True, cwd=tmp_path,
-        timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == FAILED, done.stderr
-    assert "raise the limit by ulimit -n" in done.stderr.splitlines()[-1]
+    done = python("-c", LIMITED_FILES, "22", *words, cwd=tmp_path)
+    assert done.code == FAILED, done.err
+    assert "raise the limit by ulimit -n" in done.err.splitlines()[-1]
 
 
 NO_ROOM = "cannot write what is to be printed (No space left on device)"
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-def test_output_that_cannot_be_written_as_it_ends(tmp_path: Path) -> None:
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "lrtrain", *SMALL, "epochs=1", f"hydra.run.dir={tmp_path / 'run'}"],
-            stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False,
-            env={**os.environ, "PYTHONUNBUFFERED": ""},
-        )  # fmt: skip
-    assert done.returncode == FAILED
-    one_line(Result(done.returncode, "", done.stderr), NO_ROOM)
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
-
-
-def write_at_once() -> int:
-    """The command line, whose output is a full disk without a buffer, as under `python -u`."""
-    sys.stdout = io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True)
+def write_to_full_disk(at_once: bool) -> int:
+    """The command line, whose output is a full disk; written to without a buffer as under `python -u`, or not."""
+    full = io.FileIO("/dev/full", "w")
+    sys.stdout = io.TextIOWrapper(full if at_once else io.BufferedWriter(full), write_through=at_once)
     return main()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-def test_output_that_cannot_be_written_at_once(tmp_path: Path) -> None:
-    process = fork(write_at_once, tmp_path, "lrtrain", *SMALL, "epochs=1")
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "as it ends"])
+def test_output_that_cannot_be_written(at_once: bool, tmp_path: Path) -> None:
+    process = fork(partial(write_to_full_disk, at_once), tmp_path, "lrtrain", *SMALL, "epochs=1", "hydra.run.dir=run")
     _, err = process.communicate(timeout=300)
     assert process.returncode == FAILED
+    if not at_once:
+        assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
     one_line(Result(FAILED, "", err), NO_ROOM)

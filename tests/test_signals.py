@@ -93,26 +93,14 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-ITSELF = (
-    f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_signals import wait_in_sixth_step; "
-)
-
-
 @pytest.mark.parametrize(
-    ("name", "workers", "afresh"),
-    [("SIGTERM", 2, True), ("SIGINT", 2, False), ("SIGUSR1", 0, False)],
-    ids=["SIGTERM", "SIGINT", "SIGUSR1"],
+    ("name", "workers"), [("SIGTERM", 2), ("SIGINT", 2), ("SIGUSR1", 0)], ids=["SIGTERM", "SIGINT", "SIGUSR1"]
 )
-def test_signal(
-    name: str, workers: int, afresh: bool, expected: Path, command_line: CommandLine, tmp_path: Path
-) -> None:
+def test_signal(name: str, workers: int, expected: Path, command_line: CommandLine, tmp_path: Path) -> None:
     """Sent to all processes of the command, as by a terminal, `kill` and SLURM: its workers too."""
     folder, number = tmp_path / "signalled", int(getattr(signal, name))
     asked = (*ASKED, f"workers={workers}", "checkpoint_every=5ep", f"hydra.run.dir={folder}")
-    if afresh:
-        process = start(tmp_path, "-c", f"{ITSELF} sys.exit(wait_in_sixth_step({number}))", *asked)
-    else:
-        process = fork(partial(wait_in_sixth_step, number), tmp_path, "lrtrain", *asked)
+    process = fork(partial(wait_in_sixth_step, number), tmp_path, "lrtrain", *asked)
     wait_for("in the sixth step", process)
     os.killpg(process.pid, number)
     code, _, err = ended(process)
