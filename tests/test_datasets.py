@@ -131,8 +131,8 @@ def test_split_of_mnist1d(validation: float, sizes: tuple[int, ...], monkeypatch
     signals, labels = generated()
     found = parts(splits)
     own = np.concatenate([part[0] for part in found[: 2 if validation else 1]])
-    assert own == pytest.approx(signals[:4000, None], abs=1e-6)
-    assert found[2][0] == pytest.approx(signals[4000:, None], abs=1e-6)
+    np.testing.assert_allclose(own, signals[:4000, None], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found[2][0], signals[4000:, None], rtol=0, atol=1e-6)
     assert np.array_equal(found[2][1], labels[4000:])
 
 

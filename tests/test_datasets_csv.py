@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SMALL, CommandLine, Train, whole
+from conftest import SMALL, CommandLine, Train, said_of, whole
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -164,13 +165,12 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("content", "said"), BAD.values(), ids=BAD.keys())
-def test_refused(content: str | bytes, said: str, file: Path) -> None:
-    with pytest.raises(RequestError, match=said) as refused:
-        load(file, content)
-    assert len(str(refused.value).splitlines()) == 1
-    with pytest.raises(RequestError):
-        train_size(dataset("csv", file=str(file), **DEFAULTS))
+def test_refused(file: Path) -> None:
+    for what, (content, expected) in BAD.items():
+        said = said_of(lambda content=content: load(file, content))  # type: ignore[misc]
+        assert re.search(expected, said), (what, said)
+        assert len(said.splitlines()) == 1, (what, said)
+        assert said_of(lambda: train_size(dataset("csv", file=str(file), **DEFAULTS))), what
 
 
 cells = st.one_of(
@@ -194,7 +194,7 @@ sound = st.lists(st.tuples(cells, cells, st.sampled_from("ab")), min_size=1, max
 
 
 @settings(
-    max_examples=200,
+    max_examples=80,
     derandomize=True,
     database=None,
     deadline=None,

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import md5
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SMALL, CommandLine, Train, parts
+from conftest import SMALL, CommandLine, Train, parts, said_of
 from numpy.typing import NDArray
 
 from lrtrain.datasets import cifar10, cifar100, dataset, fashion_mnist, files, mnist, pictures, train_size
@@ -82,7 +83,7 @@ def test_idx(name: str, below: bool, tmp_path: Path) -> None:
     mean, std = {"mnist": (0.1307, 0.3081), "fashion_mnist": (0.2860, 0.3530)}[name]
     expected = (images[:50], labels[:50]), (images[50:], labels[50:]), (test_images, test_labels)
     for part, (pixels, numbers) in zip(parts(splits), expected, strict=True):
-        assert part[0] == pytest.approx((pixels[:, None] / 255 - mean) / std, abs=1e-5)
+        np.testing.assert_allclose(part[0], (pixels[:, None] / 255 - mean) / std, rtol=0, atol=1e-5)
         assert np.array_equal(part[1], numbers)
     assert (splits.inputs, splits.targets.outputs) == (((1, 28, 28), None), 10)
     assert train_size(dataset(name, data_dir=str(tmp_path))) == 50
@@ -96,31 +97,28 @@ def test_one_is_not_taken_for_the_other(tmp_path: Path) -> None:
         dataset("fashion_mnist", data_dir=str(tmp_path)).make()
 
 
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda data: b"",
+    "text": lambda data: b"not gzip at all",
+    "half": lambda data: data[: len(data) // 2],
+    "no end": lambda data: data[:-4],
+    "bit": lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:],
+    "short": lambda data: gzip.compress(gzip.decompress(data)[:-1]),
+    "long": lambda data: gzip.compress(gzip.decompress(data) + b"\0"),
+    "other type": lambda data: gzip.compress(b"\0\0\x09" + gzip.decompress(data)[3:]),
+    "huge": lambda data: gzip.compress(gzip.decompress(data)[:4] + b"\xff" * 4 + gzip.decompress(data)[8:]),
+    "no header": lambda data: gzip.compress(gzip.decompress(data)[:3]),
+}
+
+
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("name", IDX)
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda data: b"",
-        lambda data: b"not gzip at all",
-        lambda data: data[: len(data) // 2],
-        lambda data: data[:-4],
-        lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:],
-        lambda data: gzip.compress(gzip.decompress(data)[:-1]),
-        lambda data: gzip.compress(gzip.decompress(data) + b"\0"),
-        lambda data: gzip.compress(b"\0\0\x09" + gzip.decompress(data)[3:]),
-        lambda data: gzip.compress(gzip.decompress(data)[:4] + b"\xff" * 4 + gzip.decompress(data)[8:]),
-        lambda data: gzip.compress(gzip.decompress(data)[:3]),
-    ],
-    ids=["empty", "text", "half", "no end", "bit", "short", "long", "other type", "huge", "no header"],
-)
-@pytest.mark.usefixtures("small")
-def test_damaged_idx(damage: Callable[[bytes], bytes], name: str, tmp_path: Path) -> None:
-    write_idx(tmp_path)
-    (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
-    with pytest.raises(RequestError, match=name) as refused:
-        dataset("mnist", data_dir=str(tmp_path)).make()
-    assert len(str(refused.value).splitlines()) == 1
+def test_damaged_idx(tmp_path: Path) -> None:
+    for name, (what, damage) in product(IDX, DAMAGE.items()):
+        write_idx(tmp_path)
+        (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
+        said = said_of(lambda: dataset("mnist", data_dir=str(tmp_path)).make())
+        assert name in said, what
+        assert len(said.splitlines()) == 1, (name, what)
 
 
 @pytest.mark.usefixtures("small")
@@ -201,7 +199,7 @@ def test_cifar(name: str, tmp_path: Path) -> None:
     for part, rows in zip(parts(splits), expected, strict=True):
         red_green_blue = np.stack([rows[:, label_bytes + 1024 * c :][:, :1024] for c in range(3)], axis=1) / 255
         pixels = (red_green_blue - MEAN[name][:, None]) / STD[name][:, None]
-        assert part[0].reshape(len(rows), 3, 1024) == pytest.approx(pixels, abs=1e-5)
+        np.testing.assert_allclose(part[0].reshape(len(rows), 3, 1024), pixels, rtol=0, atol=1e-5)
         assert np.array_equal(part[1], rows[:, label_bytes - 1])
     assert (splits.inputs.shape, splits.targets.outputs) == ((3, 32, 32), classes)
     assert (splits.targets.names or [None] * 10)[9] == {"cifar10": "truck", "cifar100": None}[name]

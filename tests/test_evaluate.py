@@ -78,7 +78,7 @@ def one_line(result: Result, *parts: str) -> None:
     assert all(part in result.err for part in parts), result.err
 
 
-@pytest.mark.parametrize("arguments", [WORSE_AT_LAST, (*SMALL, "model=mlp"), (*SMALL, "model=cnn", "batch_size=16")])
+@pytest.mark.parametrize("arguments", [WORSE_AT_LAST, (*SMALL, "model=cnn", "batch_size=16")])
 def test_measures_what_the_run_measured(arguments: tuple[str, ...], train: Train, evaluate: Task) -> None:
     done = train(*arguments, "epochs=3", "lr=0.02")
     best, final = done.summary["best"], done.summary["final"]
@@ -150,13 +150,13 @@ def test_model_and_data_are_those_of_the_run(train: Train, evaluate: Task) -> No
     plain(done.folder, mlp.mlp(Inputs((1, 8, 8)), 10, hidden=[16, 8], dropout=0.2))
 
 
-@pytest.mark.parametrize("limited", ["trainer.limit_test_batches=1", "experiment=limit", "experiment=overfit epochs=2"])
 def test_all_samples_whatever_the_run_was_tested_on(
-    limited: str, train: Train, evaluate: Task, predict: Task, command_line: CommandLine
+    train: Train, evaluate: Task, predict: Task, command_line: CommandLine
 ) -> None:
     """Unless this command itself says how many."""
-    asked = (f"checkpoint={train(*SMALL, 'epochs=1', *limited.split()).folder}", "split=train")
-    assert [task(*asked).summary["count"] for task in (evaluate, predict)] == [1257, 1257]
+    for limited in ("trainer.limit_test_batches=1", "experiment=limit", "experiment=overfit epochs=2"):
+        asked = (f"checkpoint={train(*SMALL, 'epochs=1', *limited.split()).folder}", "split=train")
+        assert [task(*asked).summary["count"] for task in (evaluate, predict)] == [1257, 1257], limited
     assert evaluate(*asked, "trainer.limit_test_batches=2").summary["count"] == 2 * 512
     assert evaluate(*asked, "experiment=limit").summary["count"] == 512
     less = command_line("task=evaluate", *asked, "trainer.limit_test_batches=0.3")
@@ -289,7 +289,7 @@ def test_predictions(trained: Train, predict: Task) -> None:
     assert [int(row["label"]) for row in rows] == labels.tolist()
     assert [int(row["predicted"]) for row in rows] == expected.argmax(axis=1).tolist()
     ours = np.array([[float(row[f"p{k}"]) for k in range(10)] for row in rows])
-    assert ours == pytest.approx(expected, rel=1e-5, abs=1e-9)
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-9)
     assert ours.sum(axis=1) == pytest.approx(1, abs=1e-6)
     assert [float(row["probability"]) for row in rows] == ours.max(axis=1).tolist()
     assert (ours == ours.astype(np.float32).astype(str).astype(np.float64)).all(), (
@@ -472,7 +472,6 @@ def test_most_frequent_errors_first() -> None:
     assert confusions(np.diag([3, 4]), 5) == []
 
 
-@pytest.mark.usefixtures("rendered")
 @pytest.mark.parametrize(("classes", "written"), [(2, True), (10, True), (65, False), (100, False), (600, False)])
 def test_counts_are_drawn_where_they_are_legible(classes: int, written: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     from matplotlib.axes import Axes
@@ -481,7 +480,6 @@ def test_counts_are_drawn_where_they_are_legible(classes: int, written: bool, mo
     monkeypatch.setattr(Axes, "text", lambda axes, *_, fontsize, **__: sizes.append(fontsize))
     counts = np.diag(np.full(classes, 1234))
     labels = [str(index) for index in range(classes)]
-    picture = confusion_picture(counts, labels, "title")
-    assert picture[:4] == b"\x89PNG"
+    confusion_picture(counts, labels, "title")
     assert len(sizes) == (classes if written else 0)
     assert all(size >= 5 for size in sizes)

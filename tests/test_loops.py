@@ -9,6 +9,7 @@ import pickle
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import lightning.pytorch as pl
@@ -212,25 +213,25 @@ INTRUDERS: dict[str, Intruder] = {
 }
 
 
-@pytest.mark.parametrize("ours", ["in turn", "never"])
 @pytest.mark.parametrize("lr", [BASE, torch.tensor(BASE, dtype=torch.float64)], ids=["float", "tensor"])
-@pytest.mark.parametrize("name", INTRUDERS)
-def test_another_writer_is_refused_before_its_rate_is_used(name: str, lr: Any, ours: str) -> None:
-    optimizer = make(lr=copy.deepcopy(lr))
-    scheduler = scheduled(optimizer)
-    rates: list[float] = []
+def test_another_writer_is_refused_before_its_rate_is_used(lr: Any) -> None:
+    """Whether ours is stepped in turn with it, or never."""
+    for (name, intruder), in_turn in product(INTRUDERS.items(), (True, False)):
+        optimizer = make(lr=copy.deepcopy(lr))
+        scheduler = scheduled(optimizer)
+        rates: list[float] = []
+        with pytest.raises(RuntimeError, match=r"detach\(\)|join\(\[first, second\]"):
+            train_with(intruder, optimizer, scheduler, rates, in_turn)
+        assert rates == pytest.approx(COSINE[: len(rates)], rel=1e-7), f"{name}: until then all rates were ours"
 
-    def train() -> None:
-        intrude = INTRUDERS[name](optimizer, scheduler)
-        for _ in range(TOTAL):
-            rates.append(moved(optimizer))
-            intrude()
-            if ours == "in turn":
-                scheduler.step()
 
-    with pytest.raises(RuntimeError, match=r"detach\(\)|join\(\[first, second\]"):
-        train()
-    assert rates == pytest.approx(COSINE[: len(rates)], rel=1e-7), "until then all rates were ours"
+def train_with(intruder: Any, optimizer: Optimizer, scheduler: Scheduler, rates: list[float], in_turn: bool) -> None:
+    intrude = intruder(optimizer, scheduler)
+    for _ in range(TOTAL):
+        rates.append(moved(optimizer))
+        intrude()
+        if in_turn:
+            scheduler.step()
 
 
 def test_another_writer_of_a_scheduled_setting_is_refused() -> None:

@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from conftest import CommandLine, Train, read_csv, settings_of
+from conftest import Train, read_csv, settings_of
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
 
@@ -65,17 +65,15 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS.keys())
-def test_rates_are_the_previewed_ones(option: str, command_line: CommandLine, tmp_path: Path) -> None:
+def test_rates_are_the_previewed_ones(option: str, tmp_path: Path) -> None:
     asked = (*PLAN, "model=mlp", "model.hidden=[8]", *option.split())
     if "model=cnn" in option:
         asked = tuple(word for word in asked if word not in ("model=mlp", "model.hidden=[8]"))
-    previewed = command_line(*asked, "task=preview", f"hydra.run.dir={tmp_path}/preview")
-    assert previewed.code == 0, previewed.err
-    ran = command_line(*asked, *QUIET, f"hydra.run.dir={tmp_path}/run")
-    assert ran.code == 0, ran.err
-    expected = [row["lr"] for row in read_csv(tmp_path / "preview/schedule.csv")][:-1]
+    settings = settings_of(*asked, *QUIET)
+    assert run_in(settings, tmp_path / "run").status == "finished"
+    expected = list(plan_run([Segment(settings, steps_per_epoch(settings))]).rates())[:-1]
     rows = read_csv(tmp_path / "run/metrics.csv")
-    assert [row.get("lr", row.get("lr/rest")) for row in rows] == expected
+    assert [float(row.get("lr") or row["lr/rest"]) for row in rows] == expected
 
 
 class Watch(pl.Callback):
@@ -362,13 +360,13 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "said"), REFUSED.items(), ids=REFUSED.keys())
-def test_refused(arguments: str, said: str, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    run = train(*arguments.split(), code=2)
-    assert said in run.result.err
-    assert len(run.result.err.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
+    for arguments, said in REFUSED.items():
+        run = train(*arguments.split(), code=2)
+        assert said in run.result.err, arguments
+        assert len(run.result.err.splitlines()) == 1, arguments
+        assert list(tmp_path.iterdir()) == [], arguments
 
 
 def test_sharded_training_is_set_up_as_our_checkpoints_need_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

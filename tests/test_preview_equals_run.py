@@ -15,7 +15,7 @@ LOADING = [(1, "false", 26), (3, "true", 8), (1, "true", 24), (3, "false", 10)]
 
 
 def test_rates(train: Train) -> None:
-    """However the batches come; of every other strategy, test_command_line says the same."""
+    """However the batches come; test_command_line and test_options say the same of each strategy and option."""
     for (strategy, *own), (accumulate, drop_last, updates) in itertools.product(STRATEGIES, LOADING):
         plan = (f"scheduler={strategy}", *own, "epochs=2", "batch_size=100", f"drop_last={drop_last}", "warmup=10%")
         plan += (f"trainer.accumulate_grad_batches={accumulate}",)
