@@ -146,82 +146,70 @@ def stopped(train: Train, stop: Stop, tmp_path: Path) -> Callable[..., Path]:
     return run
 
 
-EXACTLY: dict[str, tuple[str, int, Callable[[Any], None]]] = {
-    "in mid-epoch": ("model=mlp scheduler=cosine", 13, terminate),
-    "in an epoch's last batch": ("model=mlp scheduler=inverse_time decay=0.5", 9, terminate),
-    "in the first batch": ("model=linear scheduler=exponential", 0, terminate),
-    "in the last batch of all": ("model=linear scheduler=linear", 29, terminate),
-    "error, saved every epoch": ("model=mlp scheduler=step every=1ep", 22, fail),
-    "error, saved every 7 updates": ("model=mlp scheduler=one_cycle checkpoint_every=7st", 24, fail),
-    "plateau after a warm-up": ("model=mlp scheduler=plateau patience=0 threshold=0.9 warmup=5st", 16, terminate),
-    "validation_drop": ("model=linear scheduler=validation_drop checkpoint_every=7st", 24, fail),
-    "greedy on top of cosine": ("model=linear scheduler=cosine feedback=greedy patience=0", 22, terminate),
-    "3 batches an update": ("batch_size=140 trainer.accumulate_grad_batches=3 warmup=2st", 13, terminate),
-    "3 batches an update, 1 the last": ("trainer.accumulate_grad_batches=3 checkpoint_every=2st", 28, fail),
+EXACTLY: dict[str, tuple[str, list[tuple[int, Callable[[Any], None]]]]] = {
+    "first, last of an epoch, amid one, error, last of all": (
+        "model=mlp scheduler=cosine",
+        [(0, terminate), (8, terminate), (3, terminate), (8, fail), (9, terminate)],
+    ),
+    "again and again, under a plateau after a warm-up": (
+        "model=mlp scheduler=plateau patience=0 threshold=0.9 warmup=5st",
+        [(4, terminate)] * 5,
+    ),
+    "error, saved every 7 updates": ("model=mlp scheduler=one_cycle checkpoint_every=7st", [(24, fail)]),
+    "validation_drop": ("model=linear scheduler=validation_drop checkpoint_every=7st", [(24, fail)]),
+    "greedy on top of cosine": ("model=linear scheduler=cosine feedback=greedy patience=0", [(22, terminate)]),
+    "3 batches an update": ("batch_size=140 trainer.accumulate_grad_batches=3 warmup=2st", [(13, terminate)]),
+    "3 batches an update, 1 the last": ("trainer.accumulate_grad_batches=3 checkpoint_every=2st", [(28, fail)]),
     "augmented by workers, mixed": (
         "model=linear augment={flip:true,crop:2,cutout:3,mixup:0.2} workers=2 epochs=2",
-        13,
-        terminate,
+        [(13, terminate)],
     ),
     "2 workers, classes in balance, error": (
         "workers=2 sampler=balanced checkpoint_every=7st scheduler=cosine_restarts period=1ep",
-        18,
-        fail,
+        [(18, fail)],
     ),
     "adamw, weight decay on a schedule": (
         "optimizer=adamw lr=0.001 hyperparameters={weight_decay:{scheduler:cosine,high:0.04,low:0.4}}",
-        16,
-        terminate,
+        [(16, terminate)],
     ),
-    "several validations an epoch": ("trainer.val_check_interval=4 checkpoint_every=3st", 18, fail),
-    "in a batch before a validation": ("trainer.val_check_interval=4", 13, terminate),
-    "a validation every other epoch": ("trainer.check_val_every_n_epoch=2 epochs=4", 25, terminate),
-    "part of the batches, in mid-epoch": ("trainer.limit_train_batches=4 checkpoint_every=3st", 6, terminate),
-    "part of the batches, after an epoch": ("trainer.limit_train_batches=4", 6, fail),
-    "groups, no log, without the last batch": (
-        "drop_last=true logger=none groups={.*bias:{lr_mult:2}}",
-        11,
-        fail,
+    "several validations an epoch, in a batch before one": (
+        "trainer.val_check_interval=4 checkpoint_every=3st",
+        [(13, terminate), (4, fail)],
     ),
-    "average of weights of 64 bits": ("ema=0.9 trainer.precision=64-true", 13, terminate),
-    "weights of 16 bits": ("model=mlp trainer.precision=bf16-true scheduler=cosine", 13, terminate),
-    "a new loader every epoch, error": ("+trainer.reload_dataloaders_every_n_epochs=1 epochs=4", 22, fail),
-    "log points far apart": ("log_every=4 checkpoint_every=7st", 22, fail),
-    "early stopping": ("early_stop=1 scheduler=constant lr=1.0 epochs=6 checkpoint_every=7st", 17, fail),
+    "a validation every other epoch": ("trainer.check_val_every_n_epoch=2 epochs=4", [(25, terminate)]),
+    "part of the batches": ("trainer.limit_train_batches=4", [(6, terminate), (3, fail)]),
+    "groups, no log, without the last batch": ("drop_last=true logger=none groups={.*bias:{lr_mult:2}}", [(11, fail)]),
+    "average of weights of 64 bits": ("ema=0.9 trainer.precision=64-true", [(13, terminate)]),
+    "weights of 16 bits": ("model=mlp trainer.precision=bf16-true scheduler=cosine", [(13, terminate)]),
+    "a new loader every epoch, error": ("+trainer.reload_dataloaders_every_n_epochs=1 epochs=4", [(22, fail)]),
+    "log points far apart": ("log_every=4 checkpoint_every=7st", [(22, fail)]),
+    "early stopping": ("early_stop=1 scheduler=constant lr=1.0 epochs=6 checkpoint_every=7st", [(17, fail)]),
 }
-"""What is asked for, the batch in which the run stops, and how."""
+"""What is asked for; the batch of each attempt in which the run stops, and how."""
 
 
-@pytest.mark.parametrize(("arguments", "batch", "act"), EXACTLY.values(), ids=EXACTLY.keys())
+@pytest.mark.parametrize(("arguments", "stops"), EXACTLY.values(), ids=EXACTLY.keys())
 def test_goes_on_exactly(
     arguments: str,
-    batch: int,
-    act: Callable[[Any], None],
+    stops: list[tuple[int, Callable[[Any], None]]],
     train: Train,
-    stopped: Callable[..., Path],
+    stop: Stop,
     command_line: CommandLine,
+    tmp_path: Path,
 ) -> None:
     asked = [*SHORT, *arguments.split()]
     expected = train(*asked).folder
-    folder = stopped(*asked, batch=batch, act=act)
-    status = json.loads((folder / "summary.json").read_text())["status"]
-    assert status == ("interrupted" if act is terminate else "failed")
-    resumed = command_line(f"resume={folder}")
+    folder = tmp_path / "stopped"
+    words = [*asked, f"hydra.run.dir={folder}"]
+    for batch, act in stops:
+        stop(batch, act)
+        assert command_line(*words).code == (INTERRUPTED if act is terminate else 1)
+        stop.over()
+        status = json.loads((folder / "summary.json").read_text())["status"]
+        assert status == ("interrupted" if act is terminate else "failed")
+        words = [f"resume={folder}"]
+    resumed = command_line(*words)
     assert resumed.code == 0, resumed.err
-    assert_equal(folder, expected)
-
-
-def test_stopped_again_and_again(
-    train: Train, stopped: Callable[..., Path], command_line: CommandLine, stop: Stop
-) -> None:
-    asked = [*SHORT, "model=mlp", "scheduler=plateau", "patience=0", "threshold=0.9"]
-    expected = train(*asked).folder
-    folder = stopped(*asked, batch=4)
-    for _ in range(4):
-        stop(4, terminate)
-        assert command_line(f"resume={folder}").code == INTERRUPTED
-    stop.over()
-    assert command_line(f"resume={folder}").code == 0
     assert_equal(folder, expected)
 
 
