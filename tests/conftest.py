@@ -189,18 +189,17 @@ def compose_once() -> None:
     grammar.parse = functools.cache(grammar.parse)
 
 
-def spare() -> None:
+compose_once()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it runs in the background
+
+
+def pytest_configure() -> None:
     """Leave out what takes time and changes no result."""
     import_large("lrtrain.training.run")
-    compose_once()
     registry: Any = importlib.import_module("lightning.fabric.utilities.registry")
     registry.entry_points = functools.cache(registry.entry_points)  # which Lightning reads anew for each trainer
     os.fsync = lambda fd: None  # no test cuts the power
     gc.disable()  # until all is imported, which stays
-
-
-spare()
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it runs in the background
 
 
 def pytest_collection_finish() -> None:
