@@ -63,7 +63,7 @@ def one_line(result: Result, *parts: str) -> None:
     ids=["checkpoint", "table", "events"],
 )
 def test_disk_full(
-    pattern: str, room: int, has_summary: bool, train: Train, command_line: CommandLine, tmp_path: Path
+    pattern: str, room: int, has_summary: bool, trained: Train, command_line: CommandLine, tmp_path: Path
 ) -> None:
     folder = tmp_path / "full"
     # A hidden layer makes the checkpoint larger than all other files.
@@ -81,7 +81,7 @@ def test_disk_full(
         assert json.loads((folder / "summary.json").read_text())["status"] == "failed"
     resumed = command_line(f"resume={folder}")
     assert resumed.code == 0, resumed.err
-    assert_equal(folder, train(*asked).folder)
+    assert_equal(folder, trained(*asked).folder)
 
 
 def killed_at(number: int) -> int:
@@ -99,9 +99,9 @@ def killed_at(number: int) -> int:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
-def test_killed_runs_go_on_as_if_left_alone(train: Train, command_line: CommandLine, tmp_path: Path) -> None:
+def test_killed_runs_go_on_as_if_left_alone(trained: Train, command_line: CommandLine, tmp_path: Path) -> None:
     """Whichever files had their names by then; scripts/kill_and_resume.py kills at random moments."""
-    expected = train(*ASKED).folder
+    expected = trained(*ASKED).folder
     for number in range(4, 9):
         folder = tmp_path / f"killed{number}"
         process = fork(partial(killed_at, number), tmp_path, "lrtrain", *ASKED, f"hydra.run.dir={folder}")
@@ -112,7 +112,9 @@ def test_killed_runs_go_on_as_if_left_alone(train: Train, command_line: CommandL
         assert_equal(folder, expected)
 
 
-def test_no_room_even_for_the_summary(train: Train, monkeypatch: pytest.MonkeyPatch, command_line: CommandLine) -> None:
+def test_no_room_even_for_the_summary(
+    train: Train, trained: Train, monkeypatch: pytest.MonkeyPatch, command_line: CommandLine
+) -> None:
     """Every write fails from a checkpoint on; what had been written before is what the run goes on from."""
     save, full = FileInPlace.save_checkpoint, [False]
 
@@ -134,7 +136,7 @@ def test_no_room_even_for_the_summary(train: Train, monkeypatch: pytest.MonkeyPa
     assert sorted(path.name for path in (run.folder / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     assert checkpoint(run.folder)["lr_schedulers"][0]["step"] == 3
     assert command_line(f"resume={run.folder}").code == 0
-    assert_equal(run.folder, train(*ASKED).folder)
+    assert_equal(run.folder, trained(*ASKED).folder)
 
 
 def test_folder_that_cannot_be_made(command_line: CommandLine, tmp_path: Path) -> None:
@@ -219,6 +221,7 @@ def test_worker_or_memory_lost(
     parts: tuple[str, ...],
     command_line: CommandLine,
     train: Train,
+    trained: Train,
     stop: Stop,
 ) -> None:
     asked = (*SHORT, "model=linear", "workers=2", "checkpoint_every=3st")
@@ -232,7 +235,7 @@ def test_worker_or_memory_lost(
     assert kept in ((9, 12, 15) if act is lose_a_worker else (9,))
     resumed = command_line(f"resume={run.folder}", "workers=0")
     assert resumed.code == 0, resumed.err
-    assert_equal(run.folder, train(*asked, "workers=0").folder)
+    assert_equal(run.folder, trained(*asked, "workers=0").folder)
 
 
 def test_memory_lost_before_there_is_anything(
@@ -265,9 +268,9 @@ def test_worker_lost_to_the_signal_that_ends_the_run(tmp_path: Path, monkeypatch
     assert interruption.signum == signal.SIGTERM
 
 
-def test_fault_between_the_names_of_two_checkpoints(train: Train) -> None:
+def test_fault_between_the_names_of_two_checkpoints(trained: Train) -> None:
     """The last one had become the one before, and the new one was not there yet."""
-    folder = RunFolder(train(*ASKED).folder)
+    folder = RunFolder(trained(*ASKED).folder)
     folder.last_checkpoint.replace(folder.previous_checkpoint)
     lost = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
     for error in (lost, MemoryError(), OSError(28, "No space left on device")):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 
 import pytest
 from conftest import CommandLine, Run, Train, settings_of
 
+from lrtrain.datasets.mnist1d import generate
 from lrtrain.plan.curve import plan_run
 from lrtrain.plan.history import Segment
 from lrtrain.plan.length import steps_per_epoch
@@ -16,14 +18,17 @@ from lrtrain.settings import Settings
 from lrtrain.training.data import build_data, describe_data
 from lrtrain.training.network import build_module
 
+generated = functools.cache(generate)
+
 
 def planned(settings: Settings) -> Plan:
     return plan_run([Segment(settings, steps_per_epoch(settings))])
 
 
 @pytest.mark.parametrize(("name", "size"), [("linear", 410), ("mlp", 15_210), ("cnn", 5_210)])
-def test_networks_of_the_authors_of_mnist1d(name: str, size: int) -> None:
+def test_networks_of_the_authors_of_mnist1d(name: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """6,000 updates of Adam at 0.01, and as many parameters as they report."""
+    monkeypatch.setattr("lrtrain.datasets.mnist1d.generate", generated)
     settings = settings_of(f"experiment=mnist1d_{name}")
     plan = planned(settings)
     assert plan.horizon.total_steps == 6000

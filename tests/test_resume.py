@@ -213,8 +213,10 @@ def test_goes_on_exactly(
     assert_equal(folder, expected)
 
 
-def test_error_after_the_last_update(train: Train, monkeypatch: pytest.MonkeyPatch, command_line: CommandLine) -> None:
-    expected = train(*SMALL, "epochs=2").folder
+def test_error_after_the_last_update(
+    train: Train, trained: Train, monkeypatch: pytest.MonkeyPatch, command_line: CommandLine
+) -> None:
+    expected = trained(*SMALL, "epochs=2").folder
     with monkeypatch.context() as patched:
         patched.setattr(Supervised, "test_step", lambda module, data, batch_idx: fail(module))
         folder = train(*SMALL, "epochs=2", code=1).folder
@@ -247,9 +249,9 @@ def unfinished(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("every", ["1.0", "4"])
-def test_run_that_stopped_early_stays_stopped(every: str, train: Train, command_line: CommandLine) -> None:
+def test_run_that_stopped_early_stays_stopped(every: str, trained: Train, command_line: CommandLine) -> None:
     asked = (*HOPELESS, f"trainer.val_check_interval={every}", "epochs=5")
-    expected, folder = train(*asked).folder, unfinished(train(*asked).folder)
+    expected, folder = trained(*asked).folder, unfinished(trained(*asked).folder)
     weights = (folder / "checkpoints" / "last.ckpt").read_bytes()
     resumed = command_line(f"resume={folder}")
     assert resumed.code == 0, resumed.err
@@ -261,10 +263,10 @@ def test_run_that_stopped_early_stays_stopped(every: str, train: Train, command_
 @pytest.mark.parametrize(
     ("patience", "every"), [("early_stop=null", "1.0"), ("early_stop=3", "4"), ("early_stop=null", "5")]
 )
-def test_more_patience(patience: str, every: str, train: Train, command_line: CommandLine) -> None:
+def test_more_patience(patience: str, every: str, train: Train, trained: Train, command_line: CommandLine) -> None:
     """The run goes on from where it stopped, in mid-epoch or not, as one that had that patience from the start."""
     asked = (*HOPELESS, f"trainer.val_check_interval={every}", "epochs=5")
-    expected, folder = train(*asked, patience).folder, unfinished(train(*asked).folder)
+    expected, folder = train(*asked, patience).folder, unfinished(trained(*asked).folder)
     resumed = command_line(f"resume={folder}", patience)
     assert resumed.code == 0, resumed.err
     assert_equal(folder, expected)
@@ -278,9 +280,9 @@ def test_less_patience(stopped: Callable[..., Path], command_line: CommandLine) 
     assert json.loads((folder / "summary.json").read_text())["steps"] == 40
 
 
-def test_another_plan_after_an_early_stop(train: Train, command_line: CommandLine) -> None:
+def test_another_plan_after_an_early_stop(trained: Train, command_line: CommandLine) -> None:
     """What the old plan's patience was used up by does not count under the new one."""
-    folder = train(*HOPELESS, "epochs=5").folder
+    folder = trained(*HOPELESS, "epochs=5").folder
     resumed = command_line(f"resume={folder}", "scheduler=exponential", "lr=1e-29", "resume_plan=append")
     assert resumed.code == 0, resumed.err
     assert json.loads((folder / "summary.json").read_text())["steps"] == 50
@@ -380,8 +382,8 @@ def test_best_that_is_gone(
     assert_best_agrees(folder)
 
 
-def test_best_that_is_gone_when_all_is_done(train: Train, command_line: CommandLine) -> None:
-    folder = unfinished(train(*SMALL, "epochs=2").folder)
+def test_best_that_is_gone_when_all_is_done(trained: Train, command_line: CommandLine) -> None:
+    folder = unfinished(trained(*SMALL, "epochs=2").folder)
     (folder / "checkpoints" / "best.ckpt").unlink()
     refused(command_line(f"resume={folder}"), "no update is left", "epochs")
     assert command_line(f"resume={folder}", "epochs=3", "resume_plan=keep").code == 0
@@ -640,12 +642,12 @@ def test_folder_of_any_name(stopped: Callable[..., Path], command_line: CommandL
 
 
 def test_folder_of_a_name_that_hydra_would_interpolate(
-    stopped: Callable[..., Path], train: Train, command_line: CommandLine, tmp_path: Path
+    stopped: Callable[..., Path], trained: Train, command_line: CommandLine, tmp_path: Path
 ) -> None:
     folder = stopped(*SMALL, "epochs=2", batch=AT - 1)
     moved = folder.rename(tmp_path / "${now:x}")
     assert command_line(f"resume={moved}").code == 0
-    assert_equal(moved, train(*SMALL, "epochs=2").folder)
+    assert_equal(moved, trained(*SMALL, "epochs=2").folder)
 
 
 def test_what_was_asked_for_is_found_beside_other_files(
@@ -658,8 +660,8 @@ def test_what_was_asked_for_is_found_beside_other_files(
     assert command_line(f"resume={folder}").code == 0
 
 
-def test_finished(train: Train, command_line: CommandLine) -> None:
-    folder = train(*SMALL, "epochs=2").folder
+def test_finished(trained: Train, command_line: CommandLine) -> None:
+    folder = trained(*SMALL, "epochs=2").folder
     before = snapshot(folder)
     resumed = command_line(f"resume={folder}")
     assert resumed.code == 0
@@ -680,9 +682,9 @@ def hparams(folder: Path) -> int:
     return sum(value.tag == "_hparams_/session_start_info" for event in events for value in event.summary.value)
 
 
-def test_killed_before_the_summary(train: Train, command_line: CommandLine) -> None:
+def test_killed_before_the_summary(trained: Train, command_line: CommandLine) -> None:
     """What TensorBoard had been told of the result by then is told once."""
-    expected, folder = train(*SMALL, "epochs=2").folder, unfinished(train(*SMALL, "epochs=2").folder)
+    expected, folder = trained(*SMALL, "epochs=2").folder, unfinished(trained(*SMALL, "epochs=2").folder)
     resumed = command_line(f"resume={folder}")
     assert resumed.code == 0, resumed.err
     assert_equal(folder, expected)
@@ -704,10 +706,10 @@ def empty(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, empty, Path.unlink])
 def test_damaged_checkpoint(
-    damage: Callable[[Path], None], train: Train, stopped: Callable[..., Path], command_line: CommandLine
+    damage: Callable[[Path], None], trained: Train, stopped: Callable[..., Path], command_line: CommandLine
 ) -> None:
     asked = (*SHORT, "model=mlp", "checkpoint_every=5st")
-    expected, folder = train(*asked).folder, stopped(*asked, batch=13)
+    expected, folder = trained(*asked).folder, stopped(*asked, batch=13)
     damage(folder / "checkpoints" / "last.ckpt")
     resumed = command_line(f"resume={folder}")
     assert resumed.code == 0, resumed.err
@@ -767,10 +769,10 @@ def test_nothing_to_resume(command_line: CommandLine, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ended", [True, False], ids=["finished", "interrupted"])
 def test_folder_that_holds_a_run(
-    ended: bool, train: Train, stopped: Callable[..., Path], command_line: CommandLine
+    ended: bool, trained: Train, stopped: Callable[..., Path], command_line: CommandLine
 ) -> None:
     """Neither its curves nor what was asked for are mixed with those of another run."""
-    folder = train(*SMALL, "epochs=2").folder if ended else stopped(*SMALL, "epochs=2", batch=2)
+    folder = trained(*SMALL, "epochs=2").folder if ended else stopped(*SMALL, "epochs=2", batch=2)
     before = snapshot(folder)
     again = (*SMALL, "lr=0.01", f"hydra.run.dir={folder}")
     refused(command_line(*again), f"{folder} already contains a run", "resume=", "another hydra.run.dir")

@@ -134,11 +134,11 @@ def test_handlers_are_ours_in_between_and_given_back(train: Train, stop: Stop) -
     ("test", "name"), [(1, "SIGTERM"), (2, "SIGINT"), (2, "SIGUSR1")], ids=["final weights", "best weights", "SIGUSR1"]
 )
 def test_signal_in_the_test(
-    test: int, name: str, train: Train, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+    test: int, name: str, train: Train, trained: Train, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first validation is called the best here, so that the best weights are not the final ones."""
     seen, asked = [0], (*ASKED, "monitor_mode=max")
-    expected = train(*asked).folder
+    expected = trained(*asked).folder
 
     test_step = Supervised.test_step
 
