@@ -90,7 +90,10 @@ Train = Callable[..., Run]
 KEPT: dict[tuple[object, ...], Run] = {}
 """What was trained once for all tests of this process, by what was asked for."""
 
-LONGEST = ("distributed", "resume", "sweeps", "command_line", "options", "evaluate", "faults", "signals", "population")
+LONGEST = (
+    *("resume", "sweeps", "distributed", "command_line", "population", "evaluate", "options", "faults", "signals"),
+    *("private", "preview_of_resume", "hostile", "models_custom", "refusals", "find_lr", "epoch_loop", "properties"),
+)
 """The files that take longest, to be begun first: each is run by one process."""
 
 
