@@ -12,7 +12,6 @@ import copy
 import csv
 import functools
 import gc
-import importlib
 import io
 import json
 import re
@@ -199,8 +198,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it f
 def pytest_configure() -> None:
     """Leave out what takes time and changes no result."""
     import_large("lrtrain.training.run")
-    registry: Any = importlib.import_module("lightning.fabric.utilities.registry")
-    registry.entry_points = functools.cache(registry.entry_points)  # which Lightning reads anew for each trainer
     os.fsync = lambda fd: None  # no test cuts the power
     gc.disable()  # until all is imported, which stays
 
