@@ -68,7 +68,7 @@ def sweeps(mnist: str | None, text: str | None) -> dict[str, list[str]]:
             _swept("scheduler", FIVE),
             *TEXT,
             f"dataset.file={text}",
-            "lr=0.001,0.003,0.01",
+            "lr=0.001,0.003,0.01,0.03",
         ]
     return {name: [*words, "keep=none"] for name, words in found.items()}
 
