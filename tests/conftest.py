@@ -102,9 +102,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(item.path.stem.removeprefix("test_"), len(order)))
 
 
-USUAL = ("dataset=digits", "logger=[tensorboard]", "model=mlp", "objective=auto", "optimizer=sgd", "scheduler=step")
-"""What is chosen where nothing is said."""
-
 SMALL = ("model=linear", "trainer=cpu", "log_every=1", "trainer.limit_train_batches=4")
 """Four updates an epoch, all of them logged."""
 
@@ -121,21 +118,12 @@ def compose_once() -> None:
     parsed: dict[str, Any] = {}
     groups: list[str] = []
     place = re.compile(r"hydra\.(run|sweep)\.dir='?([\w./-]+)'?")
-    simple = re.compile(r"(?!experiment)[\w.]+=[^${}]*")
 
     def split(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
         """The words that name no folder, and the folders."""
         said = {word: place.fullmatch(word) for word in words}
         rest = tuple(word for word in words if not said[word])
         return rest, {match[1]: match[2] for match in said.values() if match}
-
-    def shorter(words: tuple[str, ...]) -> tuple[str, ...]:
-        """The same said in few words: of several about a key the last one, and none that chooses what is usual."""
-        if not all(simple.fullmatch(word) for word in words):
-            return words
-        last = {word.partition("=")[0]: word for word in words}
-        choices = sorted(word for key, word in last.items() if key in groups and word not in USUAL)
-        return *choices, *(word for key, word in last.items() if key not in groups)
 
     def compose_kept(name: str, words: list[str], **options: Any) -> DictConfig:
         rest, folders = split(words)
@@ -156,12 +144,11 @@ def compose_once() -> None:
         rest, _ = split(words)
         if composer.folders(words) or any(word.startswith("hydra.") for word in rest):
             return composed(composer, words)  # type: ignore[no-any-return]
-        few = shorter(rest)
-        if few not in plain:
-            plain[few] = composed(composer, few)
-        found, depends = plain[few]
+        if rest not in plain:
+            plain[rest] = composed(composer, rest)
+        found, depends = plain[rest]
         named = [word for word in words if word not in rest]
-        dirs = compose_kept("config", [*few, *named, *ours._UNREAD], return_hydra_config=True).hydra
+        dirs = compose_kept("config", [*rest, *named, *ours._UNREAD], return_hydra_config=True).hydra
         places = (Path(str(each.dir)).absolute() for each in (dirs.run, dirs.sweep))
         return Composed(copy.deepcopy(found.values), *places), depends
 
