@@ -194,7 +194,7 @@ sound = st.lists(st.tuples(cells, cells, st.sampled_from("ab")), min_size=1, max
 
 
 @settings(
-    max_examples=80,
+    max_examples=200,
     derandomize=True,
     database=None,
     deadline=None,

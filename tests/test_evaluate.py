@@ -78,7 +78,7 @@ def one_line(result: Result, *parts: str) -> None:
     assert all(part in result.err for part in parts), result.err
 
 
-@pytest.mark.parametrize("arguments", [WORSE_AT_LAST, (*SMALL, "model=cnn", "batch_size=16")])
+@pytest.mark.parametrize("arguments", [WORSE_AT_LAST, (*SMALL, "model=mlp"), (*SMALL, "model=cnn", "batch_size=16")])
 def test_measures_what_the_run_measured(arguments: tuple[str, ...], train: Train, evaluate: Task) -> None:
     done = train(*arguments, "epochs=3", "lr=0.02")
     best, final = done.summary["best"], done.summary["final"]

@@ -16,7 +16,7 @@ from lrtrain.configs import GROUPS, choices, own_file
 from lrtrain.errors import RequestError, first_line
 from lrtrain.parameters.bound import Bound
 from lrtrain.parameters.nearest import nearest
-from lrtrain.parameters.signatures import UNKNOWN, SettingError, defaults
+from lrtrain.parameters.signatures import SettingError, defaults
 from lrtrain.plan.changes import check_policy, compare, describe_devices
 from lrtrain.plan.curve import plan_run
 from lrtrain.plan.history import Segment, read_history
@@ -74,7 +74,7 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
         locks, bound, finds_rate = _take_command(values, start, before)
         settings, left_out = _read_settings(composer, words, values, start)
     except SettingError as error:
-        if not error.said.startswith(UNKNOWN):
+        if not error.is_unknown:
             raise RequestError(explain_setting(error)) from error
         raise RequestError(explain_key(error.path, composed.values)) from error
     folder = place or composed.run_dir
@@ -186,7 +186,7 @@ def _read_settings(
             settings = read_settings(values)
             break
         except SettingError as error:
-            if not preset or not error.said.startswith(UNKNOWN) or error.path in map(key_of, words):
+            if not preset or not error.is_unknown or error.path in map(key_of, words):
                 raise
             if not _fits_its_choices(composer, words, start):
                 said = f"experiment={preset} sets {error.path}, which its own choices do not have: leave it out there"

@@ -196,6 +196,10 @@ def read(bound: Bound, asked: Asked = Asked()) -> Splits:  # noqa: B008 - a valu
     return splits
 
 
+Read = Callable[[Bound, Asked], Splits]
+"""What reads a dataset as `read` does."""
+
+
 class LastRead:
     """Reads datasets, and keeps the last one for the runs that follow."""
 

@@ -44,6 +44,11 @@ class SettingError(RequestError):
         super().__init__(f"{path} {said}")
         self.path, self.said, self.known, self.value = path, said, known, value
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether there is no such setting."""
+        return self.said.startswith(UNKNOWN)
+
 
 def check_choice(kind: str, name: str, known: tuple[str, ...]) -> None:
     """Refuse a name that no model, dataset and so on has.

@@ -40,8 +40,6 @@ class Blocks:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        open_jobs = sum(map(self._is_open, worker.plan.jobs))
-        self._workers = count_workers(worker.how.jobs, open_jobs, here=worker.how.workers == "local")
         self._fit = import_large("lrtrain.training.population.fit")
         self._kinds_of = import_large("lrtrain.training.population.kinds")
         self._population = self._fit.Population(_say, worker.datasets)
@@ -54,14 +52,13 @@ class Blocks:
         Raises:
             InterruptedRunError: A signal came; what can be saved is.
         """
-        while True:
-            open_jobs = [job for job in self._worker.plan.jobs if self._is_open(job)]
-            if not open_jobs:
-                return
+        workers, how = 0, self._worker.how
+        while open_jobs := [job for job in self._worker.plan.jobs if self._is_open(job)]:
+            workers = workers or count_workers(how.jobs, len(open_jobs), here=how.workers == "local")
             signals.act()
             with ExitStack() as claims:
-                block, alone = self._next(open_jobs, claims)
-                later = (len(open_jobs) - len(block) - len(alone)) // self._workers
+                block, alone = self._next(open_jobs, workers, claims)
+                later = (len(open_jobs) - len(block) - len(alone)) // workers
                 ended = list(self._train(block, max(0, later))) if block else []
             yield from ended
             for job in alone:
@@ -74,11 +71,13 @@ class Blocks:
     def _is_open(self, job: PlannedJob) -> bool:
         return state_of(self._worker.folder.job(job)) not in (*DONE, "running")
 
-    def _next(self, open_jobs: list[PlannedJob], claims: ExitStack) -> tuple[list[_Taken], list[PlannedJob]]:
+    def _next(
+        self, open_jobs: list[PlannedJob], workers: int, claims: ExitStack
+    ) -> tuple[list[_Taken], list[PlannedJob]]:
         """Claim jobs of one kind, as many as make a block; and jobs before them that cannot be in any."""
         block: list[_Taken] = []
         alone: list[PlannedJob] = []
-        size = min(self._fit.SIZE, -(-len(open_jobs) // self._workers))
+        size = min(self._fit.SIZE, -(-len(open_jobs) // workers))
         for job in open_jobs:
             kind, wanted = self._read(job)
             if kind is None or wanted is None:

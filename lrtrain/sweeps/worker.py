@@ -131,7 +131,7 @@ class Worker(NamedTuple):
                     finds_rate=wanted.finds_rate,
                     judge=judge,
                     read=self.datasets,
-                    say=print if self.how.verbose else _say_nothing,
+                    say=print if self.how.verbose else lambda _: None,  # nor is there a bar
                 )
                 if self.how.verbose and outcome.is_good:
                     print_result(outcome, folder.path)
@@ -174,10 +174,6 @@ class Worker(NamedTuple):
         """Leave out what jobs print, unless it was asked for."""
         with Path(os.devnull).open("w") as nowhere, nullcontext() if self.how.verbose else redirect_stdout(nowhere):
             yield
-
-
-def _say_nothing(line: str) -> None:
-    """What a job tells a person who watches it alone: there is no bar either."""
 
 
 def _is_done(folder: RunFolder) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -11,12 +10,11 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from lrtrain.datasets import Asked, Identity, Inputs, Source, Splits, read
+from lrtrain.datasets import Asked, Identity, Inputs, Read, Source, Splits, read
 from lrtrain.datasets.look import measuring_batches
 from lrtrain.datasets.sources import InMemory
 from lrtrain.errors import RequestError, of_values
 from lrtrain.objectives import AUTO, Targets
-from lrtrain.parameters.bound import Bound
 from lrtrain.plan.length import given_to_data, limited, look_at_data
 from lrtrain.settings import Settings
 from lrtrain.training.augment import Augment
@@ -30,7 +28,7 @@ MOST_OF_GPU = 0.1
 def build_data(
     settings: Settings,
     known: Identity | None = None,
-    read: Callable[[Bound, Asked], Splits] = read,
+    read: Read = read,
 ) -> pl.LightningDataModule:
     """The data module of a run.
 

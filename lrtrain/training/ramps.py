@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -17,10 +17,9 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.optim import Optimizer
 
-from lrtrain.datasets import Asked, Splits, read
+from lrtrain.datasets import LastRead, Read
 from lrtrain.errors import FaultError, InterruptedRunError, RequestError, first_line
 from lrtrain.evidence.range_test import UPDATES, Ramp, RateFound, Take, budget, find_rate
-from lrtrain.parameters.bound import Bound
 from lrtrain.parameters.spans import Span
 from lrtrain.plan.length import steps_per_epoch
 from lrtrain.plan.start import FRESH, Start
@@ -32,13 +31,13 @@ from lrtrain.scheduler import Scheduler
 from lrtrain.schedules import Horizon, constant, updates, warmup
 from lrtrain.settings import CurveSettings, GuardSettings, Settings
 from lrtrain.training.guard import EXPLODED
+from lrtrain.training.private import callbacks_looked_for_once
 from lrtrain.training.record import batch_loss
 from lrtrain.training.session import Session
 
 APART = 7919
 """Between the seeds of the ramps, so that they are not those of a sweep's next runs."""
 
-Read = Callable[[Bound, Asked], Splits]
 
 REST = ".*"
 """The pattern of the parameters that no other matches."""
@@ -68,7 +67,7 @@ def find_rate_for(settings: Settings, start: Start = FRESH) -> RateFound:
     assert isinstance(settings.epochs, Span)
     total = updates(settings.epochs, Horizon(length, 1).at(0))
     with signals.interrupt_taken_over(), kept_as_it_is(), signals.undisguised():
-        return find_rate(partial(_ramp, settings, start, _read_once()), budget(total))
+        return find_rate(partial(_ramp, settings, start, LastRead()), budget(total))
 
 
 def find_rates_by_group(settings: Settings, start: Start = FRESH) -> dict[str, RateFound]:
@@ -116,17 +115,6 @@ def find_rate_of(
     """
     with signals.interrupt_taken_over(), kept_as_it_is(), signals.undisguised():
         return find_rate(_taking(module, data, trainer or {}), updates)
-
-
-def _read_once() -> Read:
-    """Reads the dataset of ramps that have one, for all of them."""
-    kept: list[Splits] = []
-
-    def read_once(dataset: Bound, asked: Asked) -> Splits:
-        kept[:] = kept or [read(dataset, asked)]
-        return kept[0]
-
-    return read_once
 
 
 def _ramp(settings: Settings, start: Start, read: Read, low: float, high: float, updates: int, number: int) -> Ramp:
@@ -190,7 +178,8 @@ def _taking(module: pl.LightningModule, data: Any, arguments: Mapping[str, Any])
         pl.seed_everything(APART * (number + 1), verbose=False)
         with _generators_kept(given, APART * (number + 1)):
             try:
-                trainer = pl.Trainer(**asked, **ONLY_RAMP, max_steps=updates, callbacks=[rises])
+                with callbacks_looked_for_once():
+                    trainer = pl.Trainer(**asked, **ONLY_RAMP, max_steps=updates, callbacks=[rises])
                 trainer.fit(
                     own, **{"datamodule" if isinstance(given, pl.LightningDataModule) else "train_dataloaders": given}
                 )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from lrtrain.datasets import Asked, Splits, read
+from lrtrain.datasets import Read, read
 from lrtrain.errors import FaultError
-from lrtrain.parameters.bound import Bound
 from lrtrain.plan.start import FRESH, Start
 from lrtrain.process import ranks, signals
 from lrtrain.process.state import kept_as_it_is
@@ -35,7 +34,7 @@ def run_in(
     locks: bool = True,
     finds_rate: bool = False,
     judge: Judge | None = None,
-    read: Callable[[Bound, Asked], Splits] = read,
+    read: Read = read,
     say: Say = print,
 ) -> Summary:
     """Train, test the final and the best weights, and write the summary.
@@ -115,7 +114,7 @@ def _train(
     start: Start,
     asked: Mapping[str, str] | None,
     judge: Judge | None,
-    read: Callable[[Bound, Asked], Splits],
+    read: Read,
     say: Say,
 ) -> Summary:
     """Train, and again as often as a rollback is allowed: from the last checkpoint, and then from one before."""

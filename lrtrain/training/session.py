@@ -25,12 +25,12 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lrtrain import __version__, loggers
 from lrtrain.callbacks import make_callbacks
-from lrtrain.datasets import Asked, Identity, Splits, read
+from lrtrain.datasets import Identity, Read, read
 from lrtrain.errors import DivergedError, InterruptedRunError, RequestError, first_line, of_values
 from lrtrain.evidence.diagnosis import Finding, Run, as_command, diagnose, told
 from lrtrain.loggers.run_logger import RunLogger
 from lrtrain.objectives import objective
-from lrtrain.parameters.bound import Bound, plain
+from lrtrain.parameters.bound import plain
 from lrtrain.parameters.spans import Span, SpanLike
 from lrtrain.plan.changes import WEIGHTS_ONLY, check_devices, go_on
 from lrtrain.plan.curve import plan_run, warn_of
@@ -127,7 +127,7 @@ class Session:
         asked: Mapping[str, str],
         say: Say,
         stepper: Stepper | None,
-        read: Callable[[Bound, Asked], Splits],
+        read: Read,
         sharers: Sharers,
     ) -> None:
         self.settings, self.folder, self.say = settings, folder, say
@@ -152,7 +152,7 @@ class Session:
         asked: Mapping[str, str] | None = None,
         say: Say = print,
         stepper: Stepper | None = None,
-        read: Callable[[Bound, Asked], Splits] = read,
+        read: Read = read,
         sharers: Sharers | None = None,
     ) -> Session:
         """Build all that a run is made of; writes nothing.

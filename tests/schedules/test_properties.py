@@ -93,7 +93,7 @@ def test_finite_and_never_below_zero_up_to_an_end_that_holds() -> None:
 
 
 def check_curve(name: str) -> None:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @given(schedules(name), runs(), st.integers(0, 50_000))
     def check(value: Schedule, run: tuple[int, int, int], far: int) -> None:
         _, total, start = run

@@ -112,7 +112,8 @@ def whole(norms: Tensor, order: int = 2) -> Tensor:
 
 def clip(gradients: Sequence[Sequence[Tensor]], norm: Tensor, most: Tensor, by_value: bool) -> list[list[Tensor]]:
     """The gradients, each run's clipped at its own norm or value, as Lightning does."""
-    limit, share = most[:, None], (most / (norm + 1e-6)).clamp(max=1.0)[:, None]
     if by_value:
+        limit = most[:, None]
         return [[torch.minimum(torch.maximum(each, -limit), limit) for each in group] for group in gradients]
+    share = (most / (norm + 1e-6)).clamp(max=1.0)[:, None]
     return [[each * share for each in group] for group in gradients]

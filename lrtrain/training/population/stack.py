@@ -162,7 +162,7 @@ class Program:
         found = torch.autograd.grad(losses.sum(), list(weights.values()), materialize_grads=True)
         rows = dict(zip(weights, (gradient.flatten(1) for gradient in found), strict=True))
         groups = [
-            [rows[name] for name in shapes] or [own.detach()]  # of none there is a part that is empty
+            [rows[name] for name in shapes] or [own]  # of none there is a part that is empty
             for shapes, own in zip(self.trained, arrays.weights, strict=True)
         ]
         return groups, losses.detach(), fixed
