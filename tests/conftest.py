@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -29,7 +29,7 @@ from hydra._internal.config_repository import ConfigRepository
 from omegaconf import DictConfig, OmegaConf, base
 
 from lrtrain.cli import compose as composing
-from lrtrain.cli.compose import Composed, Composer
+from lrtrain.cli.compose import Composer
 from lrtrain.cli.request import Request, read_request
 from lrtrain.cli.words import prepare
 from lrtrain.configs import config_dir
@@ -112,45 +112,27 @@ def compose_once() -> None:
     Else that is half the time of a small run.
     """
     ours, composer, grammar = cast(Any, composing), cast(Any, Composer), cast(Any, base)
-    compose, composed, begin, list_groups = ours.compose, composer._composed, composer.__init__, composer._groups.func
+    compose, begin, list_groups = ours.compose, composer.__init__, composer._groups.func
     kept: dict[tuple[object, ...], tuple[Any, dict[str, str]]] = {}
-    plain: dict[tuple[str, ...], tuple[Composed, bool]] = {}
     parsed: dict[str, Any] = {}
     groups: list[str] = []
     place = re.compile(r"hydra\.(run|sweep)\.dir='?([\w./-]+)'?")
 
-    def split(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-        """The words that name no folder, and the folders."""
-        said = {word: place.fullmatch(word) for word in words}
-        rest = tuple(word for word in words if not said[word])
-        return rest, {match[1]: match[2] for match in said.values() if match}
-
     def compose_kept(name: str, words: list[str], **options: Any) -> DictConfig:
-        rest, folders = split(words)
+        said = {word: place.fullmatch(word) for word in words}
+        rest = [word for word in words if not said[word]]
         if any(word.startswith("hydra.") for word in rest):
             return compose(name, words, **options)  # type: ignore[no-any-return]
         key = (*rest, *options.items())
         if key not in kept:
-            found: Any = compose(name, list(rest), **options)
+            found: Any = compose(name, rest, **options)
             written: Any = OmegaConf.to_container(found.hydra) if "hydra" in found else {}
             kept[key] = found, {kind: written[kind]["dir"] for kind in ("run", "sweep") if written}
         found, usual = kept[key]
         OmegaConf.clear_cache(found)  # the time of day is a part of the usual folder
-        for kind, folder in (usual | folders).items():
+        for kind, folder in (usual | {match[1]: match[2] for match in said.values() if match}).items():
             found.hydra[kind].dir = folder
         return found  # type: ignore[no-any-return]
-
-    def composed_kept(composer: Composer, words: Sequence[str]) -> tuple[Composed, bool]:
-        rest, _ = split(words)
-        if composer.folders(words) or any(word.startswith("hydra.") for word in rest):
-            return composed(composer, words)  # type: ignore[no-any-return]
-        if rest not in plain:
-            plain[rest] = composed(composer, rest)
-        found, depends = plain[rest]
-        named = [word for word in words if word not in rest]
-        dirs = compose_kept("config", [*rest, *named, *ours._UNREAD], return_hydra_config=True).hydra
-        places = (Path(str(each.dir)).absolute() for each in (dirs.run, dirs.sweep))
-        return Composed(copy.deepcopy(found.values), *places), depends
 
     def begin_parsed(composer: Composer, folder: str | None = None) -> None:
         begin(composer, folder)
@@ -174,7 +156,7 @@ def compose_once() -> None:
         return found
 
     ours.compose, ConfigRepository.load_config = compose_kept, load_once  # type: ignore[method-assign, assignment]
-    composer._composed, composer.__init__, composer._groups = composed_kept, begin_parsed, property(list_groups_once)
+    composer.__init__, composer._groups = begin_parsed, property(list_groups_once)
     grammar.parse = functools.cache(grammar.parse)
 
 
