@@ -20,6 +20,7 @@ from test_resume import scalars
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lrtrain import models
 from lrtrain.datasets import Inputs, LastRead
@@ -36,6 +37,7 @@ from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.end_of_run import EndOfRun
 from lrtrain.training.loader import Loader
 from lrtrain.training.population import crew, probe
+from lrtrain.training.population.averages import Average
 from lrtrain.training.population.fit import Ordered, Population
 from lrtrain.training.population.kinds import why_alone
 from lrtrain.training.population.probe import Speed, quickest
@@ -54,10 +56,10 @@ EXACT = (
 )
 """Sums in another order differ by less than 1e-9 in such runs."""
 RUNS = (
-    ("scheduler=cosine", "warmup=2ep", "lr=0.2"),
-    ("scheduler=plateau", "factor=0.5", "patience=0", "lr=0.9", "optimizer.weight_decay=0.01", "seed=1"),
-    ("scheduler=step", "every=7st", "gamma=0.9", "optimizer.momentum=0.5", "seed=2", "log_every=3"),
-    ("scheduler=inverse_time", "decay=0.1", "early_stop=1", "lr=1.5", "seed=3", "checkpoint_every=5st"),
+    ("scheduler=cosine", "warmup=2ep", "lr=0.2", "ema=0.9"),
+    ("scheduler=plateau", "factor=0.5", "patience=0", "lr=0.9", "optimizer.weight_decay=0.01", "seed=1", "ema=0.5"),
+    ("scheduler=step", "every=7st", "gamma=0.9", "optimizer.momentum=0.5", "seed=2", "log_every=3", "ema=0.8"),
+    ("scheduler=inverse_time", "decay=0.1", "early_stop=1", "lr=1.5", "seed=3", "checkpoint_every=5st", "ema=0.1"),
 )
 TIMES = ("wall_s", "started", "ended")
 
@@ -203,6 +205,7 @@ def test_a_probe_leaves_the_runs_as_they_are() -> None:
     def state() -> list[Any]:
         members = pair.stack.members
         kept = [[each.net.state_dict(), each.optimizer.state_dict(), each.generator.get_state()] for each in members]
+        kept += [[mean.net.state_dict(), mean.updates] for mean in pair.means]
         return [copy.deepcopy(kept), torch.get_rng_state()]
 
     before = state()
@@ -304,7 +307,7 @@ def loss(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 class Pair:
-    """Two nets that are trained as one, and copies of them that torch trains one by one."""
+    """Two nets that are trained as one, and copies of them that torch trains one by one; averages of both are kept."""
 
     def __init__(self, make: Any, inputs: Inputs, optimizer: Any, clips: Sequence[float], by_value: bool) -> None:
         torch.manual_seed(0)
@@ -315,9 +318,15 @@ class Pair:
         self.copies = copy.deepcopy(self.nets)
         self.optimizers = [optimizer(net, 0.02 * (1 + number)) for number, net in enumerate(self.nets)]
         self.others = [optimizer(net, 0.02 * (1 + number)) for number, net in enumerate(self.copies)]
+        self.means, self.averages = [], []
+        for number, net in enumerate(self.copies):
+            decay = 0.9 / (1 + number)
+            average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+            self.averages.append(AveragedModel(net, multi_avg_fn=average, use_buffers=True))
+            self.means.append(Average(copy.deepcopy(net), torch.tensor(0), decay))
         members = [
-            Member(net, own, most, torch.Generator())
-            for net, own, most in zip(self.nets, self.optimizers, clips, strict=True)
+            Member(net, own, most, torch.Generator(), mean)
+            for net, own, most, mean in zip(self.nets, self.optimizers, clips, self.means, strict=True)
         ]
         self.clips, self.by_value = clips, by_value
         self.program = Program(members[0], loss, lambda places: (self.inputs[places], self.targets[places]), by_value)
@@ -329,7 +338,8 @@ class Pair:
             read = [[self.program.rule.read(group, done) for group in own.param_groups] for own in self.optimizers]
             values = torch.tensor(read, dtype=torch.float64).permute(2, 1, 0)
             self.stack.take([places], values[None])
-            for net, own, most, batch in zip(self.copies, self.others, self.clips, places, strict=True):
+            both = zip(self.copies, self.others, self.clips, self.averages, places, strict=True)
+            for net, own, most, average, batch in both:
                 own.zero_grad()
                 torch.autograd.backward(loss(net(self.inputs[batch]), self.targets[batch]))
                 if self.by_value:
@@ -337,12 +347,16 @@ class Pair:
                 elif math.isfinite(most):
                     nn.utils.clip_grad_norm_(net.parameters(), most)
                 own.step()
+                average.update_parameters(net)
 
     def assert_equal(self) -> None:
         for net, own in zip(self.nets, self.copies, strict=True):
             assert_close(dict(net.state_dict()), dict(own.state_dict()), "weights")
         for mine, theirs in zip(self.optimizers, self.others, strict=True):
             assert_close(mine.state_dict()["state"], theirs.state_dict()["state"], "state")
+        for mean, average in zip(self.means, self.averages, strict=True):
+            assert_close(dict(mean.net.state_dict()), dict(average.module.state_dict()), "average")
+            assert torch.equal(mean.updates, average.n_averaged)
 
 
 @pytest.mark.parametrize(("kind", "options"), OPTIMIZERS)
@@ -384,7 +398,6 @@ def test_nets_learn_and_validate_as_alone(name: str) -> None:
     ("words", "reason"),
     [
         (("optimizer=muon",), "optimizer=muon"),
-        (("ema=0.9",), "ema"),
         (("on_nonfinite=rollback",), "rollback"),
         (("groups={.*bias:{frozen:1ep}}",), "frozen"),
         (("trainer.accumulate_grad_batches=2",), "accumulate"),
@@ -455,7 +468,7 @@ def test_compile_takes_the_whole_update(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     torch._dynamo.reset()
     counters.clear()
-    words = (*EXACT, "epochs=3", "scheduler=cosine")
+    words = (*EXACT, "epochs=3", "scheduler=cosine", "ema=0.9")
     run_in(settings_of(*words, "compile=true"), tmp_path / "compiled")
     assert counters["stats"]["unique_graphs"] == 1
     run_in(settings_of(*words), tmp_path / "plain")

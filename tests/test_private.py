@@ -281,6 +281,15 @@ def test_losses_are_weighed() -> None:
     assert gradients == [1.0, 0.5, 3.0, 1.0]
 
 
+def test_updates_of_an_average_are_skipped() -> None:
+    check_version("lightning", "2.6")
+    averaging = private.AveragingCallback()
+    trainer = make_trainer(averaging, max_epochs=1)
+    averaging.skip_updates(3)
+    trainer.fit(Module(), loader())
+    assert averaging.average.n_averaged == BATCHES - 3
+
+
 def test_a_training_imports_neither_plots_nor_a_compiler(tmp_path: Path) -> None:
     """Nor scikit-learn and scipy.signal, which would take longer than all else; who wants them has them."""
     code = """

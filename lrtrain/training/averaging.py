@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lrtrain.optimizers import averages_weights
 from lrtrain.parameters.bound import Bound
+from lrtrain.training.private import AveragingCallback
 from lrtrain.training.progress_bar import tell
+from lrtrain.training.stretch import Passed, Stretched, Taken
 
 BATCH_NORM = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
 
@@ -31,20 +32,32 @@ def build_averaging(optimizer: Bound, decay: float) -> list[pl.Callback]:
         ValueError: There would be two of them, or the optimizer's class cannot be had.
     """
     if not averages_weights(optimizer):
-        return [moving_average(decay)] if decay else []
+        return [MovingAverage(decay)] if decay else []
     if decay:
         raise ValueError(f"optimizer={optimizer.name} averages the weights itself: leave out ema")
     return [ScheduleFree()]
 
 
-def moving_average(decay: float) -> WeightAveraging:
-    """Keep an exponential moving average of the weights and buffers, which starts as the weights of the first update.
+class MovingAverage(Stretched, AveragingCallback):
+    """Keeps an exponential moving average of the weights and buffers, which starts as the weights of the first update.
+
+    Whoever takes several updates at once averages their weights, too.
 
     Args:
         decay: Share of the old average that is kept at each update.
     """
-    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return WeightAveraging(multi_avg_fn=average)
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+        self.decay = decay
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Have the average beside the weights, which Lightning moves to their device only after it was made."""
+        self.average.to(pl_module.device)
+
+    def on_stretch(self, trainer: pl.Trainer, passed: Passed, taken: Taken) -> None:
+        """Count the updates whose weights are averaged."""
+        self.skip_updates(passed.first + len(taken.losses))
 
 
 class ScheduleFree(pl.Callback):

@@ -417,8 +417,8 @@ class FileInPlace(TorchCheckpointIO):
             file.write(data.getbuffer())
 
 
-WEIGHTS = ("state_dict", "optimizer_states", "current_model_state")
-"""The parts of a checkpoint that hold tensors of a network's size."""
+WEIGHTS = ("state_dict", "optimizer_states", "current_model_state", "averaging_state")
+"""The parts of a checkpoint that hold tensors that updates change."""
 
 
 def _copied(content: Any, known: dict[Any, Tensor], *, parts: bool = False) -> Any:

@@ -23,6 +23,7 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
 from lightning.pytorch.loops.optimization.automatic import ClosureResult, _AutomaticOptimization
@@ -31,6 +32,7 @@ from lightning.pytorch.strategies.launchers import subprocess_script
 from lightning.pytorch.trainer.connectors import callback_connector
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 from torch.utils._pytree import tree_flatten as tree_flatten
 from torch.utils._pytree import tree_unflatten as tree_unflatten
 
@@ -110,6 +112,25 @@ class MeasuringLoop(_EvaluationLoop):
         assert self._combined_loader is not None
         [loader], [count] = self._combined_loader.flattened, self.max_batches
         return loader, None if math.isinf(count) else int(count)
+
+
+class AveragingCallback(WeightAveraging):
+    """Lightning's callback that averages the weights, whose average something else may update."""
+
+    @property
+    def state_key(self) -> str:
+        """As in a checkpoint of Lightning's own."""
+        return WeightAveraging.__qualname__
+
+    @property
+    def average(self) -> AveragedModel:
+        """Of the module in training."""
+        assert self._average_model is not None, "it is training"
+        return self._average_model
+
+    def skip_updates(self, done: int) -> None:
+        """Leave the average as it is until the run has done more updates than so many."""
+        self._latest_update_step = done
 
 
 def fetches_plainly(fetcher: Fetcher) -> bool:

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from lrtrain.datasets.sources import InMemory
 from lrtrain.errors import first_line
+from lrtrain.training.averaging import MovingAverage
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.data import Data
 from lrtrain.training.loader import Loader
 from lrtrain.training.module import Supervised
 from lrtrain.training.network import has_compiler
+from lrtrain.training.population.averages import Average
 from lrtrain.training.population.probe import quickest
 from lrtrain.training.population.rules import Rule, rule_of
 from lrtrain.training.population.stack import TRIED, Measured, Member, Program, Stack
@@ -336,7 +338,15 @@ def member_of(trainer: pl.Trainer) -> tuple[Member, RandomNumbers]:
     assert isinstance(module, Supervised), "only these take plain steps"
     [numbers] = [each for each in trainer.callbacks if isinstance(each, RandomNumbers)]  # type: ignore[attr-defined]
     clips = math.inf if trainer.gradient_clip_val is None else float(trainer.gradient_clip_val)
-    return Member(module.model, trainer.optimizers[0], clips, numbers.set_aside()), numbers
+    averages = [_average_of(each) for each in trainer.callbacks if isinstance(each, MovingAverage)]  # type: ignore[attr-defined]
+    average = next(iter(averages), None)
+    return Member(module.model, trainer.optimizers[0], clips, numbers.set_aside(), average), numbers
+
+
+def _average_of(callback: MovingAverage) -> Average:
+    kept = callback.average
+    assert isinstance(kept.module, Supervised), "only these take plain steps"
+    return Average(kept.module.model, kept.n_averaged, callback.decay)
 
 
 def updates_of(optimizer: torch.optim.Optimizer) -> int:

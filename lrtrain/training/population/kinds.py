@@ -12,7 +12,7 @@ OPTIMIZERS = {"sgd": ("nesterov",), "adam": ("amsgrad", "decoupled_weight_decay"
 """What is stacked, with the settings that have to agree."""
 
 VARY = (
-    *("lr", "seed", "schedule", "feedback", "curve", "monitor", "monitor_mode", "early_stop", "log_every"),
+    *("lr", "seed", "ema", "schedule", "feedback", "curve", "monitor", "monitor_mode", "early_stop", "log_every"),
     *(
         "name",
         "tags",
@@ -37,7 +37,6 @@ def why_alone(settings: Settings) -> str | None:
         "dataset=custom gives its batches itself": settings.dataset.name == "custom",
         "augment changes each batch": settings.augment != AugmentSettings(),
         f"optimizer={optimizer.name} is not one of {', '.join(OPTIMIZERS)}": optimizer.name not in OPTIMIZERS,
-        "ema keeps an average of the weights": settings.ema > 0,
         "channels_last changes the layout of the weights": settings.channels_last,
         "on_nonfinite=rollback may go back": settings.guard.on_nonfinite == "rollback",
         "a group is frozen at first": any("frozen" in str(spec) for spec in (settings.groups or {}).values()),
@@ -65,6 +64,7 @@ def kind_of(settings: Settings) -> str:
     }
     clips = trainer.gradient_clip_val is not None
     agreed["trainer"] = {**plain(trainer), "gradient_clip_val": clips, "enable_progress_bar": False}
+    agreed["averages"] = settings.ema > 0
     for name in ("model", "dataset", "objective"):
         agreed[name] = [agreed[name].name, plain(agreed[name].parameters)]
     return json.dumps(agreed, sort_keys=True, default=str)

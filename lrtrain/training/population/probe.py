@@ -84,9 +84,9 @@ def _time_together(program: Program, members: Sequence[Member], size: int) -> fl
 
 
 def _copy(member: Member) -> Member:
-    net, optimizer = copy.deepcopy((member.net, member.optimizer))
+    net, optimizer, average = copy.deepcopy((member.net, member.optimizer, member.average))
     generator = torch.Generator(member.generator.device).set_state(member.generator.get_state())
-    return Member(net, optimizer, member.clips, generator)
+    return Member(net, optimizer, member.clips, generator, average)
 
 
 def _time(update: Callable[[], object], device: torch.device) -> float:

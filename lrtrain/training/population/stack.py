@@ -14,6 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import Optimizer
 
 from lrtrain.errors import first_line
+from lrtrain.training.population.averages import Average, Averages
 from lrtrain.training.population.dropout import Mask, draw, mask_dropout
 from lrtrain.training.population.linear import use_columns
 from lrtrain.training.population.rules import Rule, clip, norms, rule_of, whole
@@ -33,12 +34,14 @@ class Member(NamedTuple):
         optimizer: Of the weights.
         clips: The norm or value at which its gradient is clipped; infinite for none.
         generator: Draws its masks.
+        average: Of its weights; None where none is kept.
     """
 
     net: nn.Module
     optimizer: Optimizer
     clips: float
     generator: torch.Generator
+    average: Average | None = None
 
 
 class Arrays(NamedTuple):
@@ -49,12 +52,14 @@ class Arrays(NamedTuple):
         fixed: Parameters that are not, and buffers, which a step may change.
         states: What the optimizer keeps of a group, likewise.
         masks: Of the dropout.
+        averages: Of the weights; None where none are kept.
     """
 
     weights: list[Tensor]
     fixed: dict[str, Tensor]
     states: list[dict[str, Tensor]]
     masks: dict[str, Tensor]
+    averages: Averages | None = None
 
 
 class Program:
@@ -147,6 +152,8 @@ class Program:
             parts = (self._split(rows, number) for rows in (arrays.weights[number], *states.values()))
             for gradient, weight, *state in zip(group, *parts, strict=True):
                 self.rule.update(weight, gradient, dict(zip(states, state, strict=True)), known)
+        if arrays.averages:
+            arrays.averages.add(arrays.weights, arrays.fixed)
         return losses, lengths, sums
 
     def _gradients(
@@ -304,15 +311,13 @@ class Stack:
         self.compiled, self.taken, self.pace = 0, 0, LONGEST / TRIED
         self._generators: list[torch.Generator | None] = [member.generator for member in members]
         self._masks: dict[int, dict[str, Tensor]] = {}
-        nets = [_tensors(member.net) for member in members]
-        groups = [[[net.pop(name) for name in group] for net in nets] for group in program.trained]
-        like = next(members[0].net.parameters())
-        self.weights = [_in_rows(group, like) for group in groups]
-        self.fixed = {name: _side_by_side([net[name] for net in nets]) for name in nets[0]}
+        groups, self.weights, self.fixed = self._arranged([member.net for member in members])
+        self.averages = self._averages([member.average for member in members if member.average])
         for member in members:
             _complete_state(member.optimizer, program.rule)
         self.states = [
-            {key: _in_rows(self._states(group, key), like) for key in program.rule.state} for group in groups
+            {key: _in_rows(self._states(group, key), weights) for key in program.rule.state}
+            for group, weights in zip(groups, self.weights, strict=True)
         ]
         counted = groups if program.rule.counts else []
         self._steps = [
@@ -321,6 +326,21 @@ class Stack:
         self.device, self.dtype = self.weights[0].device, self.weights[0].dtype
         clips = torch.tensor([member.clips for member in members], dtype=self.dtype, device=self.device)
         self._clips = None if torch.isinf(clips).all() else clips
+
+    def _arranged(self, nets: Sequence[nn.Module]) -> tuple[list[list[list[Tensor]]], list[Tensor], dict[str, Tensor]]:
+        """The weights of networks, by groups and networks; the rows that they become views of; and all else alike."""
+        tensors, like = [_tensors(net) for net in nets], next(nets[0].parameters())
+        groups = [[[own.pop(name) for name in group] for own in tensors] for group in self.program.trained]
+        fixed = {name: _side_by_side([own[name] for own in tensors]) for name in tensors[0]}
+        return groups, [_in_rows(group, like) for group in groups], fixed
+
+    def _averages(self, averages: Sequence[Average]) -> Averages | None:
+        if not averages:
+            return None
+        _, weights, fixed = self._arranged([average.net for average in averages])
+        counts = _side_by_side([average.updates for average in averages])
+        decays = torch.tensor([average.decay for average in averages], dtype=torch.float64, device=counts.device)
+        return Averages(weights, fixed, counts, decays)
 
     def _states(self, weights: Sequence[Sequence[Tensor]], key: str) -> list[list[Tensor]]:
         """What the optimizer of each run keeps for its weights under a name."""
@@ -332,7 +352,10 @@ class Stack:
     def leave(self, row: int) -> None:
         """Give a run what is its own."""
         member, self._generators[row] = self.members[row], None
-        for tensor in _tensors(member.net).values():
+        kept = [*_tensors(member.net).values()]
+        if member.average:
+            kept += [*_tensors(member.average.net).values(), member.average.updates]
+        for tensor in kept:
             tensor.data = tensor.data.clone()
         for state in member.optimizer.state.values():
             for key, value in state.items():
@@ -376,7 +399,7 @@ class Stack:
     def trace(self, places: Tensor, values: Tensor) -> float:
         """Make ready to compile updates of such batches, given what `take` is given of one; the seconds it took."""
         masks = self._masks.get(places.shape[1], {})
-        arrays = Arrays(self.weights, self.fixed, list(self.states), masks)
+        arrays = Arrays(self.weights, self.fixed, list(self.states), masks, self.averages)
         batch = self.program.batch(places.to(self.device))
         return self.program.trace(arrays, batch, self._on_device(values), self._clips)
 
@@ -385,7 +408,8 @@ class Stack:
 
     def _given(self, places: Tensor, values: Tensor) -> tuple[Arrays, Batch, Tensor, Tensor | None]:
         """What a step is given; the masks are drawn."""
-        arrays = Arrays(self.weights, self.fixed, list(self.states), self._draw(places.shape[1]))
+        masks = self._draw(places.shape[1])
+        arrays = Arrays(self.weights, self.fixed, list(self.states), masks, self.averages)
         return arrays, self.program.batch(places), values, self._clips
 
     def _sizes(self, lengths: Tensor, sums: Tensor, before: Sequence[Tensor]) -> Tensor:
