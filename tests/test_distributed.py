@@ -31,6 +31,12 @@ from lrtrain.training.loader import Batch
 from lrtrain.training.module import Supervised
 
 
+def measure_only(module: Supervised, loss: float) -> None:
+    """Let a validation have measured one sample of a loss, and nothing else."""
+    module.val.means.reset()
+    module.val.means.update([torch.tensor([loss]), torch.zeros(1)])
+
+
 def take_part(wanted: dict[str, Any]) -> int:
     """The command line, with what a test wants of each rank; tells the rate of every update, and the process."""
     ranks._PARENT = os.getppid()  # as whoever imports it anew sees it
@@ -58,8 +64,7 @@ def take_part(wanted: dict[str, Any]) -> int:
     def validate(module: Supervised, batch: Batch, batch_idx: int) -> None:
         validation_step(module, batch, batch_idx)
         if "val_loss" in wanted:
-            module.val.loss.reset()
-            module.val.loss.update(wanted["val_loss"][rank][module.current_epoch])
+            measure_only(module, wanted["val_loss"][rank][module.current_epoch])
 
     def meet(strategy: DDPStrategy) -> None:
         tell(meets=True)
@@ -211,8 +216,7 @@ def test_two_processes_train_as_one(two: Both, train: Train, monkeypatch: pytest
 
     def validate(module: Supervised, batch: Batch, batch_idx: int) -> None:
         validation_step(module, batch, batch_idx)
-        module.val.loss.reset()
-        module.val.loss.update(mean[module.current_epoch])
+        measure_only(module, mean[module.current_epoch])
 
     monkeypatch.setattr(Supervised, "validation_step", validate)
     one = train(*ONE, *PLATEAU, "batch_size=32")

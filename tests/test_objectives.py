@@ -24,6 +24,7 @@ from lrtrain.datasets import dataset, read
 from lrtrain.objectives import Objective, Raw, Targets, choose, functional, objective
 from lrtrain.objectives.metrics import DIRECTIONS, FAMILIES, SHORT, direction, make_metrics
 from lrtrain.run_folder.summary import Summary
+from lrtrain.training.measures import Measures
 
 RANDOM = np.random.default_rng(0)
 LOGITS, LABELS = RANDOM.normal(size=(50, 7)), RANDOM.integers(0, 7, 50)
@@ -181,6 +182,7 @@ def test_metrics_are_those_of_scikit_learn() -> None:
     probabilities = np.exp(log_softmax(LOGITS, axis=1))
     names = ["f1_macro", "auroc", "top5", "mcc"]
     expected = [
+        sklearn.accuracy_score(LABELS, LOGITS.argmax(1)),
         sklearn.f1_score(LABELS, LOGITS.argmax(1), average="macro"),
         sklearn.roc_auc_score(LABELS, probabilities, multi_class="ovr"),
         sklearn.top_k_accuracy_score(LABELS, probabilities, k=5),
@@ -188,7 +190,7 @@ def test_metrics_are_those_of_scikit_learn() -> None:
     ]
     own = made("classification", Targets("classification", 7), metrics=names)
     assert own.scores is not None
-    assert measured(own, LOGITS, LABELS)[1:] == pytest.approx(expected, rel=1e-5)
+    assert measured(own, LOGITS, LABELS) == pytest.approx(expected, rel=1e-5)
     own = made("multilabel", Targets("multilabel", 3), metrics=["hamming"])
     expected = [
         sklearn.average_precision_score(ONES, VALUES, average="macro"),
@@ -218,13 +220,11 @@ def test_a_label_is_predicted_above_the_threshold() -> None:
 
 
 def measured(own: Objective, outputs: Array, targets: Array) -> list[float]:
-    """What the metrics of an objective are, in two batches."""
-    metrics = [make() for make in own.metrics.values()]
+    """What the metrics of an objective are beside the loss, in two batches."""
+    measures = Measures(own)
     for part in (slice(0, 20), slice(20, None)):
-        given = torch.tensor(outputs[part]), torch.tensor(targets[part])
-        for metric in metrics:
-            metric.update((own.scores or own.predictions)(given[0]), own.truths(given[1]))
-    return [float(metric.compute().mean()) for metric in metrics]
+        measures.update(torch.tensor(outputs[part]), torch.tensor(targets[part]))
+    return [float(value.mean()) for _, value in measures.compute()][1:]
 
 
 class Trained(NamedTuple):

@@ -36,21 +36,24 @@ def _masked(checksum: int) -> bytes:
 
 def crc32c(data: bytes) -> int:
     """The checksum CRC-32C: that of many bytes is the exclusive or of what each gives at its distance from the end."""
-    table, state = _by_distance(), 0xFFFFFFFF
+    table, offsets = _by_distance()
+    state = 0xFFFFFFFF
     for begin in range(0, len(data), PART):
-        part = np.frombuffer(data[begin : begin + PART], np.uint8).copy()
-        size = len(part)
-        part[:4] ^= np.frombuffer(struct.pack("<I", state), np.uint8)[:size]
-        found = np.bitwise_xor.reduce(table[np.arange(PART - size, PART), part])
+        part = bytearray(data[begin : begin + PART])
+        size, first = len(part), min(4, len(part))
+        part[:first] = ((int.from_bytes(part[:first], "little") ^ state) & (1 << 8 * first) - 1).to_bytes(
+            first, "little"
+        )
+        found = np.bitwise_xor.reduce(table.take(offsets[PART - size :] + np.frombuffer(part, np.uint8)))
         state = int(found) ^ (state >> 8 * size)
     return state ^ 0xFFFFFFFF
 
 
 @cache
-def _by_distance() -> NDArray[np.uint32]:
-    """What a byte gives at each place of a part, (PART, 256); the last is TensorBoard's table."""
+def _by_distance() -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """What a byte gives at each place of a part, and where in it a place begins; the last is TensorBoard's table."""
     found = np.empty((PART, 256), np.uint32)
     found[-1] = last = np.array(CRC_TABLE, np.uint32)
     for place in range(PART - 1, 0, -1):
         found[place - 1] = (found[place] >> np.uint32(8)) ^ last[found[place] & np.uint32(0xFF)]
-    return found
+    return found.ravel(), np.arange(PART) * 256

@@ -42,7 +42,8 @@ class Objective:
         means: The same in words.
         truths: What targets are, likewise.
         scores: What metrics are given of outputs, where that is something else than the predictions.
-        metrics: What is measured of each validation and test, beside the loss.
+        averaged: What of rows of outputs and targets gives a value for each, whose mean is measured like the loss.
+        metrics: What else is measured of each validation and test.
         details: What else an evaluation measures.
         report: What an evaluation has found, given its measures by name.
         layout: How predictions are written, given whether there are targets, and of how many of the best classes.
@@ -59,6 +60,7 @@ class Objective:
     report: Callable[[Mapping[str, NDArray[np.float64]]], Report]
     layout: Callable[[bool, int | None], Layout]
     metrics: Makers
+    averaged: Mapping[str, Function] = field(default_factory=dict)
     details: Makers = field(default_factory=dict)
     rows: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = lambda outputs, targets: (outputs, targets)
     truths: Callable[[Tensor], Tensor] = lambda targets: targets
@@ -77,7 +79,7 @@ class Objective:
     @property
     def measures(self) -> tuple[str, ...]:
         """The names of what is measured, the loss first."""
-        return ("loss", *self.metrics)
+        return ("loss", *self.averaged, *self.metrics)
 
 
 class Loss(Choice):

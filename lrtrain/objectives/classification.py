@@ -191,8 +191,9 @@ def classification(
         own["cross_entropy"] = functional.cross_entropy
         own = {name: weighted(function, values) for name, function in own.items()}
     losses, mean = loss_of(loss, own, options, rows)
-    extra = [name for name in dict.fromkeys(metrics) if name != "perplexity" or not targets.each_token]
-    measured = make_metrics(dict.fromkeys(("acc", *extra)), "classification", targets.outputs)
+    ours = ("acc", "perplexity") if targets.each_token else ("acc",)
+    extra = [name for name in dict.fromkeys(metrics) if name not in ours]
+    measured = make_metrics(extra, "classification", targets.outputs)
     if targets.each_token:
         measured["perplexity"] = _perplexity
     return Objective(
@@ -206,6 +207,7 @@ def classification(
         means="logits: softmax over the last axis gives the probability of each class",
         # Torchmetrics takes numbers that are all in [0, 1] for probabilities, and others for logits: these always are.
         scores=(lambda outputs: outputs.float().log_softmax(-1)) if extra else (lambda outputs: outputs),
+        averaged={"acc": lambda outputs, labels: outputs.argmax(-1) == labels},
         metrics=measured,
         details=_details(targets.outputs),
         report=partial(_report, targets),

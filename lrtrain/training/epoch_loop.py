@@ -81,15 +81,17 @@ class EpochLoop(TrainingLoop):
         super().__init__(trainer, max_steps=trainer.max_steps)
         self.val_loop = ValidationLoop(trainer)
         self.automatic_optimization = WeighedOptimization(trainer, weight_of)
+        self._is_plain: bool | None = None
         self._hooks: Hooks | None = None
         self._stepper = stepper
         self._observers: list[Stretched] | None = None
 
     def on_run_start(self, data_fetcher: Fetcher) -> None:
-        """Collect the hooks to call."""
+        """Collect the hooks to call, in the first epoch."""
         super().on_run_start(data_fetcher)
-        plain = _is_plain(self.trainer, data_fetcher, double=self._stepper is not None)
-        self._hooks = (self._hooks or _overridden(self.trainer)) if plain else None
+        if self._is_plain is None:
+            self._is_plain = _is_plain(self.trainer, data_fetcher, double=self._stepper is not None)
+            self._hooks = _overridden(self.trainer) if self._is_plain else None
         if self._stepper and self._hooks is None and self._observers is None:
             self._observers = []
             self._stepper.begin(self.trainer, False)
@@ -208,7 +210,7 @@ class ValidationLoop(MeasuringLoop):
 
     Attributes:
         hooks: What each hook of the callbacks calls; None leaves all to Lightning.
-        stepper: Says what the network says; None leaves that to the module.
+        stepper: Measures the network; None leaves that to the module.
     """
 
     hooks: Hooks | None = None
@@ -228,16 +230,15 @@ class ValidationLoop(MeasuringLoop):
             for name in ("on_validation_start", "on_validation_epoch_start"):
                 for hook in hooks[name]:
                     hook(trainer, module)
-            for index, batch in enumerate(islice(loader, count)):
-                if trainer.strategy.root_device.type != "cpu":
-                    batch = trainer.strategy.batch_to_device(batch)
-                progress.increment_by(1, is_last_batch=index + 1 == count)
-                batch = trainer.precision_plugin.convert_input(batch)
-                if self.stepper:
-                    assert isinstance(module, Supervised), "its steps are plain"
-                    module.val.update(self.stepper.outputs(batch[0]), batch[1])
-                else:
-                    module.validation_step(batch, index)
+            if self.stepper:
+                assert isinstance(module, Supervised), "its steps are plain"
+                assert count is not None, "our loaders have a length"
+                self.stepper.measure(map(self._given, islice(loader, count)), module.val)
+                progress.increment_by(count, is_last_batch=True)
+            else:
+                for index, batch in enumerate(islice(loader, count)):
+                    progress.increment_by(1, is_last_batch=index + 1 == count)
+                    module.validation_step(self._given(batch), index)
             for hook in hooks["on_validation_epoch_end"]:
                 hook(trainer, module)
             module.on_validation_epoch_end()
@@ -246,6 +247,13 @@ class ValidationLoop(MeasuringLoop):
         for layer in in_training:
             layer.training = True
         return []
+
+    def _given(self, batch: Any) -> Any:
+        """A batch as the network is given it."""
+        strategy = self.trainer.strategy
+        if strategy.root_device.type != "cpu":
+            batch = strategy.batch_to_device(batch)
+        return self.trainer.precision_plugin.convert_input(batch)
 
 
 def take_plain_test(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule) -> bool:

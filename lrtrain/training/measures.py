@@ -4,10 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 
 from lrtrain.objectives import Objective
+
+
+class Means(Metric):
+    """The means of several values that each sample has.
+
+    Args:
+        count: Of the values.
+    """
+
+    full_state_update = False
+    sums: Tensor
+    samples: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.add_state("sums", torch.zeros(count), dist_reduce_fx="sum")
+        self.add_state("samples", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, values: list[Tensor]) -> None:
+        """Add samples: of each value, those of all, (n,)."""
+        self.sums = self.sums + torch.stack([each.to(self.dtype).sum() for each in values])
+        self.samples = self.samples + len(values[0])
+
+    def compute(self) -> Tensor:
+        """Of all samples so far, (count,)."""
+        return self.sums / self.samples
 
 
 class Measures(nn.Module):
@@ -22,20 +49,24 @@ class Measures(nn.Module):
         super().__init__()
         makers = {**objective.metrics, **(objective.details if details else {})}
         self.objective = objective
-        self.loss = MeanMetric(nan_strategy="disable")  # else it leaves out the losses that are NaN
+        self.means = Means(1 + len(objective.averaged))
         self.metrics = nn.ModuleDict({name: make() for name, make in makers.items()})
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add a batch."""
         objective = self.objective
-        self.loss.update(objective.losses(outputs, targets))
+        losses = objective.losses(outputs, targets)
         outputs, targets = objective.rows(outputs, targets)
-        scores, truths = (objective.scores or objective.predictions)(outputs), objective.truths(targets)
-        for metric in self.metrics.values():
-            metric.update(scores, truths)  # type: ignore[operator]
+        self.means.update([losses, *(value(outputs, targets) for value in objective.averaged.values())])
+        if self.metrics:
+            scores, truths = (objective.scores or objective.predictions)(outputs), objective.truths(targets)
+            for metric in self.metrics.values():
+                metric.update(scores, truths)  # type: ignore[operator]
 
     def compute(self) -> Iterator[tuple[str, Tensor]]:
         """What has been measured, by name, the loss first; then begin anew."""
-        for name, metric in (("loss", self.loss), *self.metrics.items()):
+        yield from zip(("loss", *self.objective.averaged), self.means.compute().unbind(), strict=True)
+        self.means.reset()
+        for name, metric in self.metrics.items():
             yield name, metric.compute()  # type: ignore[operator]
             metric.reset()  # type: ignore[operator]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import lightning.pytorch as pl
 from torch import Tensor
+
+from lrtrain.training.loader import Batch
+from lrtrain.training.measures import Measures
 
 
 class Stretch(NamedTuple):
@@ -98,8 +101,8 @@ class Stepper(Protocol):
     def take(self, stretch: Stretch) -> Taken:
         """Take the updates."""
 
-    def outputs(self, inputs: Tensor) -> Tensor:
-        """What the network says of a batch in eval mode."""
+    def measure(self, batches: Iterable[Batch], measures: Measures) -> None:
+        """Add up what the network says of batches in eval mode."""
 
 
 class Stretched:

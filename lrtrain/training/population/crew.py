@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from itertools import groupby
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -19,7 +19,8 @@ from lrtrain.errors import first_line
 from lrtrain.training.averaging import MovingAverage
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.data import Data
-from lrtrain.training.loader import Loader
+from lrtrain.training.loader import Batch, Loader
+from lrtrain.training.measures import Measures
 from lrtrain.training.module import Supervised
 from lrtrain.training.network import has_compiler
 from lrtrain.training.population.averages import Average
@@ -55,6 +56,18 @@ class Begin(NamedTuple):
     step: int
 
 
+class Validation(NamedTuple):
+    """A run asks to be measured.
+
+    Attributes:
+        batches: By which; all runs that are stacked have the same.
+        measures: Where it is added up.
+    """
+
+    batches: Iterable[Batch]
+    measures: Measures
+
+
 class Way(NamedTuple):
     """How runs of a kind are trained.
 
@@ -87,7 +100,7 @@ class Seat(Generic[Result]):
     """
 
     def __init__(self, work: Callable[[Seat[Result]], Result]) -> None:
-        self.asked: Begin | Stretch | Tensor | None = None
+        self.asked: Begin | Stretch | Validation | None = None
         self.trainer: pl.Trainer | None = None
         self.result: Result | None = None
         self.error: BaseException | None = None
@@ -141,10 +154,9 @@ class Seat(Generic[Result]):
         self._done += len(stretch.sizes)
         return taken
 
-    def outputs(self, inputs: Tensor) -> Tensor:
-        """What the run's network says of a batch, which the others validate too."""
-        found: Tensor = self._ask(inputs)
-        return found
+    def measure(self, batches: Iterable[Batch], measures: Measures) -> None:
+        """Add up what the network says of batches, together with the others."""
+        self._ask(Validation(batches, measures))
 
     def receive(self, measured: Measured, count: int) -> Taken | None:
         """Keep the run's own of what was measured of updates; gives what it has asked for, once all of it is there."""
@@ -170,7 +182,7 @@ class Seat(Generic[Result]):
             stack.leave(row)
             self.place = None
 
-    def _ask(self, what: Begin | Stretch | Tensor) -> Any:
+    def _ask(self, what: Begin | Stretch | Validation) -> Any:
         self.asked = what
         self._back.set()
         self._turn.wait()
@@ -263,21 +275,31 @@ class Crew(Generic[Result]):
         return stack
 
     def _serve(self, stack: Stack, seats: Sequence[Seat[Result]]) -> None:
-        """Give runs that wait what they have asked for: outputs first, as those who ask for updates wait longer."""
-        asked = [seat.asked for seat in seats]
+        """Give runs that wait what they have asked for: measures first, as those who ask for updates wait longer."""
+        waiting = [seat for seat in seats if isinstance(seat.asked, Validation)]
         try:
             answers: list[Any]
-            if batches := [each for each in asked if isinstance(each, Tensor)]:
-                outputs = stack.outputs(batches[0])
-                waiting = [seat for seat in seats if isinstance(seat.asked, Tensor)]
-                answers = [outputs[seat.place[1]] for seat in waiting if seat.place]
+            if waiting:
+                self._measure(stack, waiting)
+                answers = [True] * len(waiting)
             else:
-                answers, waiting = list(self._take(stack, seats)), list(seats)
+                waiting = list(seats)
+                answers = list(self._take(stack, seats))
         except Exception as error:  # such as too little memory: each run explains its own end by it
-            answers, waiting = [error] * len(seats), list(seats)
+            answers = [error] * len(waiting)
         for seat, answer in zip(waiting, answers, strict=True):
             if answer is not None:
                 seat.resume(answer)
+
+    @staticmethod
+    def _measure(stack: Stack, seats: Sequence[Seat[Result]]) -> None:
+        """Measure the networks of runs."""
+        asked = [(seat.place[1], seat.asked) for seat in seats if seat.place and isinstance(seat.asked, Validation)]
+        with torch.no_grad():
+            for inputs, targets in asked[0][1].batches:
+                outputs = stack.outputs(inputs)
+                for row, validation in asked:
+                    validation.measures.update(outputs[row], targets)
 
     def _take(self, stack: Stack, seats: Sequence[Seat[Result]]) -> list[Taken | None]:
         """Take as many updates as all have asked for; gives what was taken where that is all that a run has asked."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
 
 from lrtrain.errors import first_line
-from lrtrain.training.loader import Loader
+from lrtrain.training.loader import Batch, Loader
+from lrtrain.training.measures import Measures
 from lrtrain.training.module import Supervised
 from lrtrain.training.population.crew import member_of, program_of, updates_of
 from lrtrain.training.population.stack import Stack
@@ -60,10 +62,10 @@ class Whole:
         losses, norms = ([row[0] for row in rows] for rows in (measured.losses, measured.norms))
         return Taken(losses, norms, {number: sizes[0] for number, sizes in measured.sizes.items()})
 
-    def outputs(self, inputs: Tensor) -> Tensor:
-        """What the network says of a batch."""
-        found: Tensor = self._stack.outputs(inputs)[0]
-        return found
+    def measure(self, batches: Iterable[Batch], measures: Measures) -> None:
+        """Add up what the network says of batches."""
+        for inputs, targets in batches:
+            measures.update(self._stack.outputs(inputs)[0], targets)
 
 
 def _compile_forward(trainer: pl.Trainer) -> None:
