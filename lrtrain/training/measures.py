@@ -65,7 +65,8 @@ class Measures(nn.Module):
 
     def compute(self) -> Iterator[tuple[str, Tensor]]:
         """What has been measured, by name, the loss first; then begin anew."""
-        yield from zip(("loss", *self.objective.averaged), self.means.compute().unbind(), strict=True)
+        means = self.means.compute().view(-1)  # torchmetrics makes a number of a single one
+        yield from zip(("loss", *self.objective.averaged), means.unbind(), strict=True)
         self.means.reset()
         for name, metric in self.metrics.items():
             yield name, metric.compute()  # type: ignore[operator]
