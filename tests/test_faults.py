@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import logging
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SMALL, CommandLine, Result, Train, fork, python
+from conftest import SMALL, CommandLine, Result, Train, fork
 from test_resume import SHORT, Stop, assert_equal, checkpoint, stop, stopped
 
 from lrtrain.cli.main import main
@@ -307,15 +308,20 @@ def test_rollback_goes_further_back_than_weights_that_have_exploded(
 
 
 def limited_to(files: int) -> int:
-    """The command line, with fewer files than it needs."""
+    """The command line, with fewer files than it needs, as a program of its own would end."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    return main()
+    try:
+        return main()
+    finally:
+        atexit._run_exitfuncs()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
-@pytest.mark.parametrize("files", [12, 15], ids=["before the first worker", "before the second worker"])
+@pytest.mark.parametrize(
+    "files", [12, 15, 22], ids=["before the first worker", "before the second worker", "for the batches"]
+)
 def test_too_few_files_for_workers(files: int, tmp_path: Path) -> None:
     """The workers that could be started heed no signal, and do not keep the command from ending."""
     words = (*SMALL, "epochs=3", "workers=2", f"hydra.run.dir={tmp_path / 'run'}")
@@ -323,23 +329,6 @@ def test_too_few_files_for_workers(files: int, tmp_path: Path) -> None:
     _, err = process.communicate(timeout=300)
     assert process.returncode == FAILED, err
     assert "raise the limit by ulimit -n" in err.splitlines()[-1]
-
-
-LIMITED_FILES = """
-import resource, sys
-from lrtrain.__main__ import main
-resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv.pop(1)),) * 2)
-sys.exit(main())
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
-def test_too_few_files_for_batches(tmp_path: Path) -> None:
-    """The workers end with a program of its own."""
-    words = (*SMALL, "epochs=3", "workers=2", f"hydra.run.dir={tmp_path / 'run'}")
-    done = python("-c", LIMITED_FILES, "22", *words, cwd=tmp_path)
-    assert done.code == FAILED, done.err
-    assert "raise the limit by ulimit -n" in done.err.splitlines()[-1]
 
 
 NO_ROOM = "cannot write what is to be printed (No space left on device)"

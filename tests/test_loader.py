@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import signal
+import sys
 from collections.abc import Iterator
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -186,6 +189,40 @@ def test_workers_make_no_difference() -> None:
         assert len(ours) == len(theirs)
         assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
         assert [part.dtype for part in ours] == [part.dtype for part in theirs]
+
+
+class Starved(InMemory):
+    """Leaves this process room for so many more open files whenever it gathers samples."""
+
+    room = 0
+
+    def gather(self, indices: Tensor) -> Batch:
+        import resource
+
+        taken = {int(path.name) for path in Path("/dev/fd").iterdir()}
+        free = [number for number in range(len(taken) + self.room + 3) if number not in taken]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free[self.room], resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        return super().gather(indices)
+
+
+def too_late(*_: object) -> None:
+    raise TimeoutError
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+def test_workers_without_files_to_hand_batches_over_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that a worker cannot hand over, which another thread of it finds too late, is waited for for ever."""
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(100)
+    try:
+        for room in (0, 3, 4, 5, 6, 8, 11):
+            monkeypatch.setattr(Starved, "room", room)
+            with pytest.raises(OSError, match="Too many open files"):
+                places(Loader(Starved(torch.arange(SAMPLES)[:, None] * 10.0, torch.arange(SAMPLES)), 5, workers=1))
+            assert not active_children(), "they end with what they were for"
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_follows_another() -> None:

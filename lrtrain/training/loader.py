@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import atexit
 import math
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from lrtrain.datasets import Source
 from lrtrain.process import signals
 from lrtrain.training.augment import Augment
+from lrtrain.training.private import end_workers
 
 Batch = tuple[Tensor, Tensor]
+FILES = 16
+"""More than a worker opens to hand two batches over: two for each tensor, and three for all."""
 
 atexit.register(signals.end_left)
 
@@ -144,7 +148,11 @@ class Loader:
         )
         with signals.held():
             gathered = iter(loader)
-        return ((inputs, labels) for inputs, labels in gathered)
+        try:
+            yield from ((inputs, labels) for inputs, labels in gathered)
+        except Exception:
+            end_workers(gathered)  # else at some garbage collection, when they can no longer be told
+            raise
 
 
 def draw_balanced(labels: Tensor, random: torch.Generator) -> Tensor:
@@ -169,4 +177,17 @@ class _Epoch(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         inputs, labels = self.gather(self.order[index * self.size : (index + 1) * self.size])
+        if get_worker_info():
+            _check_files()
         return (inputs if self.augment is None else self.augment(inputs, (*self.key, index))), labels
+
+
+def _check_files() -> None:
+    """Let a worker say that it lacks files to hand a batch over: later nothing would, and the batch be waited for."""
+    opened: list[int] = []
+    try:
+        for _ in range(FILES):
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    finally:
+        for file in opened:
+            os.close(file)

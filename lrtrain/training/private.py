@@ -143,6 +143,12 @@ def count_batches(trainer: pl.Trainer) -> int:
     return trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
 
+def end_workers(gathered: Iterator[Any]) -> None:
+    """End the processes that gather the batches of a `DataLoader` that is iterated over."""
+    loaded: Any = gathered
+    loaded._shutdown_workers()
+
+
 @contextmanager
 def mark_unfinished(trainer: pl.Trainer) -> Iterator[None]:
     """Let a checkpoint that is saved in here continue the epoch, if the run stopped in the middle of it.
