@@ -41,6 +41,7 @@ from lrtrain.training.population.averages import Average
 from lrtrain.training.population.fit import Ordered, Population
 from lrtrain.training.population.kinds import why_alone
 from lrtrain.training.population.probe import Speed, quickest
+from lrtrain.training.population.recurrent import use_steps
 from lrtrain.training.population.stack import Member, Program, Stack
 from lrtrain.training.run import run_in
 
@@ -298,6 +299,8 @@ NETS: Mapping[str, tuple[dict[str, Any], Inputs]] = {
     "mlp": ({"hidden": (8, 8), "dropout": 0.0, "batch_norm": True, "residual": True}, Inputs((1, 8, 8), None)),
     "cnn": ({"channels": (4, 8), "dropout": 0.0}, Inputs((1, 8, 8), None)),
     "resnet": ({"depth": 8, "width": 4}, Inputs((1, 8, 8), None)),
+    "gru": ({"width": 5, "layers": 2, "bidirectional": True}, Inputs((3, 6), None)),
+    "gru of tokens": ({"width": 5}, Inputs((6,), 10)),
     "transformer": ({"layers": 1, "width": 8, "heads": 2}, Inputs((6,), 10)),
 }
 
@@ -384,7 +387,7 @@ def test_clipping_is_torchs(clips: tuple[float, float], by_value: bool) -> None:
 @pytest.mark.parametrize("name", NETS)
 def test_nets_learn_and_validate_as_alone(name: str) -> None:
     options, inputs = NETS[name]
-    made = models.model(name, **options)
+    made = models.model(name.partition(" ")[0], **options)
     optimizer = lambda net, lr: SGD(net.parameters(), lr, momentum=0.9)  # noqa: E731
     pair = Pair(lambda: made.make(inputs, 10), inputs, optimizer, (math.inf, math.inf), by_value=False)
     pair.train(5)
@@ -392,6 +395,21 @@ def test_nets_learn_and_validate_as_alone(name: str) -> None:
     found = pair.stack.outputs(pair.inputs[:5])
     for net, outputs in zip(pair.copies, found, strict=True):
         torch.testing.assert_close(outputs, net.eval()(pair.inputs[:5]), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"num_layers": 3, "dropout": 0.4, "bidirectional": True, "batch_first": True}, {"bias": False}]
+)
+def test_a_gru_step_by_step_is_torchs(options: dict[str, Any]) -> None:
+    """Its dropout draws the same, too."""
+    theirs = nn.Sequential(nn.GRU(3, 5, **options))
+    ours = copy.deepcopy(theirs)
+    use_steps(ours)
+    sequences, found = torch.rand(4, 6, 3), []
+    for net in (ours, theirs):
+        torch.manual_seed(0)
+        found.append(net(sequences))
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from lrtrain.errors import first_line
 from lrtrain.training.population.averages import Average, Averages
 from lrtrain.training.population.dropout import Mask, draw, mask_dropout
 from lrtrain.training.population.linear import use_columns
+from lrtrain.training.population.recurrent import use_steps
 from lrtrain.training.population.rules import Rule, clip, norms, rule_of, whole
 from lrtrain.training.private import tree_flatten, tree_unflatten
 
@@ -82,6 +83,7 @@ class Program:
         self.net = copy.deepcopy(member.net).train()
         device = next(self.net.parameters()).device
         inputs, targets = gather(torch.arange(2, device=device))
+        use_steps(self.net)
         self.masks: list[Mask] = mask_dropout(self.net, inputs)
         use_columns(self.net)
         if self.masks and device.type != "cpu":
