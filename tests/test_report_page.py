@@ -17,7 +17,7 @@ from plotly.graph_objects import Figure
 from lrtrain.evidence.ranks import rank
 from lrtrain.records.comparisons import Compared, Question, compare_records
 from lrtrain.records.record import Record, Series
-from lrtrain.report import page
+from lrtrain.report import comparison_picture, page
 from lrtrain.report.bands import band
 from lrtrain.report.comparison_picture import draw_comparisons
 from lrtrain.report.curves import png
@@ -120,6 +120,18 @@ def test_names_are_text(text: str) -> None:
 def test_same_runs_give_the_same_bytes(text: str, tmp_path: Path) -> None:
     assert written(tmp_path / "one") == text
     assert png(draw_comparisons(COMPARED)) == png(draw_comparisons(COMPARED))
+
+
+def test_the_picture_names_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five comparisons four are drawn, with the best two of three strategies by their names."""
+    monkeypatch.setattr(comparison_picture, "NAMED", 2)
+    [found] = COMPARED
+    drawn = draw_comparisons([found] * 5).subfigs
+    assert len(drawn) == 4
+    for part in drawn:
+        [legend] = [each for axes in part.axes if (each := axes.get_legend())]
+        names = [each.label for each in found.found.strategies]
+        assert [text.get_text() for text in legend.get_texts()] == [*names[:2], f"{len(names) - 2} other"]
 
 
 def test_figures_are_plotlys_and_have_tables(text: str) -> None:
