@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import lightning.pytorch as pl
 
@@ -22,10 +22,14 @@ class _Validation:
     """
 
     def __init__(self, trainer: pl.Trainer, first: pl.Callback) -> None:
-        self.first = first
+        self._first = ref(first)  # it may know the trainer, which would then be kept for ever
         self.closes = not trainer.sanity_checking and trainer.state.fn == "fit" and not is_on_schedule(trainer)
         self._logged_before: dict[str, Any] = dict(trainer.callback_metrics)
         self._metrics: dict[str, float] | None = None
+
+    def was_told_first(self, callback: pl.Callback) -> bool:
+        """Whether it was that callback, which then has another one before it now."""
+        return self._first() is callback
 
     def metrics(self, trainer: pl.Trainer) -> dict[str, float]:
         """What is new."""
@@ -44,7 +48,7 @@ class ValidationObserver(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember what was logged before, and why there is a validation."""
-        if trainer not in _LAST or _LAST[trainer].first is self:
+        if trainer not in _LAST or _LAST[trainer].was_told_first(self):
             _LAST[trainer] = _Validation(trainer, self)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
