@@ -43,6 +43,7 @@ class Blocks:
         self._fit = import_large("lrtrain.training.population.fit")
         self._kinds_of = import_large("lrtrain.training.population.kinds")
         self._population = self._fit.Population(_say, worker.datasets)
+        self._left = list(worker.plan.jobs)
         self._kinds: dict[int, tuple[str, Job]] = {}
         self._said: set[str] = set()
 
@@ -53,7 +54,7 @@ class Blocks:
             InterruptedRunError: A signal came; what can be saved is.
         """
         workers, how = 0, self._worker.how
-        while open_jobs := [job for job in self._worker.plan.jobs if self._is_open(job)]:
+        while open_jobs := self._open():
             workers = workers or count_workers(how.jobs, len(open_jobs), here=how.workers == "local")
             signals.act()
             with ExitStack() as claims:
@@ -67,6 +68,12 @@ class Blocks:
             signals.act()
             if not (ended or alone):
                 return  # others do what is left
+
+    def _open(self) -> list[PlannedJob]:
+        """Those that are still to be done, and that nobody does; what is done is not looked at again."""
+        states = [(job, state_of(self._worker.folder.job(job))) for job in self._left]
+        self._left = [job for job, state in states if state not in DONE]
+        return [job for job, state in states if state not in (*DONE, "running")]
 
     def _is_open(self, job: PlannedJob) -> bool:
         return state_of(self._worker.folder.job(job)) not in (*DONE, "running")
