@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import math
 import os
 import struct
 import subprocess
@@ -27,7 +28,7 @@ from lrtrain.errors import RequestError
 from lrtrain.loggers import Subject
 from lrtrain.loggers.csv_file import CSVFile
 from lrtrain.loggers.event_file import EventFile
-from lrtrain.loggers.event_records import RecordWriter
+from lrtrain.loggers.event_records import RecordWriter, scalars
 from lrtrain.loggers.run_logger import keep_id, known_id, refused_as
 from lrtrain.parameters.bound import Bound
 from lrtrain.plan.history import Segment, write_history
@@ -303,6 +304,19 @@ def test_event_files_are_read_in_the_order_in_which_they_were_written(
         part.log_metrics({"lr": 0.1}, step)
         part.end("finished")
     assert [event.step for event in EventAccumulator(str(tmp_path)).Reload().Scalars("lr")] == [0, 1, 2]
+
+
+def test_scalars_are_those_of_protobuf() -> None:
+    """Lengths and steps on both sides of seven bits; values that 32 bits do not hold, or that are no numbers."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    values = {"lr": 0.1, "grün/" * 40: 1e300, "a": -1e300, "b": math.nan, "c": -0.0, "d": 1e-50, "e": 3, "f": math.inf}
+    for step in (0, 1, 127, 128, 1 << 40, -1):
+        for metrics in ({}, {"lr": 1.0}, values):
+            summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()])
+            event = Event(wall_time=1.7e9 + 0.123, step=step, summary=summary)
+            assert scalars(metrics, step, 1.7e9 + 0.123) == event.SerializeToString(), (step, metrics)
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 4, 5, 511, 512, 513, 515, 516, 1300])

@@ -22,7 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
 from lrtrain.loggers import Subject
-from lrtrain.loggers.event_records import RecordWriter
+from lrtrain.loggers.event_records import RecordWriter, scalars
 from lrtrain.loggers.run_logger import RunLogger, is_result
 from lrtrain.parameters.bound import flat
 from lrtrain.run_folder.files import write_bytes
@@ -95,12 +95,12 @@ class EventFile(RunLogger, TensorBoardLogger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write the values of one log point, in one event."""
         first = {name.partition("/")[0]: value for name, value in reversed([*metrics.items()]) if _is_first(name)}
-        self._write(step, _scalars({**metrics, **{f"{FIRST}/{name}": value for name, value in first.items()}}))
+        self._write_scalars(int(step or 0), {**metrics, **{f"{FIRST}/{name}": value for name, value in first.items()}})
         measured = {name: value for name, value in metrics.items() if name.startswith("val_")}
         for axis, per_update in self._axes.items() if measured else ():
             place = ((step or 0) + 1) * per_update
             if place.denominator == 1:
-                self._write(int(place), _scalars({f"{name}{BY}{axis}": value for name, value in measured.items()}))
+                self._write_scalars(int(place), {f"{name}{BY}{axis}": value for name, value in measured.items()})
 
     @rank_zero_only
     def log_line(self, tag: str, words: str, step: int) -> None:
@@ -113,7 +113,8 @@ class EventFile(RunLogger, TensorBoardLogger):
         settings = {key: value for key, value in flat(config, separator="/").items() if value is not None}
         plain = {key: value if isinstance(value, int | float) else str(value) for key, value in settings.items()}
         _, *session = hparams(plain, dict(metrics))  # type: ignore[no-untyped-call]
-        self._write(step, _scalars(metrics), *session)  # which columns there are is for a sweep to say, or TensorBoard
+        self._write_scalars(step, metrics)
+        self._write(step, *session)  # which columns there are is for a sweep to say, or TensorBoard
         self._close()
 
     def save(self) -> None:
@@ -129,14 +130,23 @@ class EventFile(RunLogger, TensorBoardLogger):
             self._close()
 
     def _write(self, step: int | None, *summaries: Summary) -> None:
+        events = self._opened()
+        for summary in summaries:
+            events.write(Event(wall_time=time.time(), step=int(step or 0), summary=summary).SerializeToString())
+        events.flush()
+
+    def _write_scalars(self, step: int, metrics: Mapping[str, float]) -> None:
+        events = self._opened()
+        events.write(scalars(metrics, step, time.time()))
+        events.flush()
+
+    def _opened(self) -> RecordWriter:
+        """The file, which begins with the description."""
         if self._events is None:
             self._events = _open(self._folder)
             if self._description:
                 self._write(0, text("schedule", self._description), _layout())  # type: ignore[no-untyped-call]
-        for summary in summaries:
-            event = Event(wall_time=time.time(), step=int(step or 0), summary=summary)
-            self._events.write(event.SerializeToString())
-        self._events.flush()
+        return self._events
 
     def _close(self) -> None:
         self._module_writer.close()
@@ -191,7 +201,3 @@ def _layout() -> Summary:
     charts |= {f"validation loss by {axis}": (f"val_loss{BY}{axis}",) for axis in ("epoch", "samples")}
     page = {title: ["Multiline", [f"^{tag}$" for tag in tags]] for title, tags in charts.items()}
     return cast(Summary, custom_scalars({"learning rate and loss": page}))  # type: ignore[no-untyped-call]
-
-
-def _scalars(metrics: Mapping[str, float]) -> Summary:
-    return Summary(value=[Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()])

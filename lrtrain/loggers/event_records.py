@@ -1,8 +1,9 @@
-"""The records of TensorBoard's event files, with checksums by numpy: its own take most of the time of a log point."""
+"""The records of TensorBoard's event files, to the byte: its own objects and checksums take most of a log point."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from functools import cache, lru_cache
 
 import numpy as np
@@ -20,6 +21,40 @@ class RecordWriter(record_writer.RecordWriter):
     def write(self, data: bytes) -> None:
         """Append a record: its length, and the data, each with its checksum."""
         self._writer.write(_header(len(data)) + data + _masked(crc32c(data)))
+
+
+def scalars(metrics: Mapping[str, float], step: int, at: float) -> bytes:
+    """An event that holds scalars, as protobuf encodes it.
+
+    Args:
+        metrics: By tag; what 32 bits do not hold is infinite.
+        step: Of the event, from 0.
+        at: When it was, in seconds since 1970.
+    """
+    with np.errstate(over="ignore"):
+        values = np.array([float(value) for value in metrics.values()], "<f4").tobytes()
+    parts = (part for place, tag in enumerate(metrics) for part in (_tagged(tag), values[4 * place : 4 * place + 4]))
+    summary = b"".join(parts)
+    number = b"\x10" + _varint(step & (1 << 64) - 1) if step else b""
+    return b"".join((b"\x09", struct.pack("<d", at), number, b"\x2a", _varint(len(summary)), summary))
+
+
+@lru_cache(4096)
+def _tagged(tag: str) -> bytes:
+    """What is before a scalar of a tag."""
+    name = tag.encode()
+    value = b"\x0a" + _varint(len(name)) + name + b"\x15"
+    return b"\x0a" + _varint(len(value) + 4) + value
+
+
+def _varint(number: int) -> bytes:
+    """A whole number in parts of seven bits, the least first."""
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
 
 
 @lru_cache(1024)
