@@ -6,6 +6,7 @@ import copy
 import functools
 import itertools
 import math
+import os
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from lrtrain.datasets import Inputs, LastRead
 from lrtrain.datasets.sources import InMemory
 from lrtrain.errors import DivergedError
 from lrtrain.plan.start import FRESH, Start
+from lrtrain.process import signals
 from lrtrain.run_folder.claimed import ClaimedFolder
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import Summary, read_summary
@@ -477,6 +479,29 @@ def test_one_compilation_serves_stretches_of_any_length(
     train([(*EXACT, *words) for words in RUNS[2:]], tmp_path)
     assert counters["stats"]["unique_graphs"] == 1
     assert_close(checkpoint(tmp_path / "0"), checkpoint(alone / "2"), "last")
+
+
+def test_a_signal_is_answered_while_an_update_is_compiled(
+    together: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiles = []
+
+    def compile_slowly(graph: Any, **_: Any) -> Callable[..., Any]:
+        def step(*_: Any) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            compiles.append("to the end")
+
+        return step
+
+    monkeypatch.setattr(torch, "compile", compile_slowly)
+    monkeypatch.setattr(crew, "LEAST", 0.0)
+    monkeypatch.setattr(crew, "COMPILING", 0.0)
+    words = [(*EXACT, *own) for own in RUNS[:2]]
+    with signals.taken_over([signal.SIGTERM]):
+        assert [each.status for each in train(words, tmp_path)] == ["interrupted"] * 2
+    assert not compiles
+    run_in(settings_of(*words[0]), tmp_path / "0", start=Start.resume(RunFolder(tmp_path / "0")))
+    assert_close(checkpoint(tmp_path / "0"), checkpoint(together / "0"), "last")
 
 
 def test_compile_takes_the_whole_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

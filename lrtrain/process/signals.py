@@ -116,6 +116,21 @@ def deferred() -> Iterator[None]:
         act()
 
 
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Raise for a signal in here, which may be one that was remembered, even where they are deferred."""
+    global _deferred
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = _deferred
+    try:
+        act()
+        yield
+    finally:
+        _deferred = before
+
+
 def reason(error: BaseException) -> BaseException:
     """The interruption that became another error on its way, such as one of a half-done import; or the error itself."""
     if _raised and received is not None and isinstance(error, Exception):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lrtrain.datasets.sources import InMemory
-from lrtrain.errors import first_line
+from lrtrain.errors import InterruptedRunError, first_line
 from lrtrain.training.averaging import MovingAverage
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.data import Data
@@ -332,7 +332,7 @@ class Crew(Generic[Result]):
             try:
                 import_compiler()
                 compiling = COMPILING * stack.trace(places, values)
-            except Exception as error:  # of many kinds, as in compiling
+            except (Exception, InterruptedRunError) as error:  # of many kinds, as in compiling
                 program.fault = first_line(error)
                 return
             if seconds * GAIN < compiling:

@@ -13,7 +13,8 @@ from torch.func import functional_call, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import Optimizer
 
-from lrtrain.errors import first_line
+from lrtrain.errors import InterruptedRunError, first_line
+from lrtrain.process import signals
 from lrtrain.training.population.averages import Average, Averages
 from lrtrain.training.population.dropout import Mask, draw, mask_dropout
 from lrtrain.training.population.linear import use_columns
@@ -211,35 +212,40 @@ class Program:
 
         Returns:
             The seconds that finding it took.
+
+        Raises:
+            InterruptedRunError: A signal has arrived.
         """
         key = _key(batch)
         if key in self._traced:
             return self._traced[key][1]
         began = time.thread_time()
-        tensors, shape = tree_flatten((arrays, batch, values, clips))
+        _, shape = tree_flatten((arrays, batch, values, clips))
 
         def step(flat: list[Tensor | None]) -> tuple[Tensor, ...]:
             return self.step(*tree_unflatten(flat, shape))
 
-        copies = [None if tensor is None else tensor.clone() for tensor in tensors]
-        graph = make_fx(step)(copies)
+        with signals.at_once():
+            graph = make_fx(step)(_copies(arrays, batch, values, clips))
         self._traced[key] = graph, time.thread_time() - began
         return self._traced[key][1]
 
     def compiled(
         self, arrays: Arrays, batch: Batch, values: Tensor, clips: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The same step, compiled at the first call for so many runs; as it is where that fails."""
+        """The same step, compiled at the first call for so many runs; as it is where that fails, or a signal comes."""
         key = _key(batch)
-        try:
-            if key not in self._compiled:
+        if key not in self._compiled:
+            try:
                 self.trace(arrays, batch, values, clips)
-                graph, _ = self._traced.pop(key)
-                self._compiled[key] = torch.compile(graph, fullgraph=True, dynamic=False)
-            losses, lengths, sums = self._compiled[key](tree_flatten((arrays, batch, values, clips))[0])
-        except Exception as error:  # of many kinds; nothing was computed yet
-            self.fault = first_line(error)
-            return self.step(arrays, batch, values, clips)
+                function = torch.compile(self._traced.pop(key)[0], fullgraph=True, dynamic=False)
+                with signals.at_once():
+                    function(_copies(arrays, batch, values, clips))  # which compiles it
+            except (Exception, InterruptedRunError) as error:  # of many kinds
+                self.fault = first_line(error)
+                return self.step(arrays, batch, values, clips)
+            self._compiled[key] = function
+        losses, lengths, sums = self._compiled[key](tree_flatten((arrays, batch, values, clips))[0])
         return losses, lengths, sums
 
     def outputs(self, weights: Sequence[Tensor], fixed: dict[str, Tensor], inputs: Tensor) -> Tensor:
@@ -264,6 +270,11 @@ class Program:
         changed = dict(fixed)
         outputs = functional_call(self.net, {**weights, **changed, **masks}, (inputs,))
         return self.loss(outputs, targets), changed
+
+
+def _copies(*given: Any) -> list[Tensor | None]:
+    """Copies of the tensors that a step is given."""
+    return [None if tensor is None else tensor.clone() for tensor in tree_flatten(given)[0]]
 
 
 def _key(batch: Batch) -> tuple[int, int]:
