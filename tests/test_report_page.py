@@ -9,6 +9,7 @@ import re
 import statistics
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from lrtrain.report import comparison_picture, page
 from lrtrain.report.bands import band
 from lrtrain.report.comparison_picture import draw_comparisons
 from lrtrain.report.curves import png
-from lrtrain.report.figures import Grid, draw_grid
+from lrtrain.report.figures import Grid, draw_grid, grid_of
 from lrtrain.report.page import write_page
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -205,6 +206,41 @@ def test_jobs_failures_and_what_is_left_out(text: str, tmp_path: Path, monkeypat
     [drawn] = json.loads(unpacked(less, "drawn"))
     assert len(drawn["runs"]) <= 10
     assert {each["strategy"] for each in drawn["runs"]} == {0, 1, 2}
+
+
+@pytest.mark.usefixtures("rendered")
+def test_settings_may_be_lists_and_nothing(tmp_path: Path) -> None:
+    values: dict[str, tuple[Any, Any, str]] = {
+        "milestones": ([1], ["50%"], "[1]"),
+        "clip": (None, 1.0, "None"),
+        "parts": ([{"scheduler": "cosine"}, 2], [], "[{scheduler:cosine},2]"),
+    }
+    for key, (best, other, shown) in values.items():
+        rows = [
+            Record(name=f"{name} {value}", config={"scheduler": name, "seed": 1, key: value}, metrics={"loss": loss})
+            for name in "ab"
+            for value, loss in ((best, 1.0), (other, 2.0))
+        ]
+        [compared] = compare_records(rows, Question(metric="loss"))
+        assert [each.label for each in compared.found.strategies] == [f"{name} {key}={shown}" for name in "ab"]
+        grid = grid_of(compared.found, [trial for _, trial in compared.runs])
+        assert grid is not None
+        assert shown in grid.columns
+        written(tmp_path / key, [compared])
+
+
+def test_what_follows_from_a_choice_is_no_setting_of_its_own() -> None:
+    """The betas are Adam's, and vary within it only where they were swept."""
+    kinds: list[dict[str, Any]] = [{"optimizer.name": "sgd"}]
+    kinds += [{"optimizer.name": "adam", "optimizer.betas": betas} for betas in ([0.9, 0.999], [0.9, 0.99])]
+    for count, keys in ((2, {"optimizer.name"}), (3, {"optimizer.name", "optimizer.betas"})):
+        rows = [
+            Record(name=f"{name} {kind}", config={"scheduler": name, "seed": 1, **kind}, metrics={"loss": 1.0})
+            for name in "ab"
+            for kind in kinds[:count]
+        ]
+        [compared] = compare_records(rows, Question(metric="loss"))
+        assert {key for _, trial in compared.runs for key, _ in trial.setting} == keys
 
 
 def test_a_monitored_metric_is_judged_by_its_test_and_drawn_before_others() -> None:

@@ -121,11 +121,11 @@ def _as_trials(records: Sequence[Record], asked: Question, chooser: str, judge: 
     trials = {}
     for record in sorted(records, key=lambda record: record.ended):
         name = _name(record, asked.by)
-        setting = tuple((key, record.config.get(key)) for key in varied[name])
+        setting = tuple((key, _as_key(record.config.get(key))) for key in varied[name])
         trial = Trial(
             strategy=name,
             setting=setting,
-            seed=record.config.get(asked.pair_by),
+            seed=_as_key(record.config.get(asked.pair_by)),
             chosen_by=record.metrics.get(chooser),
             judged_by=record.metrics.get(judge),
             seconds=record.seconds,
@@ -186,6 +186,33 @@ def _name(record: Record, by: Sequence[str]) -> str:
 
 
 def _varied(configs: Sequence[Mapping[str, Any]], others: Container[str]) -> list[str]:
-    """What tells runs of one strategy from each other, but for some keys."""
+    """What tells runs of one strategy from each other, but for some keys, and for those that follow from a choice."""
     keys = dict.fromkeys(key for config in configs for key in config if key not in others)
-    return [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
+    varied = [key for key in keys if _values(configs, key) > 1]
+    return [key for key in varied if not _follows(configs, key, f"{key.partition('.')[0]}.name")]
+
+
+def _follows(configs: Sequence[Mapping[str, Any]], key: str, choice: str) -> bool:
+    """Whether a key's value is told by the choice that has it, such as `optimizer.betas` by `optimizer.name`."""
+    chosen = {str(config.get(choice)) for config in configs}
+    each = ([config for config in configs if str(config.get(choice)) == name] for name in chosen)
+    return key != choice and len(chosen) > 1 and all(_values(own, key) == 1 for own in each)
+
+
+def _values(configs: Sequence[Mapping[str, Any]], key: str) -> int:
+    """How many values a key has."""
+    return len({str(config.get(key)) for config in configs})
+
+
+class _List(tuple[Any, ...]):
+    """A list that tells settings apart, and is written as on the command line."""
+
+    def __str__(self) -> str:
+        return f"[{','.join(map(str, self))}]"
+
+
+def _as_key(value: Any) -> Any:
+    """A value of a setting as something that can be a key."""
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{_as_key(own)}' for key, own in value.items())}}}"
+    return _List(map(_as_key, value)) if isinstance(value, list | tuple) else value

@@ -142,7 +142,7 @@ def grid_of(found: Comparison, trials: Sequence[Trial]) -> Grid | None:
     counts: dict[str, set[Any]] = {}
     for _, setting in cells:
         for each, value in setting:
-            counts.setdefault(each, set()).add(value if isinstance(value, int | float) else str(value))
+            counts.setdefault(each, set()).add(_of_column(value))
     key = "lr" if "lr" in counts else max(counts, key=lambda name: len(counts[name]))
     columns = [*sorted(counts[key], key=lambda value: (isinstance(value, str), value)), ""]
     rows: dict[str, int] = {}
@@ -151,7 +151,7 @@ def grid_of(found: Comparison, trials: Sequence[Trial]) -> Grid | None:
     means: list[list[float | None]] = [[None] * len(columns) for _ in rows]
     notes = [[""] * len(columns) for _ in rows]
     for (name, setting), own in cells.items():
-        row, column = rows[_without(name, setting, key)], columns.index(dict(setting).get(key, ""))
+        row, column = rows[_without(name, setting, key)], columns.index(_of_column(dict(setting).get(key, "")))
         values = [trial.judged_by for trial in own if is_value(trial.judged_by)]
         failed = len(own) - len(values)
         means[row][column] = sum(values) / len(values) if values else None
@@ -213,6 +213,11 @@ def _brightest(shades: Sequence[float]) -> float:
 def _axis(values: Sequence[float]) -> str:
     """Whether values need a logarithmic axis."""
     return "log" if values and min(values) > 0 and max(values) > 10 * min(values) else "linear"
+
+
+def _of_column(value: Any) -> float | str:
+    """What stands over a column: a number as one, to be sorted, and all else as text."""
+    return value if isinstance(value, int | float) else str(value)
 
 
 def _text(value: Any) -> str:
