@@ -20,22 +20,24 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pytest
 from hydra._internal.config_repository import ConfigRepository
-from omegaconf import DictConfig, OmegaConf, base
+from omegaconf import base
 
-from lrtrain.cli import compose as composing
-from lrtrain.cli.compose import Composer
+from lrtrain.cli.compose import Composed, Composer
 from lrtrain.cli.request import Request, read_request
 from lrtrain.cli.words import prepare
 from lrtrain.configs import config_dir
 from lrtrain.process.imports import import_large
 
 if TYPE_CHECKING:
+    from resuming import Stop
+
     from lrtrain.datasets import Source, Splits
     from lrtrain.settings import Settings
 
@@ -90,8 +92,9 @@ KEPT: dict[tuple[object, ...], Run] = {}
 """What was trained once for all tests of this process, by what was asked for."""
 
 LONGEST = (
-    *("resume", "sweeps", "distributed", "command_line", "population", "evaluate", "options", "faults", "signals"),
-    *("private", "preview_of_resume", "hostile", "models_custom", "refusals", "find_lr", "epoch_loop", "properties"),
+    *("resume", "sweeps", "distributed", "population", "evaluate", "command_line", "options", "preview", "private"),
+    *("signals", "hostile", "training", "faults", "words", "models_custom", "preview_of_resume", "properties"),
+    *("find_lr", "changed_plans", "search", "epoch_loop", "pages", "export", "refusals", "floors", "session"),
 )
 """The files that take longest, to be begun first: each is run by one process."""
 
@@ -111,28 +114,27 @@ def compose_once() -> None:
 
     Else that is half the time of a small run.
     """
-    ours, composer, grammar = cast(Any, composing), cast(Any, Composer), cast(Any, base)
-    compose, begin, list_groups = ours.compose, composer.__init__, composer._groups.func
-    kept: dict[tuple[object, ...], tuple[Any, dict[str, str]]] = {}
+    ours, grammar = cast(Any, Composer), cast(Any, base)
+    composed, begin, list_groups = ours._composed, ours.__init__, ours._groups.func
+    kept: dict[tuple[str, ...], tuple[Composed, bool]] = {}
     parsed: dict[str, Any] = {}
     groups: list[str] = []
     place = re.compile(r"hydra\.(run|sweep)\.dir='?([\w./-]+)'?")
 
-    def compose_kept(name: str, words: list[str], **options: Any) -> DictConfig:
-        said = {word: place.fullmatch(word) for word in words}
-        rest = [word for word in words if not said[word]]
+    def composed_once(composer: Composer, words: Sequence[str]) -> tuple[Composed, bool]:
+        said = {word: place.fullmatch(word) for word in composer.with_search(words)}
+        rest = tuple(word for word in said if not said[word])
         if any(word.startswith("hydra.") for word in rest):
-            return compose(name, words, **options)  # type: ignore[no-any-return]
-        key = (*rest, *options.items())
-        if key not in kept:
-            found: Any = compose(name, rest, **options)
-            written: Any = OmegaConf.to_container(found.hydra) if "hydra" in found else {}
-            kept[key] = found, {kind: written[kind]["dir"] for kind in ("run", "sweep") if written}
-        found, usual = kept[key]
-        OmegaConf.clear_cache(found)  # the time of day is a part of the usual folder
-        for kind, folder in (usual | {match[1]: match[2] for match in said.values() if match}).items():
-            found.hydra[kind].dir = folder
-        return found  # type: ignore[no-any-return]
+            return composed(composer, words)  # type: ignore[no-any-return]
+        if rest not in kept:
+            kept[rest] = composed(composer, rest)
+        (values, *usual), depends = kept[rest]
+        now = datetime.now()  # the time of day is a part of the usual folder
+        names = [f"outputs/{now:%Y-%m-%d}/{now:%H-%M-%S-%f}_{path.name.partition('_')[2]}" for path in usual]
+        where = dict(zip(("run", "sweep"), names, strict=True))
+        where |= {match[1]: match[2] for match in said.values() if match}
+        run, sweep = (Path(where[kind]).absolute() for kind in ("run", "sweep"))
+        return Composed(copy.deepcopy(values), run, sweep), depends
 
     def begin_parsed(composer: Composer, folder: str | None = None) -> None:
         begin(composer, folder)
@@ -155,8 +157,8 @@ def compose_once() -> None:
             found.config = copy.deepcopy(found.config)  # what is merged with it changes it
         return found
 
-    ours.compose, ConfigRepository.load_config = compose_kept, load_once  # type: ignore[method-assign, assignment]
-    composer.__init__, composer._groups = begin_parsed, property(list_groups_once)
+    ours._composed, ConfigRepository.load_config = composed_once, load_once  # type: ignore[method-assign, assignment]
+    ours.__init__, ours._groups = begin_parsed, property(list_groups_once)
     grammar.parse = functools.cache(grammar.parse)
 
 
@@ -324,5 +326,31 @@ def trained(command_line: CommandLine, tmp_path: Path, tmp_path_factory: pytest.
             assert result.code == 0, result.err
             KEPT[arguments] = Run(result, folder)
         return copied(KEPT[arguments], tmp_path)
+
+    return run
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Stop:
+    """Acts in the training step of a batch, as by stopping the run."""
+    from resuming import Stop
+
+    return Stop(monkeypatch)
+
+
+@pytest.fixture
+def stopped(train: Train, stop: Stop, tmp_path: Path) -> Callable[..., Path]:
+    """A copy of the folder of a run that ended in the step of a batch; each such run is stopped once for all tests."""
+    from resuming import INTERRUPTED, terminate
+
+    def run(*arguments: str, batch: int, act: Callable[[Any], None] = terminate) -> Path:
+        asked = (*arguments, batch, act)
+        if asked in KEPT:
+            return copied(KEPT[asked], tmp_path).folder
+        stop(batch, act)
+        ended = train(*arguments, code=INTERRUPTED if act is terminate else 1)
+        stop.over()
+        KEPT[asked] = copied(ended, tmp_path.with_name(f"{tmp_path.name}_kept"))
+        return ended.folder
 
     return run

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Train, settings_of
+from resuming import checkpoint
 from torch.nn.functional import cross_entropy
 
 from lrtrain.training.data import Data, build_data
@@ -65,6 +66,9 @@ def test_last_window_is_divided_by_what_it_holds(
     run = train("model=linear", *LINEAR, *words, f"trainer.accumulate_grad_batches={window}")
     rows = [(float(row["train_loss"]), float(row["grad_norm"])) for row in run.rows]
     assert rows == [pytest.approx(pair, rel=1e-4) for pair in expected(words, window, batches, by_samples=True)]
+    [(loss, _)] = expected(words, 1, 1, by_samples=True)
+    first = checkpoint(run.folder)["callbacks"]["DivergenceGuard"]["first"]
+    assert first == pytest.approx(loss), "what later losses are compared with is the loss of a batch, not its share"
 
 
 def test_modules_of_a_user_count_batches(train: Train) -> None:

@@ -21,7 +21,7 @@ import torch
 from conftest import CommandLine, Train, fork, read_csv
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers import subprocess_script
-from test_resume import assert_equal, checkpoint
+from resuming import assert_equal, checkpoint
 from torch import Tensor
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 

@@ -170,6 +170,10 @@ def test_larger_is_better_and_plain() -> None:
     assert found.scale == "plain"
     assert found.strategies[1].difference == pytest.approx(-0.05)
     assert "low by 0.05" in describe(found)
+    open_question = accuracy - 0.01 + 0.03 * np.array([1, -1] * 4)
+    found = compared({"open": open_question, "high": accuracy}, metric="test_acc", mode="max", margin=0.02)
+    assert found.strategies[1].low < -0.02 < found.strategies[1].high < 0.02  # type: ignore[operator]
+    assert verdicts(found) == {"high": "leader", "open": "undecided"}, "both ends have to be within the margin"
 
 
 def test_three_to_five_seeds_are_provisional() -> None:
@@ -179,6 +183,9 @@ def test_three_to_five_seeds_are_provisional() -> None:
     assert {each.name: (each.verdict, each.provisional) for each in found.strategies}["e"] == ("worse", True)
     assert all(each.provisional for each in found.strategies)
     assert "provisional" in describe(found)
+    for seeds, provisional in ((2, False), (3, True), (5, True), (6, False)):
+        found = compared({name: TEN[row][:seeds] for row, name in enumerate("ab")})
+        assert [each.provisional for each in found.strategies] == [provisional] * 2, seeds
 
 
 def test_one_or_two_seeds_bear_no_verdict() -> None:

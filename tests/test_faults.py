@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import SMALL, CommandLine, Result, Train, fork
-from test_resume import SHORT, Stop, assert_equal, checkpoint, stop, stopped
+from resuming import SHORT, Stop, assert_equal, checkpoint
 
 from lrtrain.cli.main import main
 from lrtrain.errors import FaultError, InterruptedRunError
@@ -30,7 +30,6 @@ from lrtrain.training.faults import explained
 from lrtrain.training.module import Supervised
 from lrtrain.training.saved import sound_checkpoint
 
-__all__ = ["stop", "stopped"]
 FAILED, REFUSED = 1, 2
 ASKED = (*SMALL, "epochs=3", "checkpoint_every=3st", "trainer.enable_progress_bar=false")
 

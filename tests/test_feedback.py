@@ -14,7 +14,7 @@ from conftest import SMALL, Run, Train
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lrtrain.schedules import Feedback, Observed, plateau, validation_drop
+from lrtrain.schedules import Feedback, Observed, greedy, plateau, validation_drop
 
 NAN, INF = math.nan, math.inf
 
@@ -107,6 +107,31 @@ TABLE: dict[str, tuple[Feedback, list[float], list[int]]] = {
 def test_documented_table() -> None:
     for what, (rule, metrics, expected) in TABLE.items():
         assert reductions(rule, metrics) == expected, what
+
+
+doubling = partial(greedy, factor=0.5, threshold=0.0)
+
+GREEDY: dict[str, tuple[Feedback, list[float], list[float]]] = {
+    "good ones raise, bad ones reduce": (doubling(patience=1), [9, 8, 7, 6, 6, 6, 6, 6], [1, 2, 2, 4, 4, 2, 2, 1]),
+    "each ends a row of the others": (doubling(patience=1), [9, 9, 8, 9, 7], [1] * 5),
+    "never above the most": (doubling(patience=1, max_scale=3), [9, 8, 7, 6], [1, 2, 2, 3]),
+    "never below the least": (doubling(patience=0, min_scale=0.4), [5, 6, 7, 8], [2, 1, 0.5, 0.4]),
+    "a cool-down counts nothing and sets no best": (doubling(patience=1, cooldown=1), [9, 8, 5, 7, 6], [1, 2, 2, 2, 4]),
+    "relative threshold": (greedy(factor=0.5, patience=0, threshold=0.1), [10, 9.5, 8.9], [2, 1, 2]),
+    "absolute threshold": (
+        greedy(factor=0.5, patience=0, threshold=0.5, threshold_mode="abs"),
+        [10, 9.6, 9.4],
+        [2, 1, 2],
+    ),
+    "max": (doubling(patience=0, mode="max"), [0.5, 0.6, 0.4], [2, 4, 2]),
+    "NaN is bad": (doubling(patience=0), [1, NAN, 0.5], [2, 1, 2]),
+    "smoothing sees the trend": (doubling(patience=0, smooth=0.5), [4, 0, 1], [2, 4, 8]),
+}
+
+
+def test_greedy_raises_and_reduces() -> None:
+    for what, (rule, metrics, expected) in GREEDY.items():
+        assert [state.scale for state in accumulate(metrics, rule, initial=Observed())][1:] == expected, what
 
 
 def test_size_of_the_reductions() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, CommandLine, read_csv
-from test_resume import assert_equal
+from resuming import assert_equal
 
 import lrtrain
 from lrtrain.datasets import dataset

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_loops import BASE, COSINE, TOTAL, _quiet
+from loops import BASE, COSINE, TOTAL
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -20,7 +20,7 @@ from lrtrain import Scheduler, schedules
 from lrtrain.configs import config_dir
 from lrtrain.schedules import constant, cosine, inverse_time, plateau
 
-__all__ = ["_quiet"]
+pytestmark = pytest.mark.filterwarnings("ignore")  # what others say of these calls is not looked at
 
 
 def rate(optimizer: Optimizer) -> float:

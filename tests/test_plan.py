@@ -49,6 +49,14 @@ def test_warm_up_is_in_the_sentence_of_a_run_that_began_with_it() -> None:
         assert "warm-up" not in resumed.sentence(), "where it is, no number of updates says"
 
 
+def test_each_of_several_plans_has_its_own_rate() -> None:
+    def began(lr: float, policy: str | None, step: int) -> Segment:
+        return Segment(settings_of("scheduler=constant", f"lr={lr}", "epochs=3"), LENGTH, policy, step)
+
+    history = [began(0.1, None, 0), began(0.05, "append", 10), began(0.4, "switch", 20)]
+    assert list(plan_run(history).rates()) == pytest.approx([0.1] * 10 + [0.05] * 10 + [0.4] * 11)
+
+
 def test_a_part_of_the_run_that_is_frozen_is_that_of_the_first_plan() -> None:
     """A longer plan does not freeze again what has been trained."""
     frozen = ("scheduler=constant", "groups={1.*:{lr_mult:0.5,frozen:50%}}")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import SMALL, CommandLine, read_csv, settings_of
-from test_resume import scalars
+from resuming import scalars
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -288,7 +288,7 @@ SGD_OPTIONS = (
     {"momentum": 0.0},
     {"momentum": 0.9},
     {"momentum": 0.9, "weight_decay": 0.1, "nesterov": True},
-    {"momentum": 0.8, "dampening": 0.5},
+    {"momentum": 0.8, "dampening": 0.5, "weight_decay": 0.1},
 )
 ADAM_OPTIONS: Sequence[dict[str, Any]] = (
     {},

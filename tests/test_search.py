@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import statistics
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import SMALL, read_csv
-from test_resume import assert_equal
+from resuming import assert_equal
 from test_sweeps import TINY, Sweep, assert_same, stop_in, sweep
 
 from lrtrain.cli.compose import Composer
@@ -139,7 +140,10 @@ SEARCH = ("search=tpe", "trials=5", "scheduler=step,cosine", "lr=tag(log,interva
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    return sweep(tmp_path_factory.mktemp("searched"), *SEARCH)
+    with pytest.MonkeyPatch.context() as patched:
+        never = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: pytest.fail("there is a job to do"))
+        patched.setattr("lrtrain.sweeps.coordinator.time", never)
+        return sweep(tmp_path_factory.mktemp("searched"), *SEARCH)
 
 
 def test_search_is_a_sweep(searched: Sweep) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import SMALL, CommandLine, Train, read_csv, settings_of
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from test_resume import assert_equal, leaves
+from resuming import assert_equal, leaves
 
 from lrtrain.errors import RequestError
 from lrtrain.run_folder.claim import Claim

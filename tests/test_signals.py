@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import SMALL, CommandLine, Result, Train, fork, run_line
-from test_resume import Stop, assert_equal, stop, terminate
+from resuming import Stop, assert_equal, terminate
 from torch import Tensor
 
 from lrtrain import __main__ as program
@@ -26,8 +26,6 @@ from lrtrain.run_folder.summary import Summary
 from lrtrain.sweeps.previews import overlay_jobs
 from lrtrain.training.checkpoints import LastAndBest
 from lrtrain.training.module import Supervised
-
-__all__ = ["stop"]
 
 CODES = {"SIGTERM": 143, "SIGINT": 130, "SIGUSR1": 138}
 ASKED = (*SMALL, "epochs=3", "scheduler=cosine", "trainer.enable_progress_bar=false")

@@ -21,7 +21,7 @@ import yaml
 from conftest import SMALL, CommandLine, Result, read_csv, run_line
 from hydra import compose
 from omegaconf import OmegaConf
-from test_resume import assert_equal
+from resuming import assert_equal
 
 from lrtrain import datasets
 from lrtrain.cli.compose import Composer
@@ -182,11 +182,12 @@ def test_refused_sweep_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_stop_at_the_first_failure(tmp_path: Path) -> None:
-    stopped = sweep(tmp_path, "lr=0.1,-1,0.01", "on_failure=stop", *TINY)
+@pytest.mark.parametrize(("lr", "state"), [("-1", "failed"), ("1e6", "diverged")])
+def test_stop_at_the_first_failure(lr: str, state: str, tmp_path: Path) -> None:
+    stopped = sweep(tmp_path, f"lr=0.1,{lr},0.01", "on_failure=stop", *TINY)
     assert stopped.result.code == 1
-    assert stopped.states == ["finished", "failed", "waiting"]
-    assert [row["status"] for row in stopped.table] == ["finished", "failed", "waiting"]
+    assert stopped.states == ["finished", state, "waiting"]
+    assert {row["status"] for row in stopped.table} == {"finished", state, "waiting"}
 
 
 def test_key_varies_only_what_owns_it(tmp_path: Path) -> None:
@@ -388,6 +389,9 @@ def test_what_kills_its_process_is_left_alone(tmp_path: Path) -> None:
     (swept.folder / "sweep.json").write_text(json.dumps(view))
     again = sweep(tmp_path, "resume=last", "retry=1")
     assert again.states == ["finished"] * 2
+    (swept.job(1) / "summary.json").unlink()
+    (swept.job(1) / ".lock").write_text(json.dumps(killed) + "\n")
+    assert sweep(tmp_path, "resume=last").states == ["finished"] * 2
 
 
 def test_second_coordinator_is_refused(tmp_path: Path) -> None:

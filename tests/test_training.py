@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 from conftest import SMALL, Train, settings_of
+from loops import make, scheduled
 from torch.optim import Optimizer
 
 from lrtrain.datasets import Inputs, dataset
@@ -91,11 +94,15 @@ def test_gradient_that_is_not_finite(at: int, train: Train) -> None:
     assert (run.folder / "checkpoints").exists() == (at > 3)
 
 
-def test_a_loss_that_begins_near_zero_has_room() -> None:
-    """It has exploded above ten thousand times the first one, or 1 where that was less."""
-    guard, passed = DivergenceGuard("val_loss"), Passed(0, [[0.1, 0.1, 0.1, 0.1]], [])
-    assert guard.fault(pl.Trainer.__new__(pl.Trainer), passed, Taken([1e-6, 9e3, 1e4], [1.0] * 3, {})) is None
-    assert guard.first == 1e-6
+@pytest.mark.parametrize(("first", "most"), [(1e-6, 1e4), (5.0, 5e4)])
+def test_a_loss_has_exploded_above_ten_thousand_times_the_first_one_or_1(first: float, most: float) -> None:
+    guard, passed = DivergenceGuard("val_loss"), Passed(0, [[0.1]] * 4, [])
+    trainer: Any = SimpleNamespace(current_epoch=0, lr_scheduler_configs=[SimpleNamespace(scheduler=scheduled(make()))])
+    assert guard.fault(trainer, passed, Taken([first, 0.9 * most, most], [1.0] * 3, {})) is None
+    assert guard.first == first
+    fault = guard.fault(trainer, passed, Taken([first, -1.1 * most], [1.0] * 2, {}))
+    assert fault
+    assert fault.update == 1
 
 
 def test_checked_one_update_later_as_on_an_accelerator(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:

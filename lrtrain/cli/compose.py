@@ -22,7 +22,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lrtrain.cli.hints import explain_choice, explain_flag, explain_key, explain_word
@@ -189,11 +189,12 @@ class Composer:
     def _composed(self, words: Sequence[str]) -> tuple[Composed, bool]:
         """What Hydra composes, and whether an interpolation in it may depend on a plain setting."""
         found = compose("config", [*self.with_search(words), *_UNREAD], return_hydra_config=True)
-        own = OmegaConf.masked_copy(found, [str(key) for key in found if key != "hydra"])
-        raw = [OmegaConf.to_container(part, resolve=False) for part in (own, found.hydra.run, found.hydra.sweep)]
-        written = raw[0], raw[1]["dir"], raw[2]["dir"]  # type: ignore[index, call-overload]
         place = Path(str(found.hydra.run.dir)).absolute(), Path(str(found.hydra.sweep.dir)).absolute()
-        values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+        with open_dict(found):
+            hydra = found.pop("hydra")
+        raw = [OmegaConf.to_container(part, resolve=False) for part in (found, hydra.run, hydra.sweep)]
+        written = raw[0], raw[1]["dir"], raw[2]["dir"]  # type: ignore[index, call-overload]
+        values = OmegaConf.to_container(found, resolve=True, throw_on_missing=True)
         assert isinstance(values, dict)
         plain = {str(key): value for key, value in values.items()}
         return Composed(plain, *place), bool(_DEPENDENT.search(str(written)))

@@ -132,13 +132,15 @@ class Coordinator:
         watching.start()
         try:
             while self._open and not self.stopped:
+                is_idle = True
                 for job, outcome in worker._replace(plan=self.plan).outcomes():
+                    is_idle = False
                     if outcome.status == "interrupted":
                         return
                     self.look(job)
                     if self.stopped:
                         return
-                if self._open:
+                if self._open and is_idle:
                     time.sleep(EVERY)  # others do what is left
                     self.look()
         except InterruptedRunError:

@@ -87,6 +87,11 @@ TABLE: list[tuple[str, Curve, dict[int, float]]] = [
         s.join([s.constant(), s.linear(0.5), s.constant()], [5, 5]),
         {49: 1, 75: 0.75, 100: 0.5, 199: 0.5},
     ),
+    (
+        "join of three that fall",
+        s.join([s.linear(end=0.5), s.linear(end=0.5), s.constant()], [5, 5]),
+        {50: 0.5, 75: 0.375, 100: 0.25, 199: 0.25},
+    ),
     ("product", s.product([s.linear(), s.step(gamma=0.5, every=10)]), {0: 1, 99: 0.505, 100: 0.25, 200: 0}),
     ("frozen", s.frozen(s.linear(), "3ep"), {0: 0, 29: 0, 30: 0.85, 200: 0}),
     ("reduced, to no less", s.reduced(s.linear(), 100, 0.5, 0.2), {0: 1, 99: 0.505, 100: 0.25, 140: 0.2, 180: 0.1}),

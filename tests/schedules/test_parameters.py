@@ -11,6 +11,8 @@ import pytest
 from conftest import said_of
 
 from lrtrain import schedules as s
+from lrtrain.parameters.nearest import nearest
+from lrtrain.parameters.spans import Span
 
 REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (s.exponential, {"gamma": 0}, "exponential: gamma must be a number > 0, got 0"),
@@ -88,3 +90,17 @@ def test_a_schedule_asks_for_the_length_that_it_needs() -> None:
         assert "needs total_steps" in said_of(functools.partial(curve, s.Progress(3, 10))), curve
     for curve in counted:
         assert "needs steps_per_epoch" in said_of(functools.partial(curve, s.Progress(3, total_steps=10))), curve
+
+
+def test_lengths_are_read_in_any_case() -> None:
+    read = {"5EP": (5, "ep"), " 300 St ": (300, "st"), "1e3st": (1000, "st"), ".5": (0.5, "ep"), "10%": (10, "%")}
+    assert {text: tuple(Span.parse(text)) for text in read} == read
+
+
+def test_near_matches_are_by_the_whole_name_or_its_last_part() -> None:
+    options = ["optimizer.momentum", "model.hidden", "lr", *(f"{number}" for number in range(40))]
+    for wrong in ("optimizer.momentm", "momentm", "t.momentm"):
+        assert nearest(wrong, options) == "did you mean optimizer.momentum?", wrong
+    assert nearest("LR", options) == "did you mean lr?"
+    assert nearest("xyz", options) == "--help lists them all"
+    assert nearest("xyz", options[:3]) == "there are optimizer.momentum, model.hidden, lr"
