@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from conftest import Train, settings_of
+from loops import make, scheduled
+from torch import nn
 
 from lrtrain.parameters.spans import Span
+from lrtrain.run_folder.folder import RunFolder
 from lrtrain.schedules import Horizon
+from lrtrain.settings import Metric
 from lrtrain.training.checkpoints import Cadence, FileInPlace, LastAndBest
 from lrtrain.training.configure_optimizers import scheduler_of
 from lrtrain.training.module import Supervised
@@ -29,6 +34,21 @@ def test_cadence_is_what_is_asked_for() -> None:
         every = settings_of(f"checkpoint_every={asked}").checkpoint_every
         assert isinstance(every, Span)
         assert Cadence.of(every, Horizon(40, 800), needed) == expected, asked
+
+
+@pytest.mark.parametrize(("until", "left"), [(None, [7, 6, 5, 4, 3, 2, 1, 1]), (3, [3, 2, 1, 1])])
+def test_updates_taken_at_once_end_where_a_checkpoint_is_due(
+    until: int | None, left: list[int], tmp_path: Path
+) -> None:
+    """As many as are left until then, or until the run is to pause, and one where it is due."""
+    checkpoints = LastAndBest(RunFolder(tmp_path), Metric("val_loss", "min"), Cadence(updates=7))
+    checkpoints.until, optimizer = until, make()
+    trainer: Any = SimpleNamespace(lr_scheduler_configs=[SimpleNamespace(scheduler=scheduled(optimizer))])
+    module: Any = nn.Module()
+    checkpoints.on_train_start(trainer, module)
+    for expected in left:
+        assert checkpoints.patience(trainer) == expected
+        optimizer.step()
 
 
 def saved_at(train: Train, monkeypatch: pytest.MonkeyPatch, every: str, writing: float = 1.0) -> list[int]:

@@ -100,9 +100,14 @@ def test_a_loss_has_exploded_above_ten_thousand_times_the_first_one_or_1(first: 
     trainer: Any = SimpleNamespace(current_epoch=0, lr_scheduler_configs=[SimpleNamespace(scheduler=scheduled(make()))])
     assert guard.fault(trainer, passed, Taken([first, 0.9 * most, most], [1.0] * 3, {})) is None
     assert guard.first == first
-    fault = guard.fault(trainer, passed, Taken([first, -1.1 * most], [1.0] * 2, {}))
-    assert fault
-    assert fault.update == 1
+    for losses, norms, said in (
+        ([first, -1.1 * most], [1.0, 1.0], f"train_loss is {-1.1 * most:.4g} at update 1 "),
+        ([first, first], [1.0, math.inf], "the gradient is not finite at update 1 "),
+    ):
+        fault = guard.fault(trainer, passed, Taken(losses, norms, {}))
+        assert fault
+        assert fault.update == 1
+        assert str(fault.error).startswith(said)
 
 
 def test_checked_one_update_later_as_on_an_accelerator(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
