@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
@@ -26,6 +27,8 @@ from torch import Tensor
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from lrtrain.__main__ import main
+from lrtrain.cli.compose import Composer
+from lrtrain.cli.words import prepare
 from lrtrain.process import ranks
 from lrtrain.training.loader import Batch
 from lrtrain.training.module import Supervised
@@ -128,6 +131,10 @@ TWO = (*ONE, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 def start(
     place: Path, act: Callable[[dict[str, Any]], int], *words: str, more: Mapping[str, str] = {}, **wanted: Any
 ) -> subprocess.Popen[str]:
+    # What each process would do for itself: DDP asks the compiler for a mode, and all of them compose.
+    importlib.import_module("torch._dynamo.utils")
+    with Composer() as composer:
+        composer.compose(prepare(words))
     ours = ("HYDRA_FULL_ERROR", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     environment = {name: value for name, value in os.environ.items() if name not in ours} | dict(more)
     return fork(partial(act, wanted), place, "lrtrain", *words, environment=environment)
