@@ -481,6 +481,23 @@ def test_one_compilation_serves_stretches_of_any_length(
     assert_close(checkpoint(tmp_path / "0"), checkpoint(alone / "2"), "last")
 
 
+@pytest.mark.parametrize(("hidden", "products"), [((), 2), ((8,), 5)])
+def test_what_compiling_does_not_save_is_measured(
+    hidden: Sequence[int], products: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A product of matrices for the outputs of a layer, for its weights' gradient, and for that of its inputs."""
+    ticks = itertools.count()
+    monkeypatch.setattr("lrtrain.training.population.stack.clock_of", lambda _: lambda: float(next(ticks)))
+    inputs = NETS["mlp"][1]
+    made = models.model("mlp", hidden=hidden, dropout=0.0) if hidden else models.model("linear")
+    pair = Pair(lambda: made.make(inputs, 10), inputs, lambda net, lr: SGD(net.parameters(), lr), (1.0, 1.0), False)
+    values = torch.tensor([[0.1, 0.1], [0.0, 0.0], [1.0, 1.0], [0.0, 0.0]])[:, None]
+    traced = pair.stack.trace(torch.arange(16).view(2, 8), values)
+    assert traced.fixed == products
+    steps = [node for node in traced.graph.graph.nodes if node.target is torch.ops.aten.addcmul_.default]
+    assert len(steps) == 1  # for all weights at once: one for each takes several times as long when it is compiled
+
+
 def test_a_signal_is_answered_while_an_update_is_compiled(
     together: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,12 +31,14 @@ from lrtrain.training.private import import_compiler
 from lrtrain.training.ranks import RandomNumbers
 from lrtrain.training.stretch import Stretch, Taken
 
+TRACING = 20
+"""How much longer tracing an update takes than the update, at least."""
 COMPILING = 35
 """How much longer compiling an update takes than tracing it, about."""
 LEAST = 6.0
 """Seconds that compiling takes at least, the import of the compiler among them."""
-GAIN = 0.5
-"""Of the time of an update, what compiling saves, about."""
+GAIN = 0.7
+"""Of the time of an update, but for its convolutions and matrix products, what compiling saves, about."""
 
 Result = TypeVar("Result")
 Say = Callable[[str], Any]
@@ -327,19 +329,20 @@ class Crew(Generic[Result]):
         left = (total - stack.taken) + math.ceil(self._later / runs) * total
         seconds = stack.pace * left
         if (runs, size) not in program.compiled_for:
-            if seconds * GAIN < LEAST:
+            if seconds * GAIN < max(LEAST, COMPILING * TRACING * stack.pace):
                 return
             try:
                 import_compiler()
-                compiling = COMPILING * stack.trace(places, values)
+                traced = stack.trace(places, values)
             except (Exception, InterruptedRunError) as error:  # of many kinds, as in compiling
                 program.fault = first_line(error)
                 return
-            if seconds * GAIN < compiling:
+            compiling, gain = COMPILING * traced.seconds, GAIN * max(0.0, 1 - traced.fixed / stack.pace)
+            if seconds * gain < compiling:
                 return
             self._say(
                 f"compiling the update of {runs} runs, about {compiling:.0f} s: what is left takes about "
-                f"{seconds * (1 - GAIN):.0f} s then, instead of {seconds:.0f} s"
+                f"{seconds * (1 - gain):.0f} s then, instead of {seconds:.0f} s"
             )
         stack.compiled = size
 

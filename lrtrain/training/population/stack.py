@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.fx import GraphModule, Interpreter
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import Optimizer
 
@@ -64,6 +65,20 @@ class Arrays(NamedTuple):
     averages: Averages | None = None
 
 
+class Traced(NamedTuple):
+    """The operations that a step comes to.
+
+    Attributes:
+        graph: Those.
+        seconds: That finding them took.
+        fixed: Seconds of a step that compiling does not save.
+    """
+
+    graph: GraphModule
+    seconds: float
+    fixed: float
+
+
 class Program:
     """A step and a validation of a kind of run; blocks of runs share it, and what was compiled of it.
 
@@ -107,7 +122,7 @@ class Program:
         )
         self._mapped: Callable[..., Any] = vmap(self._loss)
         self._outputs = vmap(self._forward, in_dims=(0, 0, None))
-        self._traced: dict[tuple[int, int], tuple[Callable[..., Any], float]] = {}
+        self._traced: dict[tuple[int, int], Traced] = {}
         self._compiled: dict[tuple[int, int], Callable[..., Any]] = {}
         self.fault: str | None = None
         self._try(inputs, targets)
@@ -128,7 +143,14 @@ class Program:
         return inputs, targets
 
     def step(
-        self, arrays: Arrays, batch: Batch, values: Tensor, clips: Tensor | None, *, measures: bool = True
+        self,
+        arrays: Arrays,
+        batch: Batch,
+        values: Tensor,
+        clips: Tensor | None,
+        *,
+        measures: bool = True,
+        in_rows: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Take one update of every run.
 
@@ -138,6 +160,7 @@ class Program:
             values: What the rule has to know, (names, groups, runs).
             clips: Where each run's gradient is clipped, (runs,); None if none is.
             measures: Also the gradient's absolute values.
+            in_rows: Update all weights of a group at once: that is quicker where it is compiled, and slower where not.
 
         Returns:
             Each run's loss before the update, and the Euclidean norm of each group's gradient before clipping,
@@ -152,8 +175,11 @@ class Program:
             arrays.fixed[name].copy_(buffer)
         for number, (group, states) in enumerate(zip(gradients, arrays.states, strict=True)):
             known = dict(zip(self.rule.names, values[:, number, :, None].unbind(), strict=True))
-            parts = (self._split(rows, number) for rows in (arrays.weights[number], *states.values()))
-            for gradient, weight, *state in zip(group, *parts, strict=True):
+            rows = arrays.weights[number], *states.values()
+            parts: Iterable[Sequence[Tensor]] = zip(*(self._split(each, number) for each in rows), strict=True)
+            if in_rows:
+                group, parts = [torch.cat(group, 1)], [rows]
+            for gradient, (weight, *state) in zip(group, parts, strict=True):
                 self.rule.update(weight, gradient, dict(zip(states, state, strict=True)), known)
         if arrays.averages:
             arrays.averages.add(arrays.weights, arrays.fixed)
@@ -204,31 +230,32 @@ class Program:
         """The numbers of runs, and of samples of a batch, that it is compiled for."""
         return self._compiled.keys()
 
-    def trace(self, arrays: Arrays, batch: Batch, values: Tensor, clips: Tensor | None) -> float:
+    def trace(self, arrays: Arrays, batch: Batch, values: Tensor, clips: Tensor | None) -> Traced:
         """Make ready to compile the step for so many runs, and samples of a batch, where it is not yet.
 
         What is compiled is the list of operations that the step comes to: finding it in the code takes
         `torch.compile` several times as long.
-
-        Returns:
-            The seconds that finding it took.
 
         Raises:
             InterruptedRunError: A signal has arrived.
         """
         key = _key(batch)
         if key in self._traced:
-            return self._traced[key][1]
-        began = time.thread_time()
+            return self._traced[key]
+        clock, copies = clock_of(batch[1].device), _copies(arrays, batch, values, clips)
         _, shape = tree_flatten((arrays, batch, values, clips))
 
         def step(flat: list[Tensor | None]) -> tuple[Tensor, ...]:
-            return self.step(*tree_unflatten(flat, shape))
+            return self.step(*tree_unflatten(flat, shape), in_rows=True)
 
         with signals.at_once():
-            graph = make_fx(step)(_copies(arrays, batch, values, clips))
-        self._traced[key] = graph, time.thread_time() - began
-        return self._traced[key][1]
+            began = time.thread_time()
+            graph = make_fx(step)(copies)
+            seconds = time.thread_time() - began
+            left = LibraryTime(graph, clock)
+            left.run(copies)
+        self._traced[key] = Traced(graph, seconds, left.seconds)
+        return self._traced[key]
 
     def compiled(
         self, arrays: Arrays, batch: Batch, values: Tensor, clips: Tensor | None
@@ -238,7 +265,7 @@ class Program:
         if key not in self._compiled:
             try:
                 self.trace(arrays, batch, values, clips)
-                function = torch.compile(self._traced.pop(key)[0], fullgraph=True, dynamic=False)
+                function = torch.compile(self._traced.pop(key).graph, fullgraph=True, dynamic=False)
                 with signals.at_once():
                     function(_copies(arrays, batch, values, clips))  # which compiles it
             except (Exception, InterruptedRunError) as error:  # of many kinds
@@ -270,6 +297,28 @@ class Program:
         changed = dict(fixed)
         outputs = functional_call(self.net, {**weights, **changed, **masks}, (inputs,))
         return self.loss(outputs, targets), changed
+
+
+LIBRARY = {torch.ops.aten.convolution, torch.ops.aten.convolution_backward, torch.ops.aten.mm, torch.ops.aten.bmm}
+"""The operations that compiling leaves as they are, and that take most of the time of large networks."""
+
+
+class LibraryTime(Interpreter):
+    """Runs operations, and adds up the seconds of those in `LIBRARY`."""
+
+    def __init__(self, graph: GraphModule, clock: Callable[[], float]) -> None:
+        super().__init__(graph)
+        self.seconds = 0.0
+        self._clock = clock
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Run one."""
+        if getattr(target, "overloadpacket", None) not in LIBRARY:
+            return super().call_function(target, args, kwargs)
+        began = self._clock()
+        found = super().call_function(target, args, kwargs)
+        self.seconds += self._clock() - began
+        return found
 
 
 def _copies(*given: Any) -> list[Tensor | None]:
@@ -409,8 +458,8 @@ class Stack:
         self.taken, self.pace = self.taken + len(places), (clock() - began) / len(places)
         return Measured(before_update, gradients, {number: own.tolist() for number, own in sizes.items()})
 
-    def trace(self, places: Tensor, values: Tensor) -> float:
-        """Make ready to compile updates of such batches, given what `take` is given of one; the seconds it took."""
+    def trace(self, places: Tensor, values: Tensor) -> Traced:
+        """Make ready to compile updates of such batches, given what `take` is given of one."""
         masks = self._masks.get(places.shape[1], {})
         arrays = Arrays(self.weights, self.fixed, list(self.states), masks, self.averages)
         batch = self.program.batch(places.to(self.device))
