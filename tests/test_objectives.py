@@ -403,6 +403,18 @@ def test_refused(words: str, said: str, command_line: CommandLine, tmp_path: Pat
     assert not any(tmp_path.iterdir())
 
 
+def test_one_sample_is_too_few_for_r2(command_line: CommandLine, tmp_path: Path) -> None:
+    """Of ten rows, one is to validate on unless more are asked for."""
+    table = tmp_path / "ten.csv"
+    table.write_text("x,y\n" + "".join(f"{row},{row * 2}.5\n" for row in range(10)))
+    words = ("dataset=csv", f"dataset.file={table}", "dataset.target=y", "epochs=1", "lr=1e-3", "hydra.run.dir=run")
+    result = command_line(*words)
+    assert result.code == 2
+    assert "the validation split has one sample: Needs at least two samples" in result.err
+    assert [*tmp_path.iterdir()] == [table]
+    assert command_line(*words, "dataset.validation=0.2").code == 0
+
+
 def test_a_users_data_may_have_numbers(command_line: CommandLine, tmp_path: Path) -> None:
     words = ("dataset=custom", "dataset.function=user_code:Fractions", "model=linear", "epochs=1", "trainer=cpu")
     result = command_line(*words, "hydra.run.dir=run")

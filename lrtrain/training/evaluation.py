@@ -8,10 +8,11 @@ import lightning.pytorch as pl
 import numpy as np
 from torch import Tensor, nn
 
+from lrtrain.errors import of_values
 from lrtrain.objectives import Objective
 from lrtrain.training.data import Data
 from lrtrain.training.loader import Batch
-from lrtrain.training.measures import Measures
+from lrtrain.training.measures import Measures, check_single
 
 
 class Evaluation(pl.LightningModule):
@@ -42,7 +43,13 @@ class Evaluation(pl.LightningModule):
 
 
 def measure(trainer: pl.Trainer, network: nn.Module, objective: Objective, data: Data) -> dict[str, np.ndarray]:
-    """What is measured of a network on the test split, by name."""
+    """What is measured of a network on the test split, by name.
+
+    Raises:
+        RequestError: That is one sample, and too few.
+    """
+    with of_values():
+        check_single(objective, "test", data.splits.test)
     evaluation = Evaluation(network, objective)
     trainer.test(evaluation, data, verbose=False)
     return {name: value.double().cpu().numpy() for name, value in evaluation.measured.items()}

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from lrtrain.datasets import Source
+from lrtrain.errors import first_line
 from lrtrain.objectives import Objective
 
 
@@ -71,3 +73,25 @@ class Measures(nn.Module):
         for name, metric in self.metrics.items():
             yield name, metric.compute()  # type: ignore[operator]
             metric.reset()  # type: ignore[operator]
+
+
+def check_single(objective: Objective, part: str, source: Source) -> None:
+    """Refuse a split of one sample that cannot be measured, as R2 is of two or more.
+
+    Args:
+        objective: That measures it.
+        part: Its name, for people.
+        source: Its samples.
+
+    Raises:
+        ValueError: It has one, and that is too few.
+    """
+    if len(source) != 1 or objective.targets.each_token:
+        return
+    measures = Measures(objective)
+    _, targets = source.gather(torch.zeros(1, dtype=torch.int64))
+    try:
+        measures.update(torch.zeros(1, objective.targets.outputs), targets)
+        list(measures.compute())
+    except ValueError as error:  # torchmetrics'
+        raise ValueError(f"the {part} split has one sample: {first_line(error)} Give it more") from error

@@ -57,6 +57,7 @@ from lrtrain.training.faults import explained
 from lrtrain.training.freezing import Freezing
 from lrtrain.training.guard import DivergenceGuard, Rescale
 from lrtrain.training.interruption import Interruption
+from lrtrain.training.measures import check_single
 from lrtrain.training.module import Supervised
 from lrtrain.training.network import build_module
 from lrtrain.training.population.kinds import why_alone
@@ -207,6 +208,9 @@ class Session:
             check_measuring(settings, self.data, devices)
             self._described = describe_data(settings, self.data)
             self.module = build_module(settings, self.plan, *self._described)
+            if isinstance(self.module, Supervised) and isinstance(self.data, Data):
+                check_single(self.module.objective, "validation", self.data.splits.validation)
+                check_single(self.module.objective, "test", self.data.splits.test)
             optimizer = self.module.make_optimizer()
             self.module.make_scheduler(optimizer)
             if self._checkpoint:
