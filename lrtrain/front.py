@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -51,7 +52,7 @@ def train(
     """
     from lrtrain.training.run import run_in
 
-    request = _read([*words, *_as_words(settings)], folder)
+    request = _read(_listed(words, settings), folder)
     if request.task.name != "train":
         raise RequestError(f"train() takes no task={request.task.name}")
     if request.nothing_left:
@@ -85,7 +86,7 @@ def preview(words: Sequence[str] = (), /, **settings: Any) -> Picture:
     """
     from lrtrain.tasks.preview import preview as previewed
 
-    request = _read([*words, *_as_words(settings), "task=preview"], None)
+    request = _read([*_listed(words, settings), "task=preview"], None)
     return previewed(request.job.settings, request.job.start, **request.task.parameters).picture
 
 
@@ -104,7 +105,7 @@ def compare(words: Sequence[str] = (), /, **settings: Any) -> Comparisons:
     """
     from lrtrain.tasks.compare import compare as compared
 
-    request = _read([*words, *_as_words(settings), "task=compare"], None)
+    request = _read([*_listed(words, settings), "task=compare"], None)
     return compared(request.job.settings, **request.task.parameters)
 
 
@@ -151,7 +152,7 @@ def find_lr(of: Any = (), data: Any = None, /, **settings: Any) -> RateShown:
         return RateShown.of(find_rate_of(of, data, **settings), type(of).__name__)
     from lrtrain.tasks.find_lr import find_rate
 
-    return find_rate(_read([*of, *_as_words(settings), "task=find_lr"], None).job)
+    return find_rate(_read([*_listed(of, settings), "task=find_lr"], None).job)
 
 
 def load(run: str | Path, weights: str = "best", *, model: nn.Module | None = None) -> Loaded:
@@ -200,6 +201,11 @@ def runs(below: str | Path = OUTPUTS) -> list[dict[str, Any]]:
 def _read(words: Sequence[str], folder: str | Path | None) -> Request:
     with Composer() as composer:
         return read_request(composer, prepare(words), Path(folder) if folder else None)
+
+
+def _listed(words: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
+    """The words, which may be in one text as in a shell, and the settings as further words."""
+    return [*(shlex.split(words) if isinstance(words, str) else words), *_as_words(settings)]
 
 
 def _as_words(settings: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -76,6 +76,10 @@ class Scheduler(LRScheduler):
         hyperparameters: Mapping[str, Curve | Mapping[str, Curve]] | None = None,
         last_epoch: int = -1,
     ) -> None:
+        for each in schedule.values() if isinstance(schedule, Mapping) else [schedule]:
+            if isinstance(each, Feedback):
+                instead = f"Scheduler(optimizer, constant(), feedback={each.name}())"
+                raise ValueError(f"{each.name} looks at the validation: give {instead}")
         # torch's own constructor patches optimizer.step to guess whether updates happen; the hooks below know.
         for name, value in {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch}.items():
             if value is not None and value < 1:

@@ -59,6 +59,8 @@ def test_goes_on() -> None:
 def test_wrong_words() -> None:
     with pytest.raises(RequestError, match="did you mean decay"):
         lrtrain.train(["decy=0.1"])
+    with pytest.raises(RequestError, match=r"lr must be below 1e\+300"):
+        lrtrain.train("scheduler=step lr=1e300")
     with pytest.raises(RequestError, match="lr must be a number > 0"):
         lrtrain.train(lr=-1)
     assert list(Path().iterdir()) == []

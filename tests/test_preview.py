@@ -159,10 +159,12 @@ def test_overlay_takes_each_strategy_with_its_own_defaults(preview: Preview) -> 
         ("steps_per_epoch=0", "steps_per_epoch must be"),
         ("steps_per_epoch=2.5", "steps_per_epoch must be"),
         ("overlay=[cosin]", "did you mean cosine?"),
+        ("epochs=1000000000", "can be shown at most: give fewer epochs"),
+        ("scheduler=custom function=user_code:below_zero", "the rate of update 0 is -0.1: it must be finite and >= 0"),
     ],
 )
-def test_refuses_what_is_not_there(command_line: CommandLine, tmp_path: Path, wrong: str, said: str) -> None:
-    result: Result = command_line("task=preview", wrong)
+def test_refuses_what_cannot_be_shown(command_line: CommandLine, tmp_path: Path, wrong: str, said: str) -> None:
+    result: Result = command_line("task=preview", *wrong.split())
     assert result.code == 2
     assert said in result.err
     assert not list(tmp_path.glob("outputs/*/*"))

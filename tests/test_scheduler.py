@@ -275,6 +275,11 @@ def test_any_callable_is_a_schedule() -> None:
     assert rate(optimizer) == 0.1 / 2
 
 
+def test_a_feedback_rule_is_no_schedule() -> None:
+    with pytest.raises(ValueError, match=r"feedback=plateau\(\)"):
+        Scheduler(weights(), plateau())  # type: ignore[arg-type]
+
+
 def test_metric_without_a_rule_is_refused() -> None:
     with pytest.raises(ValueError, match="no feedback rule"):
         make(weights()).observe(1.0)

@@ -218,6 +218,11 @@ class Unmeasured(pl.LightningModule):
         raise AssertionError("it is refused before")
 
 
+def below_zero(progress: Any) -> float:
+    """A multiplier that gives no rate."""
+    return -1.0
+
+
 def broken() -> nn.Module:
     raise ZeroDivisionError("somebody's mistake")
 

@@ -33,8 +33,10 @@ class Number:
 
     def parse(self, value: object) -> float:
         """Return the value if the rule admits it, else raise ValueError."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
             raise ValueError(f"must be {self}, got {value!r}")
+        if abs(value) >= _LARGEST:
+            raise ValueError(f"must be below {_LARGEST:g} in size, got {value!r}")
         if self.integer and isinstance(value, float):
             instead = f": write {int(value)}" if value.is_integer() else ""
             raise ValueError(f"must be {self}, got {value!r}{instead}")

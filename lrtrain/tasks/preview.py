@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from lrtrain.report.curves import Curve, Picture
     from lrtrain.schedules.theory import Bound
 
+MOST = 10**7
+"""Updates of a run that is shown, which take a minute or two."""
+
 
 def run(
     job: Job,
@@ -268,7 +271,14 @@ def _with_defaults(settings: Settings, name: str) -> Settings:
 def _curve(plan: Plan) -> Curve:
     from lrtrain.report.curves import Curve
 
-    return Curve(array("d", plan.rates()), plan.horizon.steps_per_epoch, plan.warmup)
+    length, total = plan.horizon
+    if total > MOST:
+        raise RequestError(f"the run has {total:,} updates, of which {MOST:,} can be shown at most: give fewer epochs")
+    rates = array("d", plan.rates())
+    for step, rate in enumerate(rates):
+        if not 0.0 <= rate < math.inf:
+            raise RequestError(f"the rate of update {step} is {rate}: it must be finite and >= 0")
+    return Curve(rates, length, plan.warmup)
 
 
 def _rows(curve: Curve) -> str:
