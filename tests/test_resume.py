@@ -259,10 +259,24 @@ def test_sweep_is_not_resumed(stopped: Callable[..., Path], command_line: Comman
 
 def test_nothing_to_resume(command_line: CommandLine, tmp_path: Path) -> None:
     refused(command_line("resume=last"), "resume")
-    refused(command_line("resume=nowhere"), "resume=nowhere", "last.ckpt")
-    (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
-    refused(command_line("resume=empty"), "resume=empty")
-    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+    refused(command_line("resume=nowhere"), "resume=nowhere: there is no such folder; give the path")
+    refused(command_line("resume=lasst"), "did you mean last?")
+    refused(command_line("-m", "resume=nowhere"), f"there is no folder {tmp_path / 'nowhere'}")
+    (tmp_path / "outputs" / "empty" / "checkpoints").mkdir(parents=True)
+    refused(command_line("resume=empty"), "did you mean outputs/empty?")
+    refused(command_line("resume=outputs/empty"), "there is no last.ckpt in it")
+    (tmp_path / "last.ckpt").touch()
+    refused(command_line("resume=last.ckpt"), "is a file: give the folder of the run")
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs", "last.ckpt"}
+
+
+def test_a_run_goes_on_in_its_own_folder(trained: Train, command_line: CommandLine, tmp_path: Path) -> None:
+    folder = trained(*SMALL, "epochs=2").folder
+    before = snapshot(folder)
+    again = (f"resume={folder}", "epochs=3", "resume_plan=append", "hydra.run.dir=")
+    refused(command_line(*again[:-1], f"{again[-1]}{tmp_path / 'other'}"), "in its own folder", "other")
+    assert snapshot(folder) == before
+    assert command_line(*again[:-1], f"{again[-1]}{folder}").code == 0
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,11 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
         raise RequestError(explain_key(error.path, composed.values)) from error
     folder = place or composed.run_dir
     if start.folder and start.resumes and bound.name == "train":
+        if (place or value_of("hydra.run.dir", words)) and folder.resolve() != start.folder.path:
+            raise RequestError(
+                f"a run goes on in its own folder, not in {folder}: leave that out, or copy the run's folder and "
+                "resume the copy; resume_plan=weights_only begins a new run with its weights"
+            )
         folder = start.folder.path
     elif start.folder and not start.resumes and folder.resolve() == start.folder.path:
         raise RequestError("resume_plan=weights_only begins a new run: give it another hydra.run.dir")

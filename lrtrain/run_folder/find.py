@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 
 from lrtrain.errors import RequestError
@@ -28,9 +29,21 @@ def find_run(wanted: str, below: Path = OUTPUTS) -> RunFolder:
         found = folder.has_checkpoint
     except (OSError, ValueError):
         raise RequestError("resume= is not the path of a folder") from None
+    if folder.path.is_file():
+        raise RequestError(
+            f"resume={wanted} is a file: give the folder of the run, such as {folder.path.parent.parent}"
+        )
+    if not folder.path.is_dir():
+        raise RequestError(f"resume={wanted}: there is no such folder{_elsewhere(wanted, below)}")
     if not found:
         raise RequestError(f"resume={wanted}: there is no {folder.last_checkpoint.name} in it; give a run's folder")
     return folder
+
+
+def _elsewhere(wanted: str, below: Path) -> str:
+    """Where a person may have meant a folder to be, that is not there."""
+    found = [str(below / wanted)] if (below / wanted).is_dir() else get_close_matches(wanted, ["last"])
+    return f"; did you mean {found[0]}?" if found else "; give the path of a run's folder, or last"
 
 
 def find_checkpoint(wanted: str, below: Path = OUTPUTS) -> Path:

@@ -109,10 +109,10 @@ class SweepFolder:
             jobs = [PlannedJob(job["number"], job["name"], job["overrides"]) for job in found["jobs"]]
             return SweepPlan(found["command"], jobs, found.get("attempts_before", {}))
         except FileNotFoundError:
-            said = (
-                f"{self.path} is not the folder of a sweep: there is no {SWEEP} in it; a run is gone on with without -m"
-            )
-            raise RequestError(said) from None
+            if not self.path.is_dir():
+                raise RequestError(f"there is no folder {self.path}") from None
+            said = f"{self.path} is not the folder of a sweep: there is no {SWEEP} in it"
+            raise RequestError(f"{said}; a run is gone on with without -m") from None
         except RequestError:
             raise
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
