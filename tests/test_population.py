@@ -435,6 +435,7 @@ def test_what_is_trained_one_by_one_says_why(words: tuple[str, ...], reason: str
         ((), 47, 9_610, "will take about 94 s"),
         (("optimizer=muon",), 47, 9_610, None),
         (("model=gru",), 47, 9_610, None),
+        (("model=gru",), 47, 7_322, "will take about 94 s"),
         ((), 47, 300_000, None),
         ((), 15, 9_610, None),
     ],

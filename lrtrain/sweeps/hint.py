@@ -8,7 +8,7 @@ from lrtrain.settings import read_settings
 from lrtrain.sweeps.coordinator import count_workers
 from lrtrain.training.population.kinds import why_alone
 
-GAINS = (({"linear", "mlp"}, 15_000, 2.5), ({"linear", "mlp"}, 45_000, 1.8), ({"cnn", "resnet"}, 8_000, 1.8))
+GAINS = (({"linear", "mlp"}, 15_000, 2.5), ({"linear", "mlp"}, 45_000, 1.8), ({"cnn", "resnet", "gru"}, 8_000, 1.8))
 """How many times quicker runs of a model of up to so many parameters are, at least (scripts/README.md)."""
 FEWEST = 16
 """Jobs that are left, below which nothing is said."""
