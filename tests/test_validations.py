@@ -45,13 +45,16 @@ FINAL = {
 def test_final_weights_are_measured_and_decide_nothing(
     words: list[str], measured: list[int], decided: list[int], train: Train
 ) -> None:
-    run = train(*SMALL, "scheduler=plateau", "factor=0.5", "patience=0", "threshold=10", *words)
+    run = train(*SMALL, "scheduler=plateau", "factor=0.5", "patience=0", "threshold=10", "early_stop=9", *words)
     loss = run.series("val_loss")
     assert list(loss) == measured
     assert run.summary["final"]["val_loss"] == loss[measured[-1]]
     best = min(loss, key=loss.__getitem__)
     assert (run.summary["best"]["step"], run.summary["best"]["val_loss"]) == (best + 1, loss[best])
     assert checkpoint(run)["lr_schedulers"][0]["feedback"]["scale"] == 0.5 ** (len(decided) - 1)
+    [stop] = [state for name, state in checkpoint(run)["callbacks"].items() if name.startswith("EarlyStop")]
+    if decided != [-1]:  # which is of before the first row
+        assert float(stop["best_score"]) == pytest.approx(min(loss[step] for step in decided))
 
 
 def test_time_limit_stops_a_run_that_can_go_on(train: Train, command_line: CommandLine) -> None:

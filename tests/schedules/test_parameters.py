@@ -13,6 +13,7 @@ from conftest import said_of
 from lrtrain import schedules as s
 from lrtrain.parameters.nearest import nearest
 from lrtrain.parameters.spans import Span
+from lrtrain.schedules import updates
 
 REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (s.exponential, {"gamma": 0}, "exponential: gamma must be a number > 0, got 0"),
@@ -95,6 +96,12 @@ def test_a_schedule_asks_for_the_length_that_it_needs() -> None:
 def test_lengths_are_read_in_any_case() -> None:
     read = {"5EP": (5, "ep"), " 300 St ": (300, "st"), "1e3st": (1000, "st"), ".5": (0.5, "ep"), "10%": (10, "%")}
     assert {text: tuple(Span.parse(text)) for text in read} == read
+
+
+def test_lengths_are_rounded_to_the_nearest_update() -> None:
+    run = s.Progress(0, steps_per_epoch=10, total_steps=30)
+    for length, count in {"0.26ep": 3, "0.24ep": 2, "2.6st": 3, "2.4st": 2, "12%": 4, "11%": 3, "0.01ep": 0}.items():
+        assert updates(length, run) == count, length
 
 
 def test_near_matches_are_by_the_whole_name_or_its_last_part() -> None:
