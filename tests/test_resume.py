@@ -182,6 +182,8 @@ def test_run_that_ends_by_itself_has_failed(
     stopped: Callable[..., Path], command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = stopped(*SMALL, "epochs=3", batch=6)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["steps"], summary["epochs"]) == (7, 1), "an epoch that is not over does not count"
     monkeypatch.setattr("lrtrain.training.epoch_loop.EpochLoop.done", property(lambda loop: loop.global_step >= 8))
     resumed = command_line(f"resume={folder}")
     assert resumed.code == 1
