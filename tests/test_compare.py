@@ -168,6 +168,11 @@ def test_failed_and_unfinished_runs(tmp_path: Path, command_line: CommandLine) -
         make_run(tmp_path / "runs" / f"b{seed}", "cosine", None if seed == 3 else 0.2, seed=seed)
     (tmp_path / "runs" / "begun").mkdir()
     (tmp_path / "runs" / "begun" / ".lock").write_text("")
+    for name in ("killed", "torn"):
+        make_run(tmp_path / "runs" / name, "cosine", 0.2, seed=4)
+    (tmp_path / "runs" / "killed" / "summary.json").unlink()
+    (tmp_path / "runs" / "killed" / ".lock").write_text("")
+    (tmp_path / "runs" / "torn" / "summary.json").write_text("{")
     done = command_line("task=compare", f"runs={tmp_path / 'runs'}", f"hydra.run.dir={tmp_path / 'out'}")
     assert done.code == 0, done.err
     found = json.loads((tmp_path / "out" / "comparison.json").read_text())
@@ -176,3 +181,5 @@ def test_failed_and_unfinished_runs(tmp_path: Path, command_line: CommandLine) -
         ("cosine", 1, 3),
     ]
     assert "cosine: 1 of its seeds failed under every setting" in found["warnings"]
+    said = "2 of 10 runs do not say how they ended, and are in no table (killed: there is no summary.json)"
+    assert said in found["warnings"]

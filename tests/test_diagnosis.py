@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,14 @@ def test_a_fault_is_named(name: str, run: Run) -> None:
 )
 def test_nothing_is_said_of_a_good_run(run: Run) -> None:
     assert diagnose(run) == []
+
+
+def test_a_record_without_its_beginning_tells_nothing() -> None:
+    """The losses before were lost: what is left of them seems flat."""
+    slow = run_of(loss=lambda z: 2.3 - 0.3 * z, ratio=1e-5)
+    assert diagnose(slow)
+    late = {name: (steps[steps > 150], values[steps > 150]) for name, (steps, values) in slow.curves.items()}
+    assert diagnose(replace(slow, curves=late)) == []
 
 
 def test_a_command_is_that_of_the_run_with_the_change() -> None:

@@ -10,7 +10,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,8 @@ Floats = NDArray[Any]
 Points = tuple[Floats, Floats]
 """Updates done, growing, and the values then."""
 
+LATEST = 0.2
+"""Share of a run where its record has begun at the latest: else what there is of the curves tells nothing."""
 MOST = 3
 """Findings that are told, the most urgent first."""
 LARGE_UPDATE = 0.03
@@ -140,6 +142,9 @@ class Run:
 
 def diagnose(run: Run) -> list[Finding]:
     """The findings of a run, the most urgent first; of several that have one cause only the first."""
+    rates, _ = run.curve("lr")
+    if len(rates) and rates[0] > LATEST * run.steps:  # what was recorded before it is lost
+        run = replace(run, curves={})
     found: dict[str, Finding] = {}
     for rule in RULES:
         for name, evidence, changes in rule(run):

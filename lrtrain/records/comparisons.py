@@ -14,7 +14,7 @@ from lrtrain.evidence.speed import Curve
 from lrtrain.evidence.verdict import Comparison, Measure, compare
 from lrtrain.parameters.nearest import nearest
 from lrtrain.parameters.signatures import Affects
-from lrtrain.records.record import RUN, Record
+from lrtrain.records.record import RUN, UNREAD, Record
 from lrtrain.run_folder.summary import BAD
 from lrtrain.settings import Metric, Settings
 
@@ -80,8 +80,12 @@ def compare_records(records: Sequence[Record], asked: Question) -> list[Compared
     monitor = _monitored(known, asked)
     judge = _judge(known, asked, monitor)
     _check_keys(known, (*asked.by, asked.pair_by), judge.name)
-    lost = sum(not record.config for record in records)
+    unread = [record for record in records if record.status == UNREAD]
+    lost = sum(not record.config for record in records) - len(unread)
     said = [f"{lost} of {len(records)} runs failed before they had begun, and are in no table"] if lost else []
+    if unread:
+        first = f"{unread[0].name}: {unread[0].error}"
+        said.append(f"{len(unread)} of {len(records)} runs do not say how they ended, and are in no table ({first})")
     several, tables = _apart(known, asked.by)
     all_compared = []
     for names, own in tables.items():

@@ -13,7 +13,8 @@ from typing import Any
 from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import flat
 from lrtrain.parameters.signatures import Affects
-from lrtrain.records.record import Record, Series, as_series
+from lrtrain.records.record import UNREAD, Record, Series, as_series
+from lrtrain.run_folder.claim import is_live
 from lrtrain.run_folder.files import MOST_ROWS, read_text
 from lrtrain.run_folder.find import find_runs
 from lrtrain.run_folder.folder import RunFolder
@@ -22,12 +23,22 @@ from lrtrain.settings import KINDS, Settings
 
 
 def read_folders(below: Path) -> Iterator[Record]:
-    """All trainings that have ended, also those that failed before they had begun."""
+    """All trainings that have ended, also those that failed before they had begun, or whose summary is lost."""
     for folder in find_runs(below):
-        with suppress(FileNotFoundError, RequestError):  # it has not come to that, or is damaged
+        try:
             summary = read_summary(folder.summary)
+        except FileNotFoundError:
+            if folder.metrics.exists() and not is_live(folder.path):  # else it has not come to that
+                yield _unread(folder, below, "there is no summary.json")
+        except RequestError as error:
+            yield _unread(folder, below, str(error))
+        else:
             if summary.task == "train":
                 yield _record(folder, summary, below)
+
+
+def _unread(folder: RunFolder, below: Path, why: str) -> Record:
+    return Record(name=str(folder.path.relative_to(below)), place=folder.path, status=UNREAD, error=why)
 
 
 def _record(folder: RunFolder, summary: Summary, below: Path) -> Record:

@@ -29,6 +29,10 @@ class Series(NamedTuple):
     values: NDArray[np.float32]
 
 
+UNREAD = "unread"
+"""The status of a run that does not say how it ended."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """One run.
@@ -39,7 +43,7 @@ class Record:
         config: What it was, by whole keys, with ``scheduler`` for its strategy.
         metrics: Of its best weights, by name; nothing where it failed, or has not ended.
         monitor: What chose these weights; None where that is not known.
-        status: As it ended.
+        status: As it ended, or `UNREAD`.
         error: What went wrong.
         seconds: It took.
         steps: Optimizer updates that it did.

@@ -13,7 +13,7 @@ from lrtrain.parameters.rules import OrNull, Table, Text
 from lrtrain.plan.history import read_history
 from lrtrain.records.elsewhere import Conventions
 from lrtrain.records.find import find_records
-from lrtrain.records.record import Record
+from lrtrain.records.record import UNREAD, Record
 from lrtrain.run_folder.find import find_run
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import Summary
@@ -38,9 +38,12 @@ def run(
     """
     place = find_run("last").path if run == "last" else Path(run)
     records = find_records(place, Conventions(tags or {}))
-    if not records:
+    if all(record.status == UNREAD for record in records):
         raise RequestError(f"run={run}: there is no run that has ended, nor a log")
     for record in records:
+        if record.status == UNREAD:
+            print(f"{record.place}: does not say how it ended ({record.error})")
+            continue
         found = told(diagnose(_read(record)), RunFolder(record.place).words if record.place else [], record.place)
         print(f"{record.place or record.name}:" + ("" if found else " nothing is odd about its curves"))
         for finding in found:

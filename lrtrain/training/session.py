@@ -41,6 +41,7 @@ from lrtrain.process import ranks, signals
 from lrtrain.process.commit import commit_of
 from lrtrain.records.folders import read_series
 from lrtrain.report.text_plot import text_plot, wants_log
+from lrtrain.run_folder.files import read_table
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import GOOD, Summary
 from lrtrain.schedules import updates
@@ -275,6 +276,8 @@ class Session:
         if self._checkpoint:
             verb = "going on" if self._start.resumes else "beginning"
             lines.append(f"{verb} from {self._checkpoint.path}, update {self._checkpoint.step:,}")
+            if self._start.resumes and self._checkpoint.step and not self._has_rows():
+                lines.append(f"warning: what was recorded before is lost: {self.folder.metrics} has no row of it")
         if isinstance(self.data, Data):
             lines += [f"{settings.dataset.name}: {self.data.splits.sentence()}", *self.data.splits.remarks]
         lines += self._of_data
@@ -290,6 +293,10 @@ class Session:
             why = self.data.splits.why if isinstance(self.data, Data) else ""
             lines += [self.module.objective.sentence(why), *self.module.objective.remarks]
         return [*lines, *(f"warning: {line}" for line in self._odd)]
+
+    def _has_rows(self) -> bool:
+        """Whether there is a record of a run that goes on."""
+        return self.folder.metrics.is_file() and bool(read_table(self.folder.metrics))
 
     def fit(self, until: SpanLike | Judge | None = None) -> Ended:
         """Train to the end, or until a position in the run: then at the first update that it can go on from exactly.
