@@ -144,7 +144,8 @@ def test_target_whose_name_is_a_number(file: Path) -> None:
 
 BAD = {
     "empty": (b"", "no column 'kind'"),
-    "only a header": (b"size,kind\n", "two classes"),
+    "only a header": (b"size,kind\n", "there are no rows"),
+    "a rare class": (table([f"{row},{'a' if row else 'b'}" for row in range(20)], "size,kind"), "leave them out"),
     "one class": (table([f"{row},same" for row in range(20)], "size,kind"), "two classes"),
     "ragged": (table(["1,red,a", "2,a"]), "line 3 has 2 values"),
     "longer": (table(["1,red,a,b"]), "line 2 has 4 values"),

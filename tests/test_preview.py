@@ -205,6 +205,10 @@ def long(schedule: Any, epochs: int = 20, lr: float = 0.1) -> Plan:
             long(cosine_restarts(period="5ep"), epochs=17),
             ["cosine_restarts: the run ends in the middle of a cycle, at 0.06841"],
         ),
+        (
+            long(warmup(cosine(), "20ep"))._replace(warmup=200),
+            ["the warm-up of 200 updates is the whole run: nothing of x is left"],
+        ),
         (long(multistep(milestones=("10ep", "19ep"))), []),
         (long(step(every="5ep")), []),
         (long(exponential(gamma=0.1, every="100ep")), []),

@@ -64,17 +64,31 @@ def class_sizes(
     Raises:
         RequestError: There are too few.
     """
+    if not names:
+        raise RequestError("there are no rows")
     if len(names) < 2:
         raise RequestError(f"the target must have two classes or more, got {list(names)}")
     found = []
     for name, count in zip(names, counts, strict=True):
         validating, testing = max(1, round(validation * count)), max(1, round(test * count))
         if count - validating - testing < 1 and not few:
+            instead = (
+                "objective=regression takes numbers for numbers" if all(map(_is_number, names)) else "leave them out"
+            )
             raise RequestError(
-                f"class {name!r} has {count} rows, too few for three splits by dataset.validation={validation} and "
-                f"dataset.test={test}; objective=regression takes numbers for numbers"
+                f"class {name!r} has {count} row{'s' * (count != 1)}, too few for three splits by dataset.validation={validation} and "
+                f"dataset.test={test}; {instead}"
             )
         testing = min(testing, count)
         validating = min(validating, count - testing)
         found.append((count - validating - testing, validating, testing))
     return found
+
+
+def _is_number(name: object) -> bool:
+    """Whether the name of a class could be a number."""
+    try:
+        float(str(name))
+    except ValueError:
+        return False
+    return True

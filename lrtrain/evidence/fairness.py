@@ -56,7 +56,7 @@ def _of_rates(chosen: Selection, name: str) -> Iterable[str]:
     own = rate_of(chosen.best[name])
     if own is None or len(rates) < 2 or own not in (rates[0], rates[-1]):
         return
-    further = own * rates[0] / rates[1] if own == rates[0] else own * rates[-1] / rates[-2]
+    further = own * max(0.1, rates[0] / rates[1]) if own == rates[0] else own * min(10, rates[-1] / rates[-2])
     yield f"not fair: the best rate of {name}, {own:g}, is at the edge of its grid: add lr={further:.3g}"
 
 

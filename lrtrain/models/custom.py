@@ -24,8 +24,9 @@ def custom(
     """Your own torch.nn.Module.
 
     Args:
-        function: module:class of a torch.nn.Module, or a function that makes one; inputs and classes, or
-            outputs, are passed to it where its signature has these names and they are known.
+        function: module:class of a torch.nn.Module, or a function that makes one; inputs (inputs.shape is that of one
+            sample, as (1, 8, 8)) and classes, or outputs, are passed to it where its signature has these names and
+            they are known.
         parameters: its other arguments: {width:64}.
 
     Raises:

@@ -119,7 +119,12 @@ class Plan(NamedTuple):
 
     def warnings(self) -> list[str]:
         """What a user would not expect of this run, one line each; nothing where all is well."""
-        return [*self._not_reached(), *self._not_finished(), *self._over()]
+        return [*self._only_warms_up(), *self._not_reached(), *self._not_finished(), *self._over()]
+
+    def _only_warms_up(self) -> Iterator[str]:
+        """A warm-up that leaves no update to what follows it."""
+        if self.warmup >= self.horizon.total_steps:
+            yield f"the warm-up of {self.warmup:,} updates is the whole run: nothing of {self.strategy} is left"
 
     def _not_reached(self) -> Iterator[str]:
         """Milestones after the last update, and periods that are longer than the run."""

@@ -151,7 +151,10 @@ def _monitored(records: Sequence[Record], asked: Question) -> Metric:
     """The metric that all have monitored; of a table, that which judges."""
     names = {record.monitor for record in records}
     if len(names) > 1:
-        raise RequestError(f"the runs have monitored {', '.join(sorted(map(str, names)))}: compare those of one metric")
+        raise RequestError(
+            f"the runs have monitored {', '.join(sorted(map(str, names)))}: compare those of one metric, by "
+            "runs=[FOLDER,FOLDER]"
+        )
     name = names.pop() or asked.metric
     if name is None:
         raise RequestError("say by metric=NAME what the runs are judged by")

@@ -81,7 +81,8 @@ def as_series(steps: Sequence[float], values: Sequence[float | str]) -> Series:
     """
     kept = np.unique(np.linspace(0, len(steps) - 1, min(POINTS, len(steps))).round().astype(int))
     chosen = np.array([values[index] for index in kept], np.float64)  # from numbers or their texts
-    return Series(np.array([steps[index] for index in kept], np.float32), chosen.astype(np.float32))
+    with np.errstate(over="ignore"):  # a rate may be anything
+        return Series(np.array([steps[index] for index in kept], np.float32), chosen.astype(np.float32))
 
 
 class Log(NamedTuple):
