@@ -535,3 +535,14 @@ def test_compile_takes_the_whole_update(tmp_path: Path, monkeypatch: pytest.Monk
     run_in(settings_of(*words), tmp_path / "plain")
     assert_close(checkpoint(tmp_path / "compiled"), checkpoint(tmp_path / "plain"), "last")
     assert_close(table(tmp_path / "compiled"), table(tmp_path / "plain"), "metrics")
+
+
+def test_of_a_recurrent_network_the_forward_pass_is_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its steps, one after the other, would be compiled for minutes."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    small = ("model.width=4", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "epochs=1", "threads=1")
+    ended = run_in(settings_of("dataset=mnist1d", "model=gru", *small, "compile=true", "logger=none"), tmp_path)
+    assert ended.status == "finished"
+    assert "only the forward pass is compiled: compiling each step" in capsys.readouterr().out

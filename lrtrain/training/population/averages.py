@@ -30,20 +30,20 @@ class Averages(NamedTuple):
         weights: Of each of the optimizer's groups, (runs, numbers).
         fixed: Of the other parameters, and the buffers; the first dimension is the runs.
         counts: How many updates they are of, (runs,).
-        decays: Share of them that is kept at each update, (runs,), in 64 bits.
+        shares: What the weights after an update count in them, (runs,).
     """
 
     weights: list[Tensor]
     fixed: dict[str, Tensor]
     counts: Tensor
-    decays: Tensor
+    shares: Tensor
 
     def add(self, weights: Sequence[Tensor], fixed: Mapping[str, Tensor]) -> None:
         """Add the weights and buffers after an update, in place; the first of a run are copied."""
-        kept = torch.where(self.counts > 0, self.decays, 0.0)
+        shares = torch.where(self.counts > 0, self.shares, 1.0)
         pairs = [*zip(self.weights, weights, strict=True), *((own, fixed[name]) for name, own in self.fixed.items())]
         for own, new in pairs:
-            share = (1 - kept).view(-1, *[1] * (own.dim() - 1))
+            share = shares.view(-1, *[1] * (own.dim() - 1))
             if own.is_floating_point():
                 own.lerp_(new, share.to(own.dtype))
             else:  # in 32 bits, as torch does

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import lightning.pytorch as pl
 import torch
+from torch import nn
 
 from lrtrain.errors import first_line
 from lrtrain.training.loader import Batch, Loader
@@ -31,6 +32,8 @@ class Whole:
         self._member, numbers = member_of(trainer)
         self._done = updates_of(self._member.optimizer)
         try:
+            if any(isinstance(layer, nn.RNNBase) for layer in self._member.net.modules()):
+                raise ValueError("compiling each step of a recurrent network takes minutes")
             program = program_of(trainer, self._member)
             self._stack = Stack(program, [self._member])
         except Exception as error:  # of many kinds, as whatever torch.func does not support raises them

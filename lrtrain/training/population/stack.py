@@ -401,8 +401,8 @@ class Stack:
             return None
         _, weights, fixed = self._arranged([average.net for average in averages])
         counts = _side_by_side([average.updates for average in averages])
-        decays = torch.tensor([average.decay for average in averages], dtype=torch.float64, device=counts.device)
-        return Averages(weights, fixed, counts, decays)
+        shares = weights[0].new_tensor([1 - average.decay for average in averages])
+        return Averages(weights, fixed, counts, shares)
 
     def _states(self, weights: Sequence[Sequence[Tensor]], key: str) -> list[list[Tensor]]:
         """What the optimizer of each run keeps for its weights under a name."""
