@@ -173,7 +173,8 @@ def test_refused_sweep_writes_nothing(tmp_path: Path) -> None:
         ("seed=0,1", "retry=failed"): "give resume= too",
         ("seed=0,1", "sweep=fonding"): "did you mean founding?",
         ("sweep=founding", "scheduler=cosine"): "no grid for scheduler=cosine",
-        ("resume=nowhere",): "not the folder of a sweep",
+        ("scheduler=step,cosin", "seed=0,1"): "did you mean cosine?",
+        ("resume=nowhere",): "there is no folder",
     }
     for words, said in refused.items():
         result = sweep(tmp_path, *words).result

@@ -211,8 +211,13 @@ def _check(composer: Composer, folder: SweepFolder, jobs: Sequence[PlannedJob]) 
     """The settings of the first job that would be accepted; None where there is no job.
 
     Raises:
-        RequestError: None of the first ones would be, so that this is said before anything is written.
+        RequestError: None of the first ones would be, or what one chooses is not there in any: this is said before
+            anything is written.
     """
+    for job in _with_unknown_choices(composer, jobs):
+        for read in _read_jobs(composer, folder, [job]):
+            if isinstance(read, RequestError):
+                raise read
     refusals = []
     for read in itertools.islice(_read_jobs(composer, folder, jobs), MOST_REFUSALS):
         if isinstance(read, Settings):
@@ -221,6 +226,16 @@ def _check(composer: Composer, folder: SweepFolder, jobs: Sequence[PlannedJob]) 
     if refusals:
         raise refusals[0]
     return None
+
+
+def _with_unknown_choices(composer: Composer, jobs: Sequence[PlannedJob]) -> list[PlannedJob]:
+    """The first job of each choice that is not one of ours; it may be in a folder of the user's."""
+    first: dict[str, PlannedJob] = {}
+    for job in jobs:
+        for word in job.words:
+            first.setdefault(word, job)
+    named = ((word.partition("="), job) for word, job in first.items() if composer.is_choice(key_of(word)))
+    return [job for (group, _, name), job in named if name not in choices(group)]
 
 
 def _read_jobs(

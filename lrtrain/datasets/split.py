@@ -76,8 +76,8 @@ def class_sizes(
                 "objective=regression takes numbers for numbers" if all(map(_is_number, names)) else "leave them out"
             )
             raise RequestError(
-                f"class {name!r} has {count} row{'s' * (count != 1)}, too few for three splits by dataset.validation={validation} and "
-                f"dataset.test={test}; {instead}"
+                f"class {name!r} has {count} row{'s' * (count != 1)}, too few for three splits by "
+                f"dataset.validation={validation} and dataset.test={test}; {instead}"
             )
         testing = min(testing, count)
         validating = min(validating, count - testing)
