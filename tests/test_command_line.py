@@ -309,6 +309,14 @@ def test_what_is_printed(finished: Run) -> None:
     assert finished.result.err == ""
 
 
+def test_help_of_a_choice_by_its_name_alone(command_line: CommandLine) -> None:
+    refused = command_line("--help", "inverse_time")
+    assert (refused.code, refused.err.strip()) == (
+        2,
+        "lrtrain: --help inverse_time: write --help scheduler=inverse_time",
+    )
+
+
 def test_help_lists_everything(command_line: CommandLine, tmp_path: Path) -> None:
     code, out, _ = command_line("--help")
     assert code == 0

@@ -212,7 +212,7 @@ def test_jobs_failures_and_what_is_left_out(text: str, tmp_path: Path, monkeypat
 def test_settings_may_be_lists_and_nothing(tmp_path: Path) -> None:
     values: dict[str, tuple[Any, Any, str]] = {
         "milestones": ([1], ["50%"], "[1]"),
-        "clip": (None, 1.0, "None"),
+        "clip": (None, 1.0, "null"),
         "parts": ([{"scheduler": "cosine"}, 2], [], "[{scheduler:cosine},2]"),
     }
     for key, (best, other, shown) in values.items():

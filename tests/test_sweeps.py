@@ -164,6 +164,12 @@ def test_view_of_the_jobs(bad: Sweep) -> None:
     assert all((bad.folder / job["name"]).is_dir() for job in bad.view["jobs"])
 
 
+def test_models_stand_apart(tmp_path: Path) -> None:
+    out = sweep(tmp_path, *TINY, "model=mlp,linear").result.out
+    assert "no comparison: runs of several model.name stand apart; task=compare runs=" in out
+    assert "by=[model.name]" in out
+
+
 def test_refused_sweep_writes_nothing(tmp_path: Path) -> None:
     refused = {
         ("lr=-1,-2", "scheduler=step,cosine"): "lr must be a number > 0",

@@ -66,6 +66,8 @@ def _page_of(word: str) -> list[str]:
         return [f"{group}: {_first_line(PARTS[group])}", *_keys(PARTS[group], f"  {group}."), ""]
     groups = (*KINDS, "logger", "scheduler", "feedback", "task")
     if group not in groups:
+        if owners := [owner for owner in groups if group in choices(owner)]:
+            raise RequestError(f"--help {word}: write --help {owners[0]}={group}")
         raise RequestError(f"--help {word}: {nearest(group, [*groups, *PARTS])}")
     if not name:
         return [f"{group}={choice}".ljust(WIDTH) + f"  {_about(group, choice)}".rstrip() for choice in choices(group)]

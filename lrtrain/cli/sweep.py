@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import shlex
 import sys
 import time
 from argparse import Namespace
@@ -337,7 +338,7 @@ def _show(folder: SweepFolder, over: Coordinator) -> int:
             own = [word for word in best.words if key_of(word) not in ("seed", "threads", "hydra.sweep.dir")]
             print(f"its best settings over seeds: {as_command(['-m', *own, 'seed=0,1,2,3,4,5'])}")
         drawn = any(folder.job(job).events for job in plan.jobs)
-        curves = f"\ntensorboard --logdir {folder.path}" if drawn else ""
+        curves = f"\ntensorboard --logdir {shlex.quote(str(folder.path))}" if drawn else ""
         print(f"{tally(over.standings)}\n{folder.table}{curves}")
     if signals.received and over.left:
         said = f"interrupted by signal {int(signals.received)}; go on with -m resume={folder.path}"

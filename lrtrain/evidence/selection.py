@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,6 +111,11 @@ def is_value(value: float | None) -> TypeGuard[float]:
 def seeds_of(trials: Trials) -> set[Any]:
     """Those with a value of both metrics."""
     return {seed for seed, trial in trials.items() if is_value(trial.judged_by) and is_value(trial.chosen_by)}
+
+
+def written(value: Any) -> str:
+    """A value of a setting as on the command line."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else f"{value}"
 
 
 def rate_of(setting: Setting) -> float | None:

@@ -17,7 +17,7 @@ import numpy as np
 from lrtrain.errors import RequestError
 from lrtrain.evidence.fairness import warn
 from lrtrain.evidence.paired import EXACT, FEWEST, LEVEL, Pair, Values, compare_pairs
-from lrtrain.evidence.selection import Selection, Trial, good_rates, is_value, same_rate, select
+from lrtrain.evidence.selection import Selection, Trial, good_rates, is_value, same_rate, select, written
 from lrtrain.evidence.speed import SHARES, epochs_to, mean_of, value_at
 
 METHODS = {
@@ -79,7 +79,7 @@ class Standing:
     @property
     def label(self) -> str:
         """The strategy with its settings, as on the command line."""
-        return " ".join([self.name, *(f"{key}={value}" for key, value in self.settings.items())])
+        return " ".join([self.name, *(f"{key}={written(value)}" for key, value in self.settings.items())])
 
 
 @dataclass(frozen=True)

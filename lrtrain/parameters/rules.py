@@ -271,7 +271,10 @@ class Either:
         raise ValueError(f"must be {self}, got {value!r}")
 
     def __str__(self) -> str:
-        return " or ".join(map(str, self.rules))
+        lists = [rule for rule in self.rules if isinstance(rule, ListOf) and rule.each in self.rules]
+        return " or ".join(
+            [*(f"{rule}" for rule in self.rules if rule not in lists), *["a list of these"] * len(lists)]
+        )
 
 
 @dataclass(frozen=True)

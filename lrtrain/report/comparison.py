@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrtrain import notebook
 from lrtrain.evidence.ranks import Rank
+from lrtrain.evidence.selection import written
 from lrtrain.evidence.speed import SHARES
 from lrtrain.evidence.verdict import Comparison, Standing
 from lrtrain.evidence.words import amount, between, describe
@@ -194,7 +195,7 @@ def scale(found: Comparison) -> str:
 
 
 def _settings(each: Standing) -> str:
-    return " ".join(f"{key}={value}" for key, value in each.settings.items())
+    return " ".join(f"{key}={written(value)}" for key, value in each.settings.items())
 
 
 def _rates(each: Standing) -> str:

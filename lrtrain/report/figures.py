@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lrtrain.evidence.selection import Setting, Trial, is_value
+from lrtrain.evidence.selection import Setting, Trial, is_value, written
 from lrtrain.evidence.verdict import Comparison
 from lrtrain.evidence.words import shown
 
@@ -217,11 +217,11 @@ def _axis(values: Sequence[float]) -> str:
 
 def _of_column(value: Any) -> float | str:
     """What stands over a column: a number as one, to be sorted, and all else as text."""
-    return value if isinstance(value, int | float) else str(value)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else written(value)
 
 
 def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else f"{value}"
+    return f"{value:g}" if isinstance(value, float) else written(value)
 
 
 def _without(name: str, setting: Setting, key: str) -> str:

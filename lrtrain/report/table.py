@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def print_result(summary: Summary, folder: Path) -> None:
     console.print(line, soft_wrap=True)
     print_findings(summary)
     files = RunFolder(folder)
-    lines = [f"{folder}", *([f"tensorboard --logdir {folder}"] if files.events else [])]
+    lines = [f"{folder}", *([f"tensorboard --logdir {shlex.quote(str(folder))}"] if files.events else [])]
     lines += [f"wandb sync {part}" for part in files.unsynced]
     console.print("\n".join(lines), soft_wrap=True)
 

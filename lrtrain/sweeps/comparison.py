@@ -30,4 +30,8 @@ def compare_jobs(folder: SweepFolder, plan: SweepPlan) -> None:
     write_page(compared, ranks, records, folder.path, [as_command(["-m", *plan.command])])
     if any(len(each.strategies) > 1 for each in found):
         print_comparisons(found, ranks, tables=any(each.strategies[0].verdict for each in found))
+    elif len(found) > 1:
+        kinds = [*found[0].of]
+        which = f"by=[{','.join(kinds)}]"
+        print(f"no comparison: runs of several {', '.join(kinds)} stand apart; task=compare runs={folder.path} {which}")
     print(folder.path / REPORT)
