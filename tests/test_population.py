@@ -494,7 +494,7 @@ def test_what_compiling_does_not_save_is_measured(
     pair = Pair(lambda: made.make(inputs, 10), inputs, lambda net, lr: SGD(net.parameters(), lr), (1.0, 1.0), False)
     values = torch.tensor([[0.1, 0.1], [0.0, 0.0], [1.0, 1.0], [0.0, 0.0]])[:, None]
     traced = pair.stack.trace(torch.arange(16).view(2, 8), values)
-    assert traced.fixed == products
+    assert traced.library == products
     steps = [node for node in traced.graph.graph.nodes if node.target is torch.ops.aten.addcmul_.default]
     assert len(steps) == 1  # for all weights at once: one for each takes several times as long when it is compiled
 

@@ -38,7 +38,7 @@ COMPILING = 35
 LEAST = 6.0
 """Seconds that compiling takes at least, the import of the compiler among them."""
 GAIN = 0.7
-"""Of the time of an update, but for its convolutions and matrix products, what compiling saves, about."""
+"""Of the time of a step, but for its convolutions and matrix products, what compiling saves, about."""
 
 Result = TypeVar("Result")
 Say = Callable[[str], Any]
@@ -337,7 +337,7 @@ class Crew(Generic[Result]):
             except (Exception, InterruptedRunError) as error:  # of many kinds, as in compiling
                 program.fault = first_line(error)
                 return
-            compiling, gain = COMPILING * traced.seconds, GAIN * max(0.0, 1 - traced.fixed / stack.pace)
+            compiling, gain = COMPILING * traced.seconds, GAIN * max(0.0, traced.step - traced.library) / stack.pace
             if seconds * gain < compiling:
                 return
             self._say(
