@@ -70,7 +70,7 @@ def test_names_in_brackets_are_shown(
     shown = capsys.readouterr().out
     assert all(text in shown for text in ("[job]", "model.hidden=[red]", "[class]", "[x]", ":smile:", "[mean]")), shown
     result = command_line(*SMALL, "epochs=1", "hydra.run.dir=[red]")
-    assert f"--logdir {tmp_path / '[red]'}" in result.out
+    assert f"--logdir '{tmp_path / '[red]'}'" in result.out
 
 
 def test_a_reduction_that_no_update_sees_is_not_announced(train: Train) -> None:

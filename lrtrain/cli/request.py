@@ -72,7 +72,7 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     before = past[-1] if start.resumes else None
     try:
         locks, bound, finds_rate = _take_command(values, start, before)
-        settings, left_out = _read_settings(composer, words, values, start)
+        settings, remarks = _read_settings(composer, words, values, start)
     except SettingError as error:
         if not error.is_unknown:
             raise RequestError(explain_setting(error)) from error
@@ -80,16 +80,13 @@ def read_request(composer: Composer, words: Sequence[str], place: Path | None = 
     folder = place or composed.run_dir
     if start.folder and start.resumes and bound.name == "train":
         if (place or value_of("hydra.run.dir", words)) and folder.resolve() != start.folder.path:
-            raise RequestError(
-                f"a run goes on in its own folder, not in {folder}: leave that out, or copy the run's folder and "
-                "resume the copy; resume_plan=weights_only begins a new run with its weights"
-            )
+            remarks.append(f"warning: {folder} is not used: a run goes on in its own folder, {start.folder.path}")
         folder = start.folder.path
     elif start.folder and not start.resumes and folder.resolve() == start.folder.path:
         raise RequestError("resume_plan=weights_only begins a new run: give it another hydra.run.dir")
     names_data = any(key_of(word).partition(".")[0] == "dataset" for word in words)
     asked = _asked(composer.with_search(words), settings)
-    job = Job(settings, folder, start, asked, locks, names_data, finds_rate, left_out)
+    job = Job(settings, folder, start, asked, locks, names_data, finds_rate, remarks)
     if start.folder and start.resumes:
         return Request(bound, job, _check_going_on(start.folder, settings, start.policy, bound.name))
     if bound.name in ("train", "preview"):
