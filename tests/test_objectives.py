@@ -413,6 +413,11 @@ def test_one_sample_is_too_few_for_r2(command_line: CommandLine, tmp_path: Path)
     assert "the validation split has one sample: Needs at least two samples" in result.err
     assert [*tmp_path.iterdir()] == [table]
     assert command_line(*words, "dataset.validation=0.2").code == 0
+    table.write_text("x,y\n" + "".join(f"{row},{row * 2}.5\n" for row in range(5)))
+    refused = command_line("task=evaluate", "checkpoint=run", f"dataset.file={table}", "hydra.run.dir=measured")
+    assert (refused.code, len(refused.err.splitlines())) == (2, 1), refused.err
+    assert "the test split has one sample" in refused.err
+    assert not (tmp_path / "measured").exists()
 
 
 def test_a_users_data_may_have_numbers(command_line: CommandLine, tmp_path: Path) -> None:

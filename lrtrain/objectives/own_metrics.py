@@ -8,6 +8,32 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric, Metric
 
 
+class Means(Metric):
+    """The means of several values that each sample has.
+
+    Args:
+        count: Of the values.
+    """
+
+    full_state_update = False
+    sums: Tensor
+    samples: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.add_state("sums", torch.zeros(count), dist_reduce_fx="sum")
+        self.add_state("samples", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, values: list[Tensor]) -> None:
+        """Add samples: of each value, those of all, (n,)."""
+        self.sums = self.sums + torch.stack([each.to(self.dtype).sum() for each in values])
+        self.samples = self.samples + len(values[0])
+
+    def compute(self) -> Tensor:
+        """Of all samples so far, (count,)."""
+        return self.sums / self.samples
+
+
 class Perplexity(MeanMetric):
     """The exponential of the mean cross-entropy: as many tokens alike would be as hard to tell.
 

@@ -8,7 +8,6 @@ import lightning.pytorch as pl
 import numpy as np
 from torch import Tensor, nn
 
-from lrtrain.errors import of_values
 from lrtrain.objectives import Objective
 from lrtrain.training.data import Data
 from lrtrain.training.loader import Batch
@@ -48,8 +47,7 @@ def measure(trainer: pl.Trainer, network: nn.Module, objective: Objective, data:
     Raises:
         RequestError: That is one sample, and too few.
     """
-    with of_values():
-        check_single(objective, "test", data.splits.test)
+    check_single(objective, "test", data.splits.test)
     evaluation = Evaluation(network, objective)
     trainer.test(evaluation, data, verbose=False)
     return {name: value.double().cpu().numpy() for name, value in evaluation.measured.items()}

@@ -6,37 +6,11 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from lrtrain.datasets import Source
-from lrtrain.errors import first_line
+from lrtrain.errors import RequestError, first_line
 from lrtrain.objectives import Objective
-
-
-class Means(Metric):
-    """The means of several values that each sample has.
-
-    Args:
-        count: Of the values.
-    """
-
-    full_state_update = False
-    sums: Tensor
-    samples: Tensor
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.add_state("sums", torch.zeros(count), dist_reduce_fx="sum")
-        self.add_state("samples", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, values: list[Tensor]) -> None:
-        """Add samples: of each value, those of all, (n,)."""
-        self.sums = self.sums + torch.stack([each.to(self.dtype).sum() for each in values])
-        self.samples = self.samples + len(values[0])
-
-    def compute(self) -> Tensor:
-        """Of all samples so far, (count,)."""
-        return self.sums / self.samples
+from lrtrain.objectives.own_metrics import Means
 
 
 class Measures(nn.Module):
@@ -84,7 +58,7 @@ def check_single(objective: Objective, part: str, source: Source) -> None:
         source: Its samples.
 
     Raises:
-        ValueError: It has one, and that is too few.
+        RequestError: It has one, and that is too few.
     """
     if len(source) != 1 or objective.targets.each_token:
         return
@@ -94,4 +68,4 @@ def check_single(objective: Objective, part: str, source: Source) -> None:
         measures.update(torch.zeros(1, objective.targets.outputs), targets)
         list(measures.compute())
     except ValueError as error:  # torchmetrics'
-        raise ValueError(f"the {part} split has one sample: {first_line(error)} Give it more") from error
+        raise RequestError(f"the {part} split has one sample: {first_line(error)} Give it more") from error
