@@ -215,10 +215,9 @@ def _check(composer: Composer, folder: SweepFolder, jobs: Sequence[PlannedJob]) 
         RequestError: None of the first ones would be, or what one chooses is not there in any: this is said before
             anything is written.
     """
-    for job in _with_unknown_choices(composer, jobs):
-        for read in _read_jobs(composer, folder, [job]):
-            if isinstance(read, RequestError):
-                raise read
+    for read in _read_jobs(composer, folder, _with_unknown_choices(composer, jobs)):
+        if isinstance(read, RequestError):
+            raise read
     refusals = []
     for read in itertools.islice(_read_jobs(composer, folder, jobs), MOST_REFUSALS):
         if isinstance(read, Settings):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from lrtrain import objectives
 from lrtrain.datasets import Asked, Identity, Splits
 from lrtrain.datasets.files import given, reading, version
-from lrtrain.datasets.split import class_sizes, places, sizes, stratified
+from lrtrain.datasets.split import class_sizes, is_number, places, sizes, stratified
 from lrtrain.errors import RequestError
 from lrtrain.objectives import Raw
 from lrtrain.parameters.rules import Either, ListOf, OptionalText, OrNull, Probability, Text
@@ -230,7 +230,7 @@ def encode(
             own = columns[name]
             values = np.array([v if isinstance(v, float) else math.nan if _is_missing(v) else float(v) for v in own])
         except (TypeError, ValueError):
-            odd = next(value for value in columns[name] if not _is_missing(value) and not _is_number(value))
+            odd = next(value for value in columns[name] if not _is_missing(value) and not is_number(value))
             raise RequestError(f"column {name!r} was of numbers for the run, and has {str(odd)[:30]!r}") from None
         found.append(np.nan_to_num((values - mean) / std)[:, None] if std else np.zeros((len(values), 1)))
     for name, categories in texts.items():
@@ -254,14 +254,6 @@ def _unknown(table: Table, numbers: Mapping[str, Any], texts: Mapping[str, tuple
 
 def _is_missing(value: Any) -> bool:
     return value is None or str(value).strip().lower() in MISSING
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _standards(table: Table, train: NDArray[np.int64]) -> dict[str, tuple[float, ...]]:

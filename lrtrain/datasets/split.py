@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lrtrain.errors import RequestError
 
@@ -73,7 +73,7 @@ def class_sizes(
         validating, testing = max(1, round(validation * count)), max(1, round(test * count))
         if count - validating - testing < 1 and not few:
             instead = (
-                "objective=regression takes numbers for numbers" if all(map(_is_number, names)) else "leave them out"
+                "objective=regression takes numbers for numbers" if all(map(is_number, names)) else "leave them out"
             )
             raise RequestError(
                 f"class {name!r} has {count} row{'s' * (count != 1)}, too few for three splits by "
@@ -85,10 +85,10 @@ def class_sizes(
     return found
 
 
-def _is_number(name: object) -> bool:
-    """Whether the name of a class could be a number."""
+def is_number(value: Any) -> bool:
+    """Whether a text could be a number."""
     try:
-        float(str(name))
-    except ValueError:
+        float(value)
+    except (TypeError, ValueError):
         return False
     return True

@@ -272,9 +272,8 @@ class Either:
 
     def __str__(self) -> str:
         lists = [rule for rule in self.rules if isinstance(rule, ListOf) and rule.each in self.rules]
-        return " or ".join(
-            [*(f"{rule}" for rule in self.rules if rule not in lists), *["a list of these"] * len(lists)]
-        )
+        in_order = sorted(self.rules, key=lists.__contains__)
+        return " or ".join("a list of these" if rule in lists else str(rule) for rule in in_order)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ from lrtrain.errors import RequestError
 from lrtrain.parameters.bound import flat
 from lrtrain.parameters.signatures import Affects
 from lrtrain.records.record import UNREAD, Record, Series, as_series
-from lrtrain.run_folder.claim import is_live
 from lrtrain.run_folder.files import MOST_ROWS, read_text
-from lrtrain.run_folder.find import find_runs
+from lrtrain.run_folder.find import find_runs, state_of
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import Summary, read_summary
 from lrtrain.settings import KINDS, Settings
@@ -28,7 +27,7 @@ def read_folders(below: Path) -> Iterator[Record]:
         try:
             summary = read_summary(folder.summary)
         except FileNotFoundError:
-            if folder.metrics.exists() and not is_live(folder.path):  # else it has not come to that
+            if state_of(folder) == "interrupted":  # else it goes on, or has not begun
                 yield _unread(folder, below, "there is no summary.json")
         except RequestError as error:
             yield _unread(folder, below, str(error))

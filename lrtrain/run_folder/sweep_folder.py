@@ -18,6 +18,8 @@ from lrtrain.run_folder.summary import BAD, GOOD, Summary
 FORMAT = 1
 DONE = (*GOOD, "pruned", *BAD)
 """The states of a job that is left alone."""
+TAKEN = (*DONE, "running")
+"""Those of a job that nobody is to begin."""
 
 
 class PlannedJob(NamedTuple):

@@ -14,7 +14,7 @@ from lrtrain.report.table import print_result
 from lrtrain.run_folder.claimed import ClaimedFolder
 from lrtrain.run_folder.find import state_of
 from lrtrain.run_folder.summary import Summary
-from lrtrain.run_folder.sweep_folder import DONE, PlannedJob
+from lrtrain.run_folder.sweep_folder import DONE, TAKEN, PlannedJob
 from lrtrain.sweeps import worker as jobs
 from lrtrain.sweeps.coordinator import count_workers
 from lrtrain.tasks import Job
@@ -73,10 +73,10 @@ class Blocks:
         """Those that are still to be done, and that nobody does; what is done is not looked at again."""
         states = [(job, state_of(self._worker.folder.job(job))) for job in self._left]
         self._left = [job for job, state in states if state not in DONE]
-        return [job for job, state in states if state not in (*DONE, "running")]
+        return [job for job, state in states if state not in TAKEN]
 
     def _is_open(self, job: PlannedJob) -> bool:
-        return state_of(self._worker.folder.job(job)) not in (*DONE, "running")
+        return state_of(self._worker.folder.job(job)) not in TAKEN
 
     def _next(
         self, open_jobs: list[PlannedJob], workers: int, claims: ExitStack

@@ -26,7 +26,7 @@ from lrtrain.run_folder.find import look, state_of
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.log import logging_to
 from lrtrain.run_folder.summary import GOOD, Summary, read_summary
-from lrtrain.run_folder.sweep_folder import DONE, PlannedJob, SweepFolder, SweepPlan
+from lrtrain.run_folder.sweep_folder import DONE, TAKEN, PlannedJob, SweepFolder, SweepPlan
 from lrtrain.settings import TrainerSettings
 from lrtrain.sweeps.command import SweepCommand
 from lrtrain.sweeps.pruning import Pruning
@@ -83,7 +83,7 @@ class Worker(NamedTuple):
     def take(self, job: PlannedJob) -> Summary | None:
         """Do a job; None where it is done, or somebody does it."""
         place = self.folder.job(job).path
-        if state_of(RunFolder(place)) in (*DONE, "running"):
+        if state_of(RunFolder(place)) in TAKEN:
             return None
         signals.act()  # the job before may have put them off
         try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,6 @@ from lrtrain.process import ranks, signals
 from lrtrain.process.commit import commit_of
 from lrtrain.records.folders import read_series
 from lrtrain.report.text_plot import text_plot, wants_log
-from lrtrain.run_folder.files import read_table
 from lrtrain.run_folder.folder import RunFolder
 from lrtrain.run_folder.summary import GOOD, Summary
 from lrtrain.schedules import updates
@@ -295,8 +295,12 @@ class Session:
         return [*lines, *(f"warning: {line}" for line in self._odd)]
 
     def _has_rows(self) -> bool:
-        """Whether there is a record of a run that goes on."""
-        return self.folder.metrics.is_file() and bool(read_table(self.folder.metrics))
+        """Whether there is a record of a run that goes on: a line below the names of its columns."""
+        path = self.folder.metrics
+        if not path.is_file():  # a pipe would be waited for
+            return False
+        with path.open("rb") as file:
+            return any(islice(file, 1, 2))
 
     def fit(self, until: SpanLike | Judge | None = None) -> Ended:
         """Train to the end, or until a position in the run: then at the first update that it can go on from exactly.
